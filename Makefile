@@ -1,0 +1,70 @@
+# Confman. `make` alone lists the targets.
+
+SEEDS ?= 200
+TIME  ?= 60s
+FUZZTIME ?= 20s
+BENCH ?= .
+GO    ?= go
+
+.DEFAULT_GOAL := help
+.PHONY: help build dev test race lint fmt generate tidy check fuzz sim bench cover clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## the programs, into bin/
+	$(GO) build -o bin/ ./cmd/...
+
+dev: ## a cluster of three on loopback, in this terminal; Ctrl-C stops it
+	$(GO) run ./cmd/confman dev
+
+test: ## unit tests, conversations, fixed seeds, three real processes
+	$(GO) test -short ./...
+
+race: ## the same under the race detector
+	$(GO) test -short -race ./...
+
+lint: ## golangci-lint, as .golangci.yml says
+	$(GO) tool golangci-lint run ./...
+
+fmt: ## format the sources
+	$(GO) tool golangci-lint fmt ./...
+
+# protoc comes from the system (Debian: protobuf-compiler); its plugins are tools of go.mod.
+generate: ## the code of the wire between nodes, from wire.proto
+	protoc -I . -I "$$($(GO) list -m -f '{{.Dir}}' go.etcd.io/raft/v3)" \
+	  --plugin=protoc-gen-go="$$($(GO) tool -n protoc-gen-go)" \
+	  --plugin=protoc-gen-go-grpc="$$($(GO) tool -n protoc-gen-go-grpc)" \
+	  --go_out=. --go_opt=module=github.com/confman/confman \
+	  --go-grpc_out=. --go-grpc_opt=module=github.com/confman/confman \
+	  transport/grpctransport/wire/wire.proto
+
+tidy: ## go.mod and go.sum as the sources need them
+	$(GO) mod tidy
+
+check: lint ## all that CI asks of the sources: build, vet, lint, format, tidy, tests
+	$(GO) build ./...
+	$(GO) vet ./...
+	$(GO) mod tidy -diff
+	$(GO) tool golangci-lint fmt --diff ./...
+	$(GO) test -short ./...
+
+fuzz: ## every fuzz target for FUZZTIME
+	@for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "== $$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+sim: ## SEEDS simulated worlds of TIME each, fresh ones every day
+	$(GO) run ./cmd/sim sweep --seeds $(SEEDS) --time $(TIME)
+
+bench: ## the figures of BENCHMARKS.md, on real processes
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 30m ./cmd/confman
+
+cover: ## coverage of the unit tests, as a page
+	$(GO) test -short -coverprofile cover.out ./...
+	$(GO) tool cover -html cover.out
+
+clean: ## what the targets above left behind
+	rm -rf bin cover.out confman-dev
