@@ -2,6 +2,8 @@ module github.com/confman/confman
 
 go 1.26.0
 
+require go.etcd.io/raft/v3 v3.7.0
+
 require (
 	4d63.com/gocheckcompilerdirectives v1.4.0 // indirect
 	4d63.com/gochecknoglobals v0.2.2 // indirect

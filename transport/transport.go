@@ -1,0 +1,124 @@
+package transport
+
+import "go.etcd.io/raft/v3/raftpb"
+
+// Message is one message between two nodes, named by their raft ids. Exactly one
+// of the pointers is set.
+type Message struct {
+	From, To uint64
+
+	Raft         *raftpb.Message
+	Forward      *Forward
+	ForwardReply *ForwardReply
+	Form         *Form
+}
+
+// Forward asks the leader to propose a command that another node accepted. Raft
+// never resends a proposal, so the origin does, and the store's window refuses
+// the repeats.
+type Forward struct {
+	// Addressee is the incarnation of the receiver that may act on this copy. Any
+	// other refuses it, so a copy that outlives the process it was sent to can
+	// never be accepted by the next one. Zero: the sender does not know it yet;
+	// nobody acts on such a copy, the reply tells the sender the incarnation.
+	Addressee uint64
+	// Incarnation and Seq name the proposal together with Message.From.
+	Incarnation uint64
+	Seq         uint64
+	// Attempt numbers the copies of one proposal from 1; a receiver acts on each at
+	// most once, so that a copy it refused stays refused when the network repeats it.
+	Attempt uint32
+	// Command is the encoded command (package fsm).
+	Command []byte
+}
+
+// ForwardReply answers a Forward.
+type ForwardReply struct {
+	// Incarnation is that of the node that answers.
+	Incarnation uint64
+	// Origin, Seq and Attempt are the Forward's Incarnation, Seq and Attempt.
+	Origin  uint64
+	Seq     uint64
+	Attempt uint32
+	// Verdict says what became of that copy.
+	Verdict Verdict
+	// Term and Index are where the leader appended it (Accepted only).
+	Term  uint64
+	Index uint64
+}
+
+// Verdict is what the receiver of a Forward did with that copy.
+type Verdict uint8
+
+const (
+	// Accepted: appended to the leader's log at (Term, Index).
+	Accepted Verdict = iota + 1
+	// NotAddressed: the copy was for another incarnation; it was not proposed.
+	NotAddressed
+	// NotLeader: this incarnation does not lead and did not propose the copy.
+	NotLeader
+	// Overloaded: the leader has too much in flight and did not propose the copy.
+	Overloaded
+	// StorageFull: the leader's disk is full and it did not propose the copy.
+	StorageFull
+)
+
+// Form is one step of forming a cluster (protocol.md §6): all configured
+// members must meet with empty data directories before any of them may vote.
+type Form struct {
+	Kind FormKind
+	// Config is a hash of the configured member names and the sender's view of
+	// them; nodes with different ones do not form a cluster.
+	Config uint64
+	// State is the sender's own state.
+	State FormState
+	// Cluster is the 128-bit cluster id the message is about; zero when there is none yet.
+	Cluster [16]byte
+	// Life is random and new in each process of the sender; Echo is the receiver's
+	// Life as the sender last heard it (zero: not heard). What depends on the
+	// receiver's state counts only if Echo is right: a message that outlived the
+	// process it was meant for must not lead its successor.
+	Life, Echo [16]byte
+}
+
+// FormKind is the step that a Form takes.
+type FormKind uint8
+
+const (
+	// FormHello says what the sender is and asks the same of the receiver.
+	FormHello FormKind = iota + 1
+	// FormReply answers any other Form with the sender's state.
+	FormReply
+	// FormPrepare asks the receiver to make Cluster durable as its own, without voting yet.
+	FormPrepare
+	// FormCommit says that all members have made Cluster durable: it may be served now.
+	FormCommit
+)
+
+// FormState is how far a node is in becoming a member.
+type FormState uint8
+
+const (
+	// FormEmpty: the data directory holds nothing.
+	FormEmpty FormState = iota + 1
+	// FormPrepared: the cluster id is durable; the node has never voted.
+	FormPrepared
+	// FormMember: the node is a member and may have voted.
+	FormMember
+)
+
+// Transport carries messages to other nodes. Safe for concurrent use.
+type Transport interface {
+	// Send queues msgs for their receivers and returns at once. Those that find
+	// no room are dropped.
+	Send(msgs []Message)
+}
+
+// Handler receives what arrives. Its methods are called from the transport's
+// goroutines and must not block for long: a slow one delays its peer only.
+type Handler interface {
+	// Receive takes one message that arrived; the message is the handler's.
+	Receive(m Message)
+	// Unreachable says that messages to peer were dropped or its connection was lost.
+	Unreachable(peer uint64)
+}
