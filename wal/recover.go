@@ -111,6 +111,11 @@ func (r *recovery) openSegments() error {
 			return damaged(s.name, 0, "the segment belongs to another log")
 		}
 	}
+	// The process before may have died before its own sync of the directory, and a
+	// seal must not be durable before the name of the segment that it promises.
+	if err := r.fsys.SyncDir(); err != nil {
+		return fmt.Errorf("wal: syncing the directory of the log: %w", err)
+	}
 	return nil
 }
 
@@ -333,8 +338,7 @@ func (r *recovery) findProof(dirty int64) (int64, error) {
 	return 0, nil
 }
 
-// removeUnfinished removes files that a crash left unfinished, and makes the names
-// of all others durable: the process may have died before its own sync of the directory.
+// removeUnfinished removes files that a crash left unfinished.
 func (r *recovery) removeUnfinished() error {
 	names, err := r.fsys.List()
 	if err != nil {
@@ -347,9 +351,6 @@ func (r *recovery) removeUnfinished() error {
 		if err := r.fsys.Remove(name); err != nil {
 			return fmt.Errorf("wal: removing %s: %w", name, err)
 		}
-	}
-	if err := r.fsys.SyncDir(); err != nil {
-		return fmt.Errorf("wal: syncing the directory of the log: %w", err)
 	}
 	return nil
 }

@@ -1,0 +1,456 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"net/netip"
+	"unicode/utf8"
+)
+
+// A command of version 1, integers little-endian. The origin comes first, at a
+// fixed place, so that a node stamps a command without decoding it.
+//
+//	offset  bytes
+//	     0      1  version: 1
+//	     1      8  origin: node
+//	     9      8  origin: incarnation
+//	    17      8  origin: sequence number
+//	    25      8  accepted at, Unix nanoseconds, two's complement
+//	    33      1  principal: kind, 0 to 3
+//	    34      1  source address: length, 0, 4 or 16
+//	    35  0|4|16 source address
+//	               request id           text
+//	               comment              text
+//	               principal: issuer    text
+//	               principal: tenant    text
+//	               principal: object    text
+//	               principal: app       text
+//	               roles                count, then a text each
+//	               groups               count, then 16 bytes each
+//	               compares             count, then for each:
+//	                   1  kind
+//	                      key           text
+//	                   8  revision      only if kind is RevisionIs
+//	               operations           count, then for each:
+//	                   1  kind
+//	                      key           text
+//	                      content type  text, only if kind is Put
+//	                      value         length and bytes, only if kind is Put
+//
+// Counts and lengths are unsigned varints in their shortest form; a text is its
+// length and that many bytes of UTF-8. Nothing follows the last operation. So a
+// command has exactly one encoding, and what decodes encodes to the same bytes.
+const (
+	commandVersion = 1
+
+	originAt   = 1
+	acceptedAt = originAt + 24
+	kindAt     = acceptedAt + 8
+	sourceAt   = kindAt + 1
+)
+
+// Encode returns the command's bytes in the newest version. It fails on what
+// violates a limit. The Origin sits at a fixed place: see SetOrigin.
+//
+// Errors: *KeyError, *LimitError, or a text that says what is wrong. A zone in
+// Source is left out: it means something only on the accepting node.
+func (c *Command) Encode() ([]byte, error) {
+	source := c.Source.WithZone("").AsSlice()
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	b := make([]byte, sourceAt, c.sizeHint())
+	b[0] = commandVersion
+	SetOrigin(b, c.Origin)
+	binary.LittleEndian.PutUint64(b[acceptedAt:], uint64(c.AcceptedAt))
+	b[kindAt] = byte(c.Principal.Kind)
+	b = append(b, byte(len(source)))
+	b = append(b, source...)
+	b = appendText(b, c.RequestID)
+	b = appendText(b, c.Comment)
+	b = appendPrincipal(b, &c.Principal)
+	b = binary.AppendUvarint(b, uint64(len(c.Compares)))
+	for i := range c.Compares {
+		cmp := &c.Compares[i]
+		b = append(b, byte(cmp.Kind))
+		b = appendText(b, cmp.Key)
+		if cmp.Kind == RevisionIs {
+			b = binary.LittleEndian.AppendUint64(b, uint64(cmp.Revision))
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(len(c.Ops)))
+	for i := range c.Ops {
+		op := &c.Ops[i]
+		b = append(b, byte(op.Kind))
+		b = appendText(b, op.Key)
+		if op.Kind == Put {
+			b = appendText(b, op.ContentType)
+			b = binary.AppendUvarint(b, uint64(len(op.Value)))
+			b = append(b, op.Value...)
+		}
+	}
+	if len(b) > MaxTxnBytes {
+		return nil, &LimitError{What: "bytes of the transaction", Got: len(b), Max: MaxTxnBytes}
+	}
+	return b, nil
+}
+
+// sizeHint is at least the encoded size, but for the texts of the principal.
+func (c *Command) sizeHint() int {
+	n := 512 + len(c.Comment)
+	for i := range c.Compares {
+		n += 12 + len(c.Compares[i].Key)
+	}
+	for i := range c.Ops {
+		op := &c.Ops[i]
+		n += 16 + len(op.Key) + len(op.ContentType) + len(op.Value)
+	}
+	return min(n, 2*MaxTxnBytes)
+}
+
+// SetOrigin writes o into an encoded command, in place.
+func SetOrigin(b []byte, o Origin) {
+	must(len(b) >= originAt+24, "SetOrigin on %d bytes, which are no command", len(b))
+	binary.LittleEndian.PutUint64(b[originAt:], o.Node)
+	binary.LittleEndian.PutUint64(b[originAt+8:], o.Incarnation)
+	binary.LittleEndian.PutUint64(b[originAt+16:], o.Seq)
+}
+
+// OriginOf reads the origin of an encoded command; false if it is too short or of an unknown version.
+func OriginOf(b []byte) (Origin, bool) {
+	if len(b) < sourceAt || b[0] != commandVersion {
+		return Origin{}, false
+	}
+	return Origin{
+		Node:        binary.LittleEndian.Uint64(b[originAt:]),
+		Incarnation: binary.LittleEndian.Uint64(b[originAt+8:]),
+		Seq:         binary.LittleEndian.Uint64(b[originAt+16:]),
+	}, true
+}
+
+// Decode reads what Encode wrote. ErrUnknownVersion for a version this program
+// does not know; ErrUndecodable for anything else that is wrong.
+//
+// The values alias b; everything else is copied.
+func Decode(b []byte) (*Command, error) {
+	if len(b) == 0 {
+		return nil, fmt.Errorf("%w: it is empty", ErrUndecodable)
+	}
+	if b[0] != commandVersion {
+		return nil, fmt.Errorf("%w: %d, newest known is %d", ErrUnknownVersion, b[0], commandVersion)
+	}
+	if len(b) > MaxTxnBytes {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrUndecodable, len(b), MaxTxnBytes)
+	}
+	origin, ok := OriginOf(b)
+	if !ok {
+		return nil, fmt.Errorf("%w: it ends in the header", ErrUndecodable)
+	}
+	c := &Command{
+		Origin:     origin,
+		AcceptedAt: int64(binary.LittleEndian.Uint64(b[acceptedAt:])),
+	}
+	d := decoder{b: b[sourceAt:]}
+	c.Source = d.address()
+	c.RequestID = d.text()
+	c.Comment = d.text()
+	d.principal(PrincipalKind(b[kindAt]), &c.Principal)
+	if n := d.count(MaxTxnOps); n > 0 {
+		c.Compares = make([]Compare, n)
+	}
+	for i := range c.Compares {
+		cmp := &c.Compares[i]
+		cmp.Kind = CompareKind(d.byte())
+		cmp.Key = d.text()
+		if cmp.Kind == RevisionIs {
+			cmp.Revision = Revision(d.uint64())
+		}
+	}
+	if n := d.count(MaxTxnOps); n > 0 {
+		c.Ops = make([]Op, n)
+	}
+	contentType := ""
+	for i := range c.Ops {
+		op := &c.Ops[i]
+		op.Kind = OpKind(d.byte())
+		op.Key = d.text()
+		if op.Kind == Put {
+			contentType = d.textLike(contentType)
+			op.ContentType = contentType
+			op.Value = d.bytes(math.MaxInt)
+		}
+	}
+	if d.err == "" && len(d.b) > 0 {
+		d.err = fmt.Sprintf("%d bytes follow it", len(d.b))
+	}
+	if d.err != "" {
+		return nil, fmt.Errorf("%w: %s", ErrUndecodable, d.err)
+	}
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
+	}
+	return c, nil
+}
+
+// validate checks everything but the encoded size and the origin, which is not
+// known yet when a command is encoded.
+func (c *Command) validate() error {
+	if err := checkText("request id", c.RequestID, MaxRequestIDBytes); err != nil {
+		return err
+	}
+	if err := checkText("comment", c.Comment, MaxCommentBytes); err != nil {
+		return err
+	}
+	if err := c.Principal.validate(); err != nil {
+		return err
+	}
+	if n := len(c.Compares); n > MaxTxnOps {
+		return &LimitError{What: "compares of the transaction", Got: n, Max: MaxTxnOps}
+	}
+	if n := len(c.Ops); n > MaxTxnOps {
+		return &LimitError{What: "operations of the transaction", Got: n, Max: MaxTxnOps}
+	}
+	for i := range c.Compares {
+		if err := c.Compares[i].validate(); err != nil {
+			return err
+		}
+	}
+	for i := range c.Ops {
+		if err := c.Ops[i].validate(); err != nil {
+			return err
+		}
+	}
+	return c.checkDistinct()
+}
+
+// checkDistinct refuses a key with two operations: their order would decide what
+// one revision of the key is. Keys that ascend, as those of an import mostly do,
+// need no set.
+func (c *Command) checkDistinct() error {
+	ascending := true
+	for i := 1; i < len(c.Ops) && ascending; i++ {
+		ascending = c.Ops[i-1].Key < c.Ops[i].Key
+	}
+	if ascending {
+		return nil
+	}
+	seen := make(map[string]struct{}, len(c.Ops))
+	for i := range c.Ops {
+		key := c.Ops[i].Key
+		if _, twice := seen[key]; twice {
+			return fmt.Errorf("fsm: key %q has two operations in one transaction", key)
+		}
+		seen[key] = struct{}{}
+	}
+	return nil
+}
+
+func (p *Principal) validate() error {
+	if p.Kind > Certificate {
+		return fmt.Errorf("fsm: principal of unknown kind %d", p.Kind)
+	}
+	for _, t := range [...]struct{ what, text string }{
+		{"principal's issuer", p.Issuer},
+		{"principal's tenant", p.Tenant},
+		{"principal's object id", p.Object},
+		{"principal's app id", p.App},
+	} {
+		if err := checkText(t.what, t.text, MaxPrincipalBytes); err != nil {
+			return err
+		}
+	}
+	if n := len(p.Roles); n > MaxRoles {
+		return &LimitError{What: "roles of the principal", Got: n, Max: MaxRoles}
+	}
+	for _, role := range p.Roles {
+		if err := checkText("role", role, MaxPrincipalBytes); err != nil {
+			return err
+		}
+	}
+	if n := len(p.Groups); n > MaxGroups {
+		return &LimitError{What: "groups of the principal", Got: n, Max: MaxGroups}
+	}
+	return nil
+}
+
+func (cmp *Compare) validate() error {
+	if cmp.Kind < KeyExists || cmp.Kind > RevisionIs {
+		return fmt.Errorf("fsm: compare of unknown kind %d", cmp.Kind)
+	}
+	if cmp.Kind != RevisionIs && cmp.Revision != 0 {
+		return fmt.Errorf("fsm: compare of key %q has a revision but does not ask for one", cmp.Key)
+	}
+	return ValidateKey(cmp.Key)
+}
+
+func (op *Op) validate() error {
+	switch op.Kind {
+	case Put:
+		if n := len(op.Value); n > MaxValueBytes {
+			return &LimitError{What: fmt.Sprintf("bytes of the value of %q", op.Key), Got: n, Max: MaxValueBytes}
+		}
+		if err := checkText("content type", op.ContentType, MaxContentTypeBytes); err != nil {
+			return err
+		}
+	case Delete:
+		if len(op.Value) != 0 || op.ContentType != "" {
+			return fmt.Errorf("fsm: delete of key %q carries a value", op.Key)
+		}
+	default:
+		return fmt.Errorf("fsm: operation of unknown kind %d", op.Kind)
+	}
+	return ValidateKey(op.Key)
+}
+
+func checkText(what, text string, limit int) error {
+	if len(text) > limit {
+		return &LimitError{What: "bytes of the " + what, Got: len(text), Max: limit}
+	}
+	if !utf8.ValidString(text) {
+		return fmt.Errorf("fsm: %s is not valid UTF-8", what)
+	}
+	return nil
+}
+
+func appendText(b []byte, s string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	return append(b, s...)
+}
+
+// appendPrincipal writes all of p but its kind.
+func appendPrincipal(b []byte, p *Principal) []byte {
+	b = appendText(b, p.Issuer)
+	b = appendText(b, p.Tenant)
+	b = appendText(b, p.Object)
+	b = appendText(b, p.App)
+	b = binary.AppendUvarint(b, uint64(len(p.Roles)))
+	for _, role := range p.Roles {
+		b = appendText(b, role)
+	}
+	b = binary.AppendUvarint(b, uint64(len(p.Groups)))
+	for i := range p.Groups {
+		b = append(b, p.Groups[i][:]...)
+	}
+	return b
+}
+
+// decoder takes bytes from the front of b. After the first fault, which err
+// names, it yields zeros.
+type decoder struct {
+	b   []byte
+	err string
+}
+
+func (d *decoder) fail(what string) {
+	if d.err == "" {
+		d.err = what
+	}
+	d.b = nil
+}
+
+func (d *decoder) byte() byte {
+	if len(d.b) < 1 {
+		d.fail("it ends early")
+		return 0
+	}
+	v := d.b[0]
+	d.b = d.b[1:]
+	return v
+}
+
+func (d *decoder) uint64() uint64 {
+	if len(d.b) < 8 {
+		d.fail("it ends early")
+		return 0
+	}
+	v := binary.LittleEndian.Uint64(d.b)
+	d.b = d.b[8:]
+	return v
+}
+
+// uvarint reads a number in its shortest form only.
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail("it ends early, or a number is too long")
+		return 0
+	}
+	if n > 1 && d.b[n-1] == 0 {
+		d.fail("a number is not in its shortest form")
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// count reads how many of something follow, so that memory is taken only for
+// what is allowed and can be there.
+func (d *decoder) count(limit int) int {
+	n := d.uvarint()
+	if n > uint64(limit) || n > uint64(len(d.b)) {
+		d.fail(fmt.Sprintf("a count of %d is more than allowed or than follow", n))
+		return 0
+	}
+	return int(n)
+}
+
+// bytes reads a length and returns that many bytes, not copied.
+func (d *decoder) bytes(limit int) []byte {
+	n := d.uvarint()
+	if n > uint64(len(d.b)) || n > uint64(limit) {
+		d.fail(fmt.Sprintf("a length of %d is more than allowed or than follow", n))
+		return nil
+	}
+	v := d.b[:n:n]
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) text() string { return string(d.bytes(math.MaxInt)) }
+
+// textLike is text, but hands out like again if that is what it reads:
+// neighbours mostly share a content type.
+func (d *decoder) textLike(like string) string {
+	if b := d.bytes(math.MaxInt); string(b) != like {
+		return string(b)
+	}
+	return like
+}
+
+func (d *decoder) address() netip.Addr {
+	n := int(d.byte())
+	if n != 0 && n != 4 && n != 16 || n > len(d.b) {
+		d.fail("the source address is neither absent nor of 4 or 16 bytes")
+		return netip.Addr{}
+	}
+	addr, _ := netip.AddrFromSlice(d.b[:n])
+	d.b = d.b[n:]
+	return addr
+}
+
+// principal reads what appendPrincipal wrote.
+func (d *decoder) principal(kind PrincipalKind, p *Principal) {
+	p.Kind = kind
+	p.Issuer = d.text()
+	p.Tenant = d.text()
+	p.Object = d.text()
+	p.App = d.text()
+	if n := d.count(MaxRoles); n > 0 {
+		p.Roles = make([]string, n)
+	}
+	for i := range p.Roles {
+		p.Roles[i] = d.text()
+	}
+	if n := d.count(MaxGroups); n > 0 {
+		p.Groups = make([][16]byte, n)
+	}
+	for i := range p.Groups {
+		if len(d.b) < 16 {
+			d.fail("it ends early")
+			return
+		}
+		p.Groups[i] = [16]byte(d.b)
+		d.b = d.b[16:]
+	}
+}

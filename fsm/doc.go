@@ -1,0 +1,45 @@
+// Package fsm is the replicated state of Confman: what a command means, and the
+// store that holds the outcome.
+//
+// [Store.Apply] is a function of the state and the command alone: it reads no
+// clock, draws nothing at random, starts no goroutine and writes no file. So
+// replicas that applied the same entries hold the same state, and say so with
+// [State].Hash, no matter when they flushed or restarted.
+//
+// # Where things are
+//
+// The base is one bbolt database. What was applied since its last commit lives
+// in an overlay of copy-on-write trees; a flush freezes the overlay and writes it,
+// together with the applied index and all else, in one synced transaction. A
+// crash loses the overlay and nothing else: the log is replayed from
+// [State].Applied. A [View] is the newest overlay, the frozen one if a flush is
+// under way, and the commit that these start from; it is taken with one atomic
+// load, waits for nothing and never changes.
+//
+// The database has these buckets:
+//
+//	current     key                        newest record
+//	superseded  key, zero byte, revision   records before it, and what ended them
+//	log         revision                   who, when, what keys, why; the hash chain
+//	windows     node                       results of its newest proposals
+//	tallies     bucket, key                what the records of a range add up to
+//	meta        "state"                    applied index, revision, hashes, members
+//
+// # Invariants
+//
+//   - Applied, Revision and the accepted-at of changes never decrease.
+//   - A command of one origin, incarnation and sequence number is applied at most
+//     once; what cannot be told from a repeat is refused.
+//   - A transaction that changes anything takes one revision; one that does not,
+//     none.
+//   - The sum of all ranges is the sum in the state, in each commit.
+//
+// # Damage
+//
+// Each value carries a checksum over key and value, verified on every read.
+// Readers go through the pages on their own, each step bounded and each page
+// checked when it is first used in a transaction; before bbolt writes, the pages
+// that it will trust are checked. What is left, a record that seems never to have
+// been, [Store.Scrub] finds. Whatever finds damage says [ErrDamaged]: the replica
+// must be replaced from its peers.
+package fsm

@@ -1,0 +1,50 @@
+package fsm
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrUnknownVersion means that a committed command is of a version this
+	// program does not know: the node must stop before applying it.
+	ErrUnknownVersion = errors.New("fsm: command of an unknown version")
+	// ErrUndecodable means that a command's bytes are not a command; all replicas
+	// refuse it alike.
+	ErrUndecodable = errors.New("fsm: command does not decode")
+	// ErrDamaged means that the database holds what was not written.
+	ErrDamaged = errors.New("fsm: database is damaged")
+	// ErrLocked means that another process has the database open.
+	ErrLocked = errors.New("fsm: database is in use by another process")
+	// ErrClosed means that the store was closed.
+	ErrClosed = errors.New("fsm: store is closed")
+	// ErrOrder means that an entry does not follow the last one applied.
+	ErrOrder = errors.New("fsm: entry out of order")
+	// ErrOverlayFull means that Apply was called with twice Options.MaxOverlayBytes
+	// waiting to be flushed: the driver did not keep to its bound.
+	ErrOverlayFull = errors.New("fsm: overlay is full")
+)
+
+// LimitError is a part of a command that is larger than its limit.
+type LimitError struct {
+	What string // "value of key \"a/b\"", "comment"
+	Got  int
+	Max  int
+}
+
+// Error names the part, its size and the limit.
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("fsm: %s: %d, at most %d", e.What, e.Got, e.Max)
+}
+
+// damaged returns ErrDamaged with the place and what is wrong there.
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
+}
+
+// must stops the program at a bug of its own; never for input, disks or peers.
+func must(ok bool, format string, args ...any) {
+	if !ok {
+		panic("fsm: " + fmt.Sprintf(format, args...))
+	}
+}

@@ -1,0 +1,60 @@
+package fsm
+
+// Limits of a command, checked where it is accepted and again where it is
+// applied; constants of the command's version, so that all replicas agree.
+const (
+	// MaxKeyBytes bounds one key.
+	MaxKeyBytes = 1 << 10
+	// MaxKeyDepth bounds the segments of a key.
+	MaxKeyDepth = 32
+	// MaxValueBytes bounds one value.
+	MaxValueBytes = 1 << 20
+	// MaxTxnOps bounds the operations, and the compares, of one command.
+	MaxTxnOps = 512
+	// MaxTxnBytes bounds the encoded command.
+	MaxTxnBytes = 4 << 20
+	// MaxGroups bounds a principal's groups.
+	MaxGroups = 200
+	// WindowSize is how many sequence numbers per origin the store remembers.
+	WindowSize = 4096
+	// MaxContentTypeBytes bounds a value's content type.
+	MaxContentTypeBytes = 255
+	// MaxRequestIDBytes bounds the id that ties a change to a log line.
+	MaxRequestIDBytes = 128
+	// MaxCommentBytes bounds why somebody says a change was made.
+	MaxCommentBytes = 1 << 10
+	// MaxPrincipalBytes bounds each text of a principal: issuer, tenant, object,
+	// application, and each role. Issuers are URLs; the rest are ids and names.
+	MaxPrincipalBytes = 512
+	// MaxRoles bounds a principal's application roles.
+	MaxRoles = 64
+)
+
+// Bounds of the store itself; they do not change what a command does.
+const (
+	// DefaultOverlayBytes is Options.MaxOverlayBytes unless set.
+	DefaultOverlayBytes = 64 << 20
+	// DefaultMmapBytes is Options.MmapBytes unless set: twice the quota of a
+	// store, so that nothing is mapped anew while serving.
+	DefaultMmapBytes = 16 << 30
+
+	// rangeRecords and rangeBytes are the size past which a checked range is cut
+	// in two or more of half that size. A range is what the scrub reads in one
+	// breath, and what a flush reads when it cuts one.
+	rangeRecords = 4096
+	rangeBytes   = 4 << 20
+
+	// recordFill is how full a page is left that was split: imports come in the
+	// order of keys, and would leave every page half empty otherwise; writes
+	// elsewhere still find some room.
+	recordFill = 0.8
+
+	// maxTreeDepth bounds the descent through pages of the database: a page that
+	// points back to one above it would otherwise be followed forever. With two
+	// keys to a page, the least bbolt makes, 64 levels hold more than any disk.
+	maxTreeDepth = 64
+)
+
+// The overlay must hold two of the largest transactions, else one could wait for
+// room that never comes. Negative: no compile.
+const _ = uint(DefaultOverlayBytes - 2*MaxTxnBytes)

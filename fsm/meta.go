@@ -1,0 +1,199 @@
+package fsm
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math"
+	"slices"
+)
+
+// State is a consistent summary of the store. Its slices are shared and must not
+// be changed.
+type State struct {
+	Cluster  ClusterID
+	Applied  Index
+	Term     uint64 // of the entry at Applied
+	Revision Revision
+	Hash     [32]byte // of the whole logical state: equal on all replicas at equal Applied
+	Chain    [32]byte // head of the change log's hash chain
+	Conf     ConfState
+	Members  []Member
+	// Records is how many keys have a current record.
+	Records uint64
+	// Undecodable counts the committed commands that did not decode. More than 0
+	// is an alarm: some node proposed what it should not have.
+	Undecodable uint64
+}
+
+// logical is everything that the state hash covers, and where apply stands. It
+// is copied by value; its slices are never changed in place.
+type logical struct {
+	cluster     ClusterID
+	members     []Member
+	conf        ConfState
+	applied     Index
+	term        uint64
+	revision    Revision
+	chain       [32]byte
+	genesis     [32]byte // the chain before the first change
+	current     tally
+	superseded  tally
+	windows     sum
+	acceptedAt  int64 // the greatest of all changes
+	undecodable uint64
+}
+
+// state summarises l.
+func (l *logical) state() State {
+	return State{
+		Cluster:     l.cluster,
+		Applied:     l.applied,
+		Term:        l.term,
+		Revision:    l.revision,
+		Hash:        l.hash(),
+		Chain:       l.chain,
+		Conf:        l.conf,
+		Members:     l.members,
+		Records:     uint64(l.current.count),
+		Undecodable: l.undecodable,
+	}
+}
+
+// hash is over the whole logical state. Where apply stands is not part of it:
+// an entry that changes nothing leaves it as it was.
+func (l *logical) hash() [32]byte {
+	var buf [512]byte
+	return sha256.Sum256(l.appendHashed(append(buf[:0], "confman state 1\n"...)))
+}
+
+// The one record of bucket metadata, integers little-endian:
+//
+//	offset  bytes
+//	     0      8  checksum
+//	     8      1  version of the database's layout: 1
+//	     9      8  applied index
+//	    17      8  its term
+//	    25     32  state hash, of what follows
+//	    57     16  cluster id
+//	    73      8  revision
+//	    81     32  head of the chain
+//	   113     32  chain before the first change
+//	   145     48  tally of current: 32 sum, 8 count, 8 bytes
+//	   193     48  tally of superseded
+//	   241     32  sum of windows
+//	   273      8  greatest accepted-at, two's complement
+//	   281      8  undecodable commands
+//	   289         members: count, then for each 8 raft id and its name, a text
+//	               voters, learners, outgoing voters, next learners: count, then 8 each
+//	            1  auto leave: 0 or 1
+const (
+	layoutVersion   = 1
+	metaKey         = "state"
+	metaHeaderBytes = checksumBytes + 1 + 16 + 32
+)
+
+// appendHashed appends the part of the record that the state hash covers.
+func (l *logical) appendHashed(b []byte) []byte {
+	b = append(b, l.cluster[:]...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(l.revision))
+	b = append(b, l.chain[:]...)
+	b = append(b, l.genesis[:]...)
+	b = l.current.append(b)
+	b = l.superseded.append(b)
+	b = l.windows.append(b)
+	b = binary.LittleEndian.AppendUint64(b, uint64(l.acceptedAt))
+	b = binary.LittleEndian.AppendUint64(b, l.undecodable)
+	b = binary.AppendUvarint(b, uint64(len(l.members)))
+	for _, m := range l.members {
+		b = binary.LittleEndian.AppendUint64(b, m.RaftID)
+		b = appendText(b, m.Name)
+	}
+	for _, ids := range [...][]uint64{l.conf.Voters, l.conf.Learners, l.conf.VotersOutgoing, l.conf.LearnersNext} {
+		b = binary.AppendUvarint(b, uint64(len(ids)))
+		for _, id := range ids {
+			b = binary.LittleEndian.AppendUint64(b, id)
+		}
+	}
+	if l.conf.AutoLeave {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+// encode returns the record.
+func (l *logical) encode() []byte {
+	b := make([]byte, checksumBytes, 512)
+	b = append(b, layoutVersion)
+	b = binary.LittleEndian.AppendUint64(b, uint64(l.applied))
+	b = binary.LittleEndian.AppendUint64(b, l.term)
+	hash := l.hash()
+	b = append(b, hash[:]...)
+	b = l.appendHashed(b)
+	seal(metadata, metaKey, b)
+	return b
+}
+
+// decodeLogical reads what encode wrote.
+func decodeLogical(value []byte) (logical, error) {
+	if _, err := unseal(metadata, metaKey, value); err != nil {
+		return logical{}, err
+	}
+	if len(value) < metaHeaderBytes || value[checksumBytes] != layoutVersion {
+		return logical{}, damaged("state record: %d bytes of an unknown layout", len(value))
+	}
+	d := decoder{b: value[checksumBytes+1:]}
+	var l logical
+	l.applied = Index(d.uint64())
+	l.term = d.uint64()
+	hash := d.fixed(32)
+	copy(l.cluster[:], d.fixed(16))
+	l.revision = Revision(d.uint64())
+	copy(l.chain[:], d.fixed(32))
+	copy(l.genesis[:], d.fixed(32))
+	l.current = d.tally()
+	l.superseded = d.tally()
+	l.windows = d.tallySum()
+	l.acceptedAt = int64(d.uint64())
+	l.undecodable = d.uint64()
+	for range d.count(math.MaxInt) {
+		l.members = append(l.members, Member{RaftID: d.uint64(), Name: d.text()})
+	}
+	for _, ids := range [...]*[]uint64{&l.conf.Voters, &l.conf.Learners, &l.conf.VotersOutgoing, &l.conf.LearnersNext} {
+		for range d.count(math.MaxInt) {
+			*ids = append(*ids, d.uint64())
+		}
+	}
+	l.conf.AutoLeave = d.byte() == 1
+	if d.err != "" || len(d.b) != 0 {
+		return logical{}, damaged("state record: %s", orElse(d.err, "bytes follow it"))
+	}
+	if got := l.hash(); !slices.Equal(hash, got[:]) {
+		return logical{}, damaged("state record: its hash does not match")
+	}
+	return l, nil
+}
+
+// fixed reads n bytes, not copied; nil if fewer are left.
+func (d *decoder) fixed(n int) []byte {
+	if len(d.b) < n {
+		d.fail("it ends early")
+		return nil
+	}
+	v := d.b[:n]
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) tally() tally {
+	if b := d.fixed(tallyBytes); b != nil {
+		return decodeTally(b)
+	}
+	return tally{}
+}
+
+func (d *decoder) tallySum() sum {
+	if b := d.fixed(sumBytes); b != nil {
+		return decodeSum(b)
+	}
+	return sum{}
+}

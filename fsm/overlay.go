@@ -1,0 +1,81 @@
+package fsm
+
+import "github.com/tidwall/btree"
+
+// overlay is what was applied since a commit of the database: the base knows
+// nothing of it yet. Its trees are copy-on-write: a reader's copy costs nothing
+// and never changes.
+type overlay struct {
+	current    *btree.BTreeG[*entry]
+	superseded *btree.BTreeG[*entry]
+	// changes are the change log's new records in order of revision. Appended
+	// only: a reader's slice never changes.
+	changes []changeEntry
+	// bytes is what all of it takes in memory.
+	bytes int
+}
+
+// entry is one key's newest state. It never changes once it is in a tree; a
+// change puts another in its place.
+type entry struct {
+	key string
+	// value is as the database stores it; nil if the key has no record.
+	value []byte
+	// delta is what the range of key gains by this entry over what the base has.
+	delta tally
+}
+
+// changeEntry is one record of the change log, as the database stores it.
+type changeEntry struct {
+	revision Revision
+	value    []byte
+}
+
+// What the structures take beside keys and values, measured by
+// TestOverlayBytesAreHonest: an entry with its slot in a tree's node and its
+// share of what copying nodes leaves behind.
+const (
+	entryBytes  = 160
+	changeBytes = 64
+)
+
+func newOverlay() *overlay {
+	less := func(a, b *entry) bool { return a.key < b.key }
+	opts := btree.Options{NoLocks: true}
+	return &overlay{
+		current:    btree.NewBTreeGOptions(less, opts),
+		superseded: btree.NewBTreeGOptions(less, opts),
+	}
+}
+
+// snapshot returns o as it is now. Called by the goroutine that changes o.
+func (o *overlay) snapshot() *overlay {
+	return &overlay{
+		current:    o.current.Copy(),
+		superseded: o.superseded.Copy(),
+		changes:    o.changes,
+		bytes:      o.bytes,
+	}
+}
+
+// tree returns the tree that shadows bucket in.
+func (o *overlay) tree(in bucket) *btree.BTreeG[*entry] {
+	if in == current {
+		return o.current
+	}
+	return o.superseded
+}
+
+func (o *overlay) put(in bucket, e *entry) {
+	o.bytes += e.size()
+	if before, replaced := o.tree(in).Set(e); replaced {
+		o.bytes -= before.size()
+	}
+}
+
+func (e *entry) size() int { return entryBytes + len(e.key) + len(e.value) }
+
+func (o *overlay) log(rev Revision, value []byte) {
+	o.changes = append(o.changes, changeEntry{rev, value})
+	o.bytes += changeBytes + len(value)
+}

@@ -1,0 +1,359 @@
+package fsm
+
+import (
+	"bytes"
+	"errors"
+	"runtime/debug"
+	"strings"
+
+	"github.com/tidwall/btree"
+)
+
+// View is a consistent snapshot of the store. It must be closed. One goroutine.
+// What it reads was verified: a record that is not what was written is
+// ErrDamaged, never a value.
+type View struct {
+	p *snapshot
+}
+
+// View takes a snapshot of the newest applied state, without waiting for apply
+// or flush. Any goroutine. A view that stays open keeps pages from being used
+// again, so the database grows meanwhile. ErrClosed.
+func (s *Store) View() (*View, error) {
+	p := s.acquire()
+	if p == nil {
+		return nil, ErrClosed
+	}
+	return &View{p: p}, nil
+}
+
+// Close ends the view. A second call does nothing.
+func (v *View) Close() {
+	if v.p != nil {
+		v.p.base.release()
+		v.p = nil
+	}
+}
+
+// State is the state that the view shows.
+func (v *View) State() State { return v.p.state }
+
+// Get returns key's record. The value is the caller's. ErrDamaged if the record is.
+func (v *View) Get(key string) (Record, bool, error) {
+	b, err := v.body(key)
+	if b == nil || err != nil {
+		return Record{}, false, err
+	}
+	return b.record(key, &commonTexts), true, nil
+}
+
+// commonTexts are what most records say.
+var commonTexts = Record{ContentType: "application/json", ModifiedBy: "anonymous"}
+
+// body returns a copy of key's newest record, nil if it has none.
+func (v *View) body(key string) (b body, err error) {
+	if len(key) > MaxKeyBytes {
+		return nil, nil
+	}
+	probe := entry{key: key}
+	e, found := v.p.active.current.Get(&probe)
+	if !found && v.p.frozen != nil {
+		e, found = v.p.frozen.current.Get(&probe)
+	}
+	if found {
+		if e.value == nil {
+			return nil, nil
+		}
+		return bytes.Clone(e.value[checksumBytes:]), nil
+	}
+	defer catchFault(debug.SetPanicOnFault(true), &err)
+	value, found, err := v.p.base.current.stored(key)
+	if err != nil || !found {
+		return nil, err
+	}
+	return checkBody(key, bytes.Clone(value[checksumBytes:]))
+}
+
+// Scan calls fn for the records in [lo, hi) in ascending order of key until it
+// returns false; hi "" means no end. The record's Value is valid during the call.
+// ErrDamaged ends it before the record at fault.
+func (v *View) Scan(lo, hi string, fn func(Record) bool) error {
+	m := v.merge(current)
+	defer m.release()
+	like := commonTexts
+	for ok, err := m.seek(lo); ; ok, err = m.next() {
+		if err != nil {
+			return err
+		}
+		if !ok || hi != "" && m.key >= hi {
+			return nil
+		}
+		b, err := checkBody(m.key, m.value[checksumBytes:])
+		if err != nil {
+			return err
+		}
+		like = b.record(m.key, &like)
+		if !fn(like) {
+			return nil
+		}
+	}
+}
+
+// Changes calls fn for the change log's records with revisions in [from, to] in
+// ascending order until it returns false. ErrDamaged if one is damaged or missing.
+func (v *View) Changes(from, to Revision, fn func(Change) bool) error {
+	from = max(from, 1)
+	to = min(to, v.p.state.Revision)
+	want := from
+	err := v.rawChanges(from, func(key string, value []byte) error {
+		ch, err := openChange(key, value)
+		if err != nil {
+			return err
+		}
+		if ch.Revision != want {
+			return chainError(want, "it is missing")
+		}
+		if ch.Revision > to || !fn(ch) {
+			return errStop
+		}
+		want++
+		return nil
+	})
+	if errors.Is(err, errStop) {
+		return nil
+	}
+	if err == nil && want <= to {
+		err = chainError(want, "it is missing")
+	}
+	return err
+}
+
+// errStop ends rawChanges early.
+var errStop = errors.New("stop")
+
+// rawChanges calls fn for the records of the change log from revision from on, in
+// order, as stored.
+func (v *View) rawChanges(from Revision, fn func(key string, value []byte) error) error {
+	if err := v.rawBaseChanges(from, fn); err != nil {
+		return err
+	}
+	for _, o := range [...]*overlay{v.p.frozen, v.p.active} {
+		if o == nil {
+			continue
+		}
+		for _, ch := range o.changes {
+			if ch.revision < from {
+				continue
+			}
+			if err := fn(changeKey(ch.revision), ch.value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (v *View) rawBaseChanges(from Revision, fn func(key string, value []byte) error) (err error) {
+	defer catchFault(debug.SetPanicOnFault(true), &err)
+	c := cursor{t: &v.p.base.changes}
+	ok, err := c.seek([]byte(changeKey(from)))
+	for ; ok && err == nil; ok, err = c.next() {
+		if err := fn(string(c.key), c.val); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// merge goes through one bucket of the view in order of key: the newest of
+// active, frozen and base for each, without those that were deleted.
+type merge struct {
+	layers [2]layer // active, frozen
+	base   cursor
+	atBase bool // base is at a key
+	key    string
+	value  []byte // as stored; it may alias the mapping
+}
+
+// layer is an overlay's tree with where the merge is in it.
+type layer struct {
+	iter btree.IterG[*entry]
+	at   *entry // nil at the end
+}
+
+func (l *layer) move(ok bool) {
+	l.at = nil
+	if ok {
+		l.at = l.iter.Item()
+	}
+}
+
+func (v *View) merge(in bucket) *merge {
+	m := &merge{base: cursor{t: v.p.base.tree(in)}}
+	m.layers[0].iter = v.p.active.tree(in).Iter()
+	if v.p.frozen != nil {
+		m.layers[1].iter = v.p.frozen.tree(in).Iter()
+	}
+	return m
+}
+
+func (m *merge) release() {
+	for i := range m.layers {
+		m.layers[i].iter.Release()
+	}
+}
+
+// seek moves to the first key not below key; false if there is none.
+func (m *merge) seek(key string) (bool, error) {
+	for i := range m.layers {
+		l := &m.layers[i]
+		l.move(l.iter.Seek(&entry{key: key}))
+	}
+	if err := m.seekBase(key); err != nil {
+		return false, err
+	}
+	return m.settle()
+}
+
+func (m *merge) seekBase(key string) (err error) {
+	defer catchFault(debug.SetPanicOnFault(true), &err)
+	m.atBase, err = m.base.seek([]byte(key))
+	return err
+}
+
+// next moves to the key after m.key; false if there is none.
+func (m *merge) next() (bool, error) {
+	if err := m.pass(m.key); err != nil {
+		return false, err
+	}
+	return m.settle()
+}
+
+// pass moves every layer that is at key beyond it.
+func (m *merge) pass(key string) (err error) {
+	for i := range m.layers {
+		if l := &m.layers[i]; l.at != nil && l.at.key == key {
+			l.move(l.iter.Next())
+		}
+	}
+	if m.atBase && string(m.base.key) == key {
+		defer catchFault(debug.SetPanicOnFault(true), &err)
+		m.atBase, err = m.base.next()
+	}
+	return err
+}
+
+// settle takes the least key that any layer is at from the newest that is at it,
+// passing over keys whose newest is a delete.
+func (m *merge) settle() (bool, error) {
+	for {
+		var newest *entry
+		for i := range m.layers {
+			if at := m.layers[i].at; at != nil && (newest == nil || at.key < newest.key) {
+				newest = at
+			}
+		}
+		switch {
+		case m.atBase && (newest == nil || string(m.base.key) < newest.key):
+			return true, m.fromBase()
+		case newest == nil:
+			return false, nil
+		case newest.value != nil:
+			m.key, m.value = newest.key, newest.value
+			return true, nil
+		}
+		if err := m.pass(newest.key); err != nil {
+			return false, err
+		}
+	}
+}
+
+func (m *merge) fromBase() (err error) {
+	defer catchFault(debug.SetPanicOnFault(true), &err)
+	m.key, m.value = string(m.base.key), m.base.val
+	_, err = unseal(m.base.t.in, m.key, m.value)
+	return err
+}
+
+// Child is one step below a path: a key, a subtree, or both.
+type Child struct {
+	Name    string  // one segment
+	Record  *Record // nil if only a subtree; its Value is the caller's
+	Subtree bool
+}
+
+// Children lists what is directly below prefix (which ends in "/", or is "" for
+// the root) in ascending order of name, names after `after`, at most limit.
+func (v *View) Children(prefix, after string, limit int) ([]Child, error) {
+	m := v.merge(current)
+	defer m.release()
+	var out []Child
+	for len(out) < limit {
+		name, err := m.childAfter(prefix, after)
+		if err != nil || name == "" {
+			return out, err
+		}
+		child := Child{Name: name}
+		path := prefix + name
+		b, err := v.body(path)
+		if err != nil {
+			return nil, err
+		}
+		if b != nil {
+			r := b.record(path, &commonTexts)
+			child.Record = &r
+		}
+		if child.Subtree, err = m.hasPrefix(path + "/"); err != nil {
+			return nil, err
+		}
+		out = append(out, child)
+		after = name
+	}
+	return out, nil
+}
+
+// childAfter returns the least name below prefix that is greater than after, ""
+// if there is none.
+//
+// Names are not in the order of keys: "a-b" < "a/x", but "a" < "a-b". So the
+// first key after the last name is in hand may be "a-b", while "a" is only a
+// subtree that comes later. A name that key order hides so is the start of the
+// one found, up to a byte below '/'.
+func (m *merge) childAfter(prefix, after string) (string, error) {
+	from := prefix
+	if after != "" {
+		from = prefix + after + "\x00"
+	}
+	for {
+		ok, err := m.seek(from)
+		if err != nil || !ok {
+			return "", err
+		}
+		rest, below := strings.CutPrefix(m.key, prefix)
+		if !below {
+			return "", nil
+		}
+		found, _, _ := strings.Cut(rest, "/")
+		if found <= after {
+			// The subtree of after, or of a name before it that is its start.
+			from = prefix + found + "0" // '0' is next to '/'
+			continue
+		}
+		for i := 1; i < len(found); i++ {
+			if found[i] >= '/' || found[:i] <= after {
+				continue
+			}
+			hidden, err := m.hasPrefix(prefix + found[:i] + "/")
+			if err != nil || hidden {
+				return found[:i], err
+			}
+		}
+		return found, nil
+	}
+}
+
+// hasPrefix reports whether a key starts with prefix. It moves the merge.
+func (m *merge) hasPrefix(prefix string) (bool, error) {
+	ok, err := m.seek(prefix)
+	return ok && strings.HasPrefix(m.key, prefix), err
+}
