@@ -1,0 +1,104 @@
+package node
+
+import (
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/confman/confman/fsm"
+)
+
+// Settings are what an operator or a simulation may vary. The zero value of a
+// field means its default.
+type Settings struct {
+	// TickInterval is the time between two Ticks (default 50 ms).
+	TickInterval time.Duration
+	// ElectionTicks is how long a follower waits for a leader, at least (default 10; raft draws up to twice that).
+	ElectionTicks int
+	// HeartbeatTicks is the time between heartbeats (default 1).
+	HeartbeatTicks int
+	// MaxMessageBytes bounds the entries of one append message (default 1 MiB).
+	MaxMessageBytes uint64
+	// MaxApplyBytes bounds the entries handed out to apply at a time (default 8 MiB).
+	MaxApplyBytes uint64
+	// FlushBytes is the overlay's size at which a flush starts (default 16 MiB).
+	FlushBytes int
+	// FlushInterval is the longest a change stays only in the overlay (default 5 s).
+	FlushInterval time.Duration
+	// MaxOverlayBytes is the size at which applying waits for the flush (default 64 MiB).
+	MaxOverlayBytes int
+	// TailBytes bounds the newest entries kept in memory (default 8 MiB).
+	TailBytes int
+	// ProbeInterval is the time between freshness probes (default 100 ms).
+	ProbeInterval time.Duration
+	// ResendInterval is how long a forwarded proposal waits for the leader's word before it is sent again (default 500 ms).
+	ResendInterval time.Duration
+	// ScrubInterval is the time between scrub steps; negative: none (default 1 s).
+	ScrubInterval time.Duration
+	// Checks turns on the expensive invariants.
+	Checks bool
+}
+
+// LogReader is the one thing Core reads: entries that no longer are in its
+// memory. An error there stops the node. *wal.Log is one.
+type LogReader interface {
+	FirstIndex() uint64
+	LastIndex() uint64
+	Term(index uint64) (uint64, error)
+	Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error)
+}
+
+// Config is what a core starts from.
+type Config struct {
+	Settings
+	// ID is this node's raft id.
+	ID uint64
+	// Incarnation is new at each start, and durable before it.
+	Incarnation uint64
+	// HardState is the log's last one.
+	HardState *raftpb.HardState
+	// Log reads the log; nothing is appended to it but by Append effects.
+	Log LogReader
+	// State is what the store holds.
+	State fsm.State
+	// Now is the driver's monotonic clock.
+	Now time.Duration
+}
+
+// Role is a node's part in Raft.
+type Role uint8
+
+// The roles.
+const (
+	Follower Role = iota
+	PreCandidate
+	Candidate
+	Leader
+)
+
+var roleNames = [...]string{"follower", "pre-candidate", "candidate", "leader"}
+
+// String returns the role as the API spells it.
+func (r Role) String() string { return roleNames[r] }
+
+// Status is the core's view of itself and its cluster.
+type Status struct {
+	ID          uint64
+	Incarnation uint64
+	Role        Role
+	Leader      uint64 // 0: not known
+	Term        uint64
+	Commit      uint64
+	Applied     uint64
+	Durable     uint64 // applied index that the database holds
+	// FreshAt is the instant, on the clock of Tick.Now, such that the state applied here
+	// holds every write acknowledged before it; Fresh tells whether there is one.
+	FreshAt time.Duration
+	Fresh   bool
+	// Reachable are the peers heard from within an election timeout, ascending. A leader hears all, a follower its leader.
+	Reachable []uint64
+	// StorageFull: the disk is full, no writes are taken.
+	StorageFull bool
+	// Proposals and Reads are in flight.
+	Proposals, Reads int
+}

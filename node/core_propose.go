@@ -1,0 +1,438 @@
+package node
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/transport"
+)
+
+// proposing is the core's side of writes: proposals this node accepted, and
+// those of other nodes that it leads.
+//
+// A proposal is told NotApplied only when no copy of it can be applied any more:
+// each copy was refused by the one incarnation that could have accepted it, or
+// was lost (see loseCopies). Everything else is Unknown (protocol.md §1).
+type proposing struct {
+	// ring holds the proposals in flight at Seq % MaxProposals; all of them are in
+	// [oldestSeq, nextSeq), which is never longer than the store's window.
+	ring               []*proposal
+	oldestSeq, nextSeq uint64
+	proposalBytes      int
+	undispatched       int // of ring, those with wait set
+
+	incarnations map[uint64]uint64  // of peers, as their replies told
+	origins      map[uint64]*origin // whose Forwards came here
+
+	batch      []batched // to be handed to raft
+	batchBytes int
+	placing    []batched // handed to raft, not yet seen in the log
+}
+
+// proposal is one write that this node accepted.
+type proposal struct {
+	request  uint64
+	seq      uint64
+	data     []byte
+	deadline time.Duration
+	attempts uint32
+	copies   []proposalCopy // those that may still be applied
+	wait     bool           // for a leader to send it to
+	sentAt   time.Duration
+}
+
+// proposalCopy is one way in which a proposal may come to be applied.
+type proposalCopy struct {
+	attempt uint32
+	to      uint64
+	// addressee is the incarnation that may accept it; zero: none may.
+	addressee uint64
+	// term and index are where the leader appended it, as far as is known.
+	term, index uint64
+}
+
+// origin is what a node remembers of another one's Forwards: the newest attempt
+// of each sequence number, so that the network's repeats are not acted on.
+type origin struct {
+	incarnation uint64
+	ring        []seen
+}
+
+type seen struct {
+	seq     uint64
+	attempt uint32
+}
+
+// batched is a command on its way into raft, with whom to tell where it landed.
+type batched struct {
+	data    []byte
+	from    uint64             // this node: proposal is set
+	forward *transport.Forward // from another
+	local   *proposal
+	attempt uint32
+}
+
+func (p *proposing) init() {
+	p.ring = make([]*proposal, MaxProposals)
+	p.oldestSeq, p.nextSeq = 1, 1
+	p.incarnations = make(map[uint64]uint64)
+	p.origins = make(map[uint64]*origin)
+}
+
+func (c *Core) propose(in Propose) {
+	switch {
+	case c.nextSeq-c.oldestSeq >= MaxProposals, c.proposalBytes > 0 && c.proposalBytes+len(in.Command) > MaxProposalBytes:
+		c.refuse(in.Request, ErrOverloaded)
+		return
+	case c.full:
+		c.refuse(in.Request, ErrStorageFull)
+		return
+	}
+	p := &proposal{request: in.Request, seq: c.nextSeq, data: in.Command, deadline: in.Deadline, wait: true}
+	fsm.SetOrigin(p.data, fsm.Origin{Node: c.cfg.ID, Incarnation: c.cfg.Incarnation, Seq: p.seq})
+	c.ring[p.seq%MaxProposals] = p
+	c.nextSeq++
+	c.proposalBytes += len(p.data)
+	c.undispatched++
+}
+
+func (c *Core) refuse(request uint64, err error) {
+	c.emit(ProposeReply{Request: request, Err: &WriteError{Outcome: NotApplied, Leader: c.leader, Err: err}})
+}
+
+// dispatchProposals sends a copy of each proposal that waits for one to the
+// leader, or to raft if this node leads, and hands raft its batch.
+func (c *Core) dispatchProposals() {
+	if c.undispatched > 0 && c.leader != 0 {
+		for seq := c.oldestSeq; seq < c.nextSeq; seq++ {
+			if p := c.inFlight(seq); p != nil && p.wait {
+				c.dispatch(p)
+			}
+		}
+	}
+	c.proposeBatch()
+}
+
+func (c *Core) dispatch(p *proposal) {
+	p.wait = false
+	c.undispatched--
+	if p.attempts == MaxAttempts {
+		return
+	}
+	p.attempts++
+	p.sentAt = c.now
+	if c.leader == c.cfg.ID {
+		p.copies = append(p.copies, proposalCopy{attempt: p.attempts, to: c.leader, addressee: c.cfg.Incarnation})
+		c.enqueue(batched{data: p.data, from: c.cfg.ID, local: p, attempt: p.attempts})
+		return
+	}
+	addressee := c.incarnations[c.leader]
+	p.copies = append(p.copies, proposalCopy{attempt: p.attempts, to: c.leader, addressee: addressee})
+	c.send(transport.Message{To: c.leader, Forward: &transport.Forward{
+		Addressee:   addressee,
+		Incarnation: c.cfg.Incarnation,
+		Seq:         p.seq,
+		Attempt:     p.attempts,
+		Command:     p.data,
+	}})
+}
+
+// enqueue adds to the batch of commands that become one append to each follower.
+func (c *Core) enqueue(b batched) {
+	if c.batchBytes > 0 && c.batchBytes+len(b.data) > maxProposeBatchBytes {
+		c.proposeBatch()
+	}
+	c.batch = append(c.batch, b)
+	c.batchBytes += len(b.data)
+}
+
+// proposeBatch hands the batch to raft. What raft does not take was never
+// appended, so every copy in it can be refused for certain.
+func (c *Core) proposeBatch() {
+	if len(c.batch) == 0 {
+		return
+	}
+	ents := make([]*raftpb.Entry, len(c.batch))
+	for i, b := range c.batch {
+		ents[i] = &raftpb.Entry{Data: b.data}
+	}
+	err := c.raft.Step(&raftpb.Message{Type: raftpb.MsgProp.Enum(), From: &c.cfg.ID, Entries: ents})
+	if err == nil {
+		c.placing = append(c.placing, c.batch...)
+	} else {
+		verdict := transport.Overloaded
+		if c.role != Leader || c.raft.BasicStatus().LeadTransferee != 0 {
+			verdict = transport.NotLeader
+		}
+		for _, b := range c.batch {
+			if b.local != nil {
+				c.copyRefused(b.local, b.attempt, verdict)
+			} else {
+				c.replyForward(b.from, b.forward, transport.ForwardReply{Verdict: verdict})
+			}
+		}
+	}
+	clear(c.batch)
+	c.batch, c.batchBytes = c.batch[:0], 0
+}
+
+// placeProposals sees where raft put what proposeBatch handed to it: nothing
+// happens to raft between the two, so those are the last entries it appends.
+func (c *Core) placeProposals(ents []*raftpb.Entry) {
+	must(len(ents) >= len(c.placing), "%d commands were proposed, raft appends %d entries", len(c.placing), len(ents))
+	for i, b := range c.placing {
+		e := ents[len(ents)-len(c.placing)+i]
+		must(bytes.Equal(e.GetData(), b.data), "raft appends another command at %d than was proposed", e.GetIndex())
+		if b.local == nil {
+			c.replyForward(b.from, b.forward, transport.ForwardReply{Verdict: transport.Accepted, Term: e.GetTerm(), Index: e.GetIndex()})
+		} else if n := b.local.find(b.attempt); n >= 0 {
+			b.local.copies[n].term, b.local.copies[n].index = e.GetTerm(), e.GetIndex()
+		}
+	}
+	clear(c.placing)
+	c.placing = c.placing[:0]
+}
+
+// forwarded takes another node's proposal.
+func (c *Core) forwarded(from uint64, f *transport.Forward) {
+	if f.Addressee != c.cfg.Incarnation {
+		c.replyForward(from, f, transport.ForwardReply{Verdict: transport.NotAddressed})
+		return
+	}
+	if !c.firstSeen(from, f) {
+		return
+	}
+	o, ok := fsm.OriginOf(f.Command)
+	if !ok || o != (fsm.Origin{Node: from, Incarnation: f.Incarnation, Seq: f.Seq}) {
+		return // damaged on the way; the sender will send again
+	}
+	switch {
+	case c.role != Leader:
+		c.replyForward(from, f, transport.ForwardReply{Verdict: transport.NotLeader})
+	case c.full:
+		c.replyForward(from, f, transport.ForwardReply{Verdict: transport.StorageFull})
+	default:
+		c.enqueue(batched{data: f.Command, from: from, forward: f})
+	}
+}
+
+// firstSeen reports whether this attempt was not seen before, and remembers it. An
+// attempt too old to tell counts as seen: silence is always safe.
+func (c *Core) firstSeen(from uint64, f *transport.Forward) bool {
+	o := c.origins[from]
+	if o == nil {
+		o = &origin{ring: make([]seen, MaxProposals)}
+		c.origins[from] = o
+	}
+	if f.Incarnation < o.incarnation {
+		return false
+	}
+	if f.Incarnation > o.incarnation {
+		o.incarnation = f.Incarnation
+		clear(o.ring)
+	}
+	s := &o.ring[f.Seq%MaxProposals]
+	if s.seq > f.Seq || (s.seq == f.Seq && s.attempt >= f.Attempt) {
+		return false
+	}
+	*s = seen{seq: f.Seq, attempt: f.Attempt}
+	return true
+}
+
+func (c *Core) replyForward(to uint64, f *transport.Forward, r transport.ForwardReply) {
+	r.Incarnation = c.cfg.Incarnation
+	r.Origin, r.Seq, r.Attempt = f.Incarnation, f.Seq, f.Attempt
+	c.send(transport.Message{To: to, ForwardReply: &r})
+}
+
+// forwardReply takes the leader's word on a copy. It counts only for the copy it
+// names, and only from the node that the copy was sent to.
+func (c *Core) forwardReply(from uint64, r *transport.ForwardReply) {
+	if r.Origin != c.cfg.Incarnation {
+		return
+	}
+	if r.Incarnation > c.incarnations[from] {
+		c.incarnations[from] = r.Incarnation
+	}
+	p := c.inFlight(r.Seq)
+	if p == nil {
+		return
+	}
+	n := p.find(r.Attempt)
+	if n < 0 || p.copies[n].to != from {
+		return
+	}
+	if r.Verdict == transport.Accepted {
+		if r.Term < c.appliedTerm {
+			c.copyLost(p, n)
+			return
+		}
+		p.copies[n].term, p.copies[n].index = r.Term, r.Index
+		return
+	}
+	c.copyRefused(p, r.Attempt, r.Verdict)
+}
+
+// copyRefused forgets a copy that nobody will ever append.
+func (c *Core) copyRefused(p *proposal, attempt uint32, v transport.Verdict) {
+	n := p.find(attempt)
+	if n < 0 {
+		return
+	}
+	if v == transport.NotAddressed {
+		// A newer incarnation speaks. It cannot know what the one before did with a
+		// copy that was for it: that copy stays possible.
+		if p.copies[n].addressee == 0 {
+			p.copies = slices.Delete(p.copies, n, n+1)
+		}
+		c.redispatch(p)
+		return
+	}
+	p.copies = slices.Delete(p.copies, n, n+1)
+	if len(p.copies) > 0 {
+		return
+	}
+	switch v {
+	case transport.Overloaded:
+		c.finish(p, ProposeReply{Err: &WriteError{Outcome: NotApplied, Leader: c.leader, Err: ErrOverloaded}})
+	case transport.StorageFull:
+		c.finish(p, ProposeReply{Err: &WriteError{Outcome: NotApplied, Leader: c.leader, Err: ErrStorageFull}})
+	default:
+		// Not the leader: the next leader, or the resend interval, brings the next copy.
+	}
+}
+
+func (c *Core) redispatch(p *proposal) {
+	if !p.wait {
+		p.wait = true
+		c.undispatched++
+	}
+}
+
+// loseCopies forgets the copies that were appended in an earlier term than what
+// was applied just now: terms in a log never fall, and a leader's log holds
+// everything committed before its term, so their places were given to others.
+func (c *Core) loseCopies() {
+	for seq := c.oldestSeq; seq < c.nextSeq; seq++ {
+		p := c.inFlight(seq)
+		if p == nil {
+			continue
+		}
+		for n := len(p.copies) - 1; n >= 0; n-- {
+			if t := p.copies[n].term; t != 0 && t < c.appliedTerm {
+				c.copyLost(p, n)
+			}
+		}
+	}
+}
+
+func (c *Core) copyLost(p *proposal, n int) {
+	p.copies = slices.Delete(p.copies, n, n+1)
+	if len(p.copies) == 0 {
+		c.redispatch(p)
+	}
+}
+
+// leaderChanged sends every proposal without a known place in the log to the new
+// leader at once. One with a place waits to see it applied or lost.
+func (c *Core) leaderChanged() {
+	for seq := c.oldestSeq; seq < c.nextSeq; seq++ {
+		if p := c.inFlight(seq); p != nil && !p.placed() {
+			c.redispatch(p)
+		}
+	}
+}
+
+func (c *Core) tickProposals() {
+	for seq := c.oldestSeq; seq < c.nextSeq; seq++ {
+		p := c.inFlight(seq)
+		switch {
+		case p == nil:
+		case c.now >= p.deadline:
+			c.expire(p)
+		case !p.placed() && c.now-p.sentAt >= c.cfg.ResendInterval:
+			c.redispatch(p)
+		}
+	}
+}
+
+func (c *Core) expire(p *proposal) {
+	outcome := Unknown
+	if len(p.copies) == 0 {
+		outcome = NotApplied
+	}
+	c.finish(p, ProposeReply{Err: &WriteError{Outcome: outcome, Leader: c.leader, Err: ErrNoQuorum}})
+}
+
+// proposalApplied answers the proposal that an applied entry was, if it was one of this node's.
+func (c *Core) proposalApplied(r fsm.Result) {
+	if r.Origin.Node != c.cfg.ID || r.Origin.Incarnation != c.cfg.Incarnation {
+		return
+	}
+	p := c.inFlight(r.Origin.Seq)
+	if p == nil {
+		return
+	}
+	switch r.Outcome {
+	case fsm.Applied, fsm.Unchanged, fsm.CompareFailed:
+		c.finish(p, ProposeReply{Result: r})
+	case fsm.Undecodable:
+		c.finish(p, ProposeReply{Err: &WriteError{Outcome: NotApplied, Leader: c.leader, Err: ErrUndecodable}})
+	case fsm.Repeated:
+		// The first time answers its proposal, so what is repeated is not in flight,
+		// unless the store forgot it: then nobody can say.
+		c.finish(p, ProposeReply{Err: &WriteError{Outcome: Unknown, Leader: c.leader, Err: ErrRepeated}})
+	default:
+		panic(fmt.Sprintf("node: a command of this node was applied with outcome %d", r.Outcome))
+	}
+}
+
+func (c *Core) finish(p *proposal, r ProposeReply) {
+	r.Request = p.request
+	c.emit(r)
+	if p.wait {
+		c.undispatched--
+	}
+	c.proposalBytes -= len(p.data)
+	c.ring[p.seq%MaxProposals] = nil
+	for c.oldestSeq < c.nextSeq && c.ring[c.oldestSeq%MaxProposals] == nil {
+		c.oldestSeq++
+	}
+}
+
+func (c *Core) inFlight(seq uint64) *proposal {
+	if seq < c.oldestSeq || seq >= c.nextSeq {
+		return nil
+	}
+	return c.ring[seq%MaxProposals]
+}
+
+// find returns the position of the copy made by attempt, or -1.
+func (p *proposal) find(attempt uint32) int {
+	return slices.IndexFunc(p.copies, func(k proposalCopy) bool { return k.attempt == attempt })
+}
+
+// placed tells whether a copy is known to be in a leader's log.
+func (p *proposal) placed() bool {
+	return slices.ContainsFunc(p.copies, func(k proposalCopy) bool { return k.index != 0 })
+}
+
+func (c *Core) checkProposals() {
+	bytes, waiting := 0, 0
+	for seq := c.oldestSeq; seq < c.nextSeq; seq++ {
+		if p := c.inFlight(seq); p != nil {
+			must(p.seq == seq, "proposal %d stands at %d", p.seq, seq)
+			bytes += len(p.data)
+			if p.wait {
+				waiting++
+			}
+		}
+	}
+	must(bytes == c.proposalBytes && waiting == c.undispatched, "proposals hold %d bytes and %d wait; counted %d and %d", bytes, waiting, c.proposalBytes, c.undispatched)
+	must(len(c.batch) == 0 && len(c.placing) == 0, "%d commands are not handed to raft, %d not placed", len(c.batch), len(c.placing))
+}

@@ -1,0 +1,391 @@
+package node
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"github.com/stretchr/testify/require"
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/transport"
+)
+
+// seedRaft makes raft's election jitter the same in every run of the test.
+func seedRaft(t *testing.T, seed uint64) {
+	was := rand.Reader
+	var key [32]byte
+	key[0] = byte(seed)
+	rand.Reader = io.Reader(mathrand.NewChaCha8(key))
+	t.Cleanup(func() { rand.Reader = was })
+}
+
+// memLog is a log whose every entry is durable.
+type memLog struct {
+	entries []*raftpb.Entry // from index 1
+	fail    error
+}
+
+func (l *memLog) FirstIndex() uint64 { return 1 }
+func (l *memLog) LastIndex() uint64  { return uint64(len(l.entries)) }
+
+func (l *memLog) Term(i uint64) (uint64, error) {
+	if i == 0 || l.fail != nil {
+		return 0, l.fail
+	}
+	return l.entries[i-1].GetTerm(), nil
+}
+
+func (l *memLog) Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
+	if l.fail != nil {
+		return nil, l.fail
+	}
+	n, size := lo, uint64(0)
+	for n < hi && (n == lo || size < maxBytes) {
+		size += uint64(entryBytes(l.entries[n-1]))
+		n++
+	}
+	return slices.Clone(l.entries[lo-1 : n-1]), nil
+}
+
+func (l *memLog) append(ents []*raftpb.Entry) {
+	if len(ents) > 0 {
+		l.entries = append(l.entries[:ents[0].GetIndex()-1], ents...)
+	}
+}
+
+// stage is a cluster of cores whose every step a conversation decides.
+type stage struct {
+	t     *testing.T
+	nodes []*actor
+	wire  []transport.Message
+	cut   uint64 // this node's messages are lost, both ways
+	out   strings.Builder
+	watch func(a *actor, e Effect) // sees every effect, if set
+
+	settings Settings
+	applied  map[fsm.Index]fsm.Entry  // by whoever came first
+	first    map[fsm.Origin]fsm.Index // where a command was applied first
+}
+
+type actor struct {
+	id          uint64
+	core        *Core
+	down        bool
+	incarnation uint64
+	log         *memLog
+	hard        *raftpb.HardState
+	state       fsm.State
+	flushed     fsm.State // what a crash leaves of state
+	now         time.Duration
+	appends     []Append
+	applies     []Apply
+	full        bool
+}
+
+func newStage(t *testing.T, n int) *stage {
+	s := &stage{
+		t: t, settings: Settings{Checks: true, ScrubInterval: -1},
+		applied: map[fsm.Index]fsm.Entry{}, first: map[fsm.Origin]fsm.Index{},
+	}
+	var voters []uint64
+	for id := uint64(1); id <= uint64(n); id++ {
+		voters = append(voters, id)
+	}
+	for _, id := range voters {
+		a := &actor{id: id, log: &memLog{}, state: fsm.State{Conf: fsm.ConfState{Voters: voters}}}
+		a.flushed = a.state
+		s.nodes = append(s.nodes, a)
+		s.start(a)
+	}
+	return s
+}
+
+func (s *stage) start(a *actor) {
+	a.incarnation++
+	a.down = false
+	core, err := NewCore(Config{
+		Settings: s.settings, ID: a.id, Incarnation: a.incarnation,
+		HardState: a.hard, Log: a.log, State: a.state, Now: a.now,
+	})
+	require.NoError(s.t, err)
+	a.core = core
+}
+
+func (s *stage) kill(a *actor) {
+	a.down, a.appends, a.applies, a.state = true, nil, nil, a.flushed
+}
+
+func (s *stage) say(format string, args ...any) { fmt.Fprintf(&s.out, format+"\n", args...) }
+
+func (s *stage) step(a *actor, ins ...Input) {
+	if a.down {
+		return
+	}
+	for _, e := range slices.Clone(a.core.Step(ins...)) {
+		if s.watch != nil {
+			s.watch(a, e)
+		}
+		switch e := e.(type) {
+		case Send:
+			if s.cut != a.id && s.cut != e.Message.To {
+				s.wire = append(s.wire, e.Message)
+				s.tell(e.Message)
+			}
+		case Append:
+			a.appends = append(a.appends, e)
+		case Apply:
+			a.applies = append(a.applies, e)
+		case Flush:
+			a.flushed = a.state
+			s.step(a, Flushed{Index: a.state.Applied})
+		case Prove:
+			s.step(a, Proved{Full: a.full})
+		case ProposeReply:
+			switch {
+			case e.Err != nil:
+				s.say("%d reply %d: %v", a.id, e.Request, e.Err)
+			default:
+				s.say("%d reply %d: applied at index %d", a.id, e.Request, e.Result.Index)
+			}
+		case ReadReply:
+			if e.Err != nil {
+				s.say("%d read %d: %v", a.id, e.Request, e.Err)
+			} else {
+				s.say("%d read %d: at index %d", a.id, e.Request, e.Index)
+			}
+		case Stop:
+			s.say("%d stops: %v", a.id, e.Err)
+		default:
+			s.t.Fatalf("unhandled effect %T", e)
+		}
+	}
+}
+
+var verdicts = [...]string{"", "accepted", "not addressed", "not leader", "overloaded", "storage full"}
+
+func (s *stage) tell(m transport.Message) {
+	switch {
+	case m.Forward != nil:
+		s.say("%d to %d: forward seq %d attempt %d for incarnation %d", m.From, m.To, m.Forward.Seq, m.Forward.Attempt, m.Forward.Addressee)
+	case m.ForwardReply != nil:
+		r := m.ForwardReply
+		at := ""
+		if r.Verdict == transport.Accepted {
+			at = fmt.Sprintf(" at (%d, %d)", r.Term, r.Index)
+		}
+		s.say("%d to %d: seq %d attempt %d %s%s", m.From, m.To, r.Seq, r.Attempt, verdicts[r.Verdict], at)
+	}
+}
+
+func (s *stage) disk(a *actor) bool {
+	done := len(a.appends) > 0
+	for len(a.appends) > 0 {
+		e := a.appends[0]
+		a.appends = a.appends[1:]
+		a.log.append(e.Batch.Entries)
+		if e.Batch.HardState != nil {
+			a.hard = e.Batch.HardState
+		}
+		s.step(a, Appended{Seq: e.Seq, Full: a.full})
+	}
+	return done
+}
+
+func (s *stage) apply(a *actor) bool {
+	done := len(a.applies) > 0
+	for len(a.applies) > 0 {
+		e := a.applies[0]
+		a.applies = a.applies[1:]
+		var results []fsm.Result
+		for _, ent := range e.Entries {
+			was, ok := s.applied[ent.Index]
+			require.True(s.t, !ok || (was.Term == ent.Term && bytes.Equal(was.Data, ent.Data)), "node %d applies another entry at index %d than a node before", a.id, ent.Index)
+			s.applied[ent.Index] = ent
+			r := fsm.Result{Index: ent.Index, Term: ent.Term, Outcome: fsm.Empty}
+			if len(ent.Data) > 0 {
+				r.Origin, _ = fsm.OriginOf(ent.Data)
+				r.Outcome = fsm.Applied
+				if first, ok := s.first[r.Origin]; !ok {
+					s.first[r.Origin] = ent.Index
+				} else if first < ent.Index {
+					r.Outcome = fsm.Repeated
+				}
+			}
+			a.state.Applied, a.state.Term = ent.Index, ent.Term
+			results = append(results, r)
+		}
+		s.step(a, Applied{Results: results, OverlayBytes: int(a.state.Applied-a.flushed.Applied) * 100})
+	}
+	return done
+}
+
+func (s *stage) deliver(match func(transport.Message) bool) bool {
+	was := s.wire
+	s.wire = nil
+	done := false
+	for _, m := range was {
+		if !match(m) {
+			s.wire = append(s.wire, m)
+			continue
+		}
+		done = true
+		s.receive(m)
+	}
+	return done
+}
+
+// receive hands m to its receiver as a wire would: raft keeps what it is given,
+// so each delivery is a copy.
+func (s *stage) receive(m transport.Message) {
+	if m.Raft != nil {
+		m.Raft = proto.Clone(m.Raft).(*raftpb.Message)
+	}
+	s.step(s.nodes[m.To-1], Receive{Message: m})
+}
+
+// run lets everything happen that needs no passing of time.
+func (s *stage) run() {
+	for busy := true; busy; {
+		busy = s.deliver(func(transport.Message) bool { return true })
+		for _, a := range s.nodes {
+			busy = s.disk(a) || busy
+			busy = s.apply(a) || busy
+		}
+	}
+}
+
+func (s *stage) tick(a *actor, n int) {
+	for range n {
+		a.now += 50 * time.Millisecond
+		s.step(a, Tick{Now: a.now})
+	}
+}
+
+// elect ticks a until it leads; the others' clocks stand still.
+func (s *stage) elect(a *actor) {
+	for range 100 {
+		s.tick(a, 1)
+		s.run()
+		if a.core.Status().Role == Leader {
+			return
+		}
+	}
+	s.t.Fatalf("node %d was not elected", a.id)
+}
+
+func (s *stage) command() []byte {
+	cmd := fsm.Command{Ops: []fsm.Op{{Kind: fsm.Put, Key: "k", Value: []byte("v"), ContentType: "text/plain"}}}
+	b, err := cmd.Encode()
+	require.NoError(s.t, err)
+	return b
+}
+
+func TestCoreConversations(t *testing.T) {
+	datadriven.Walk(t, "testdata/core", func(t *testing.T, path string) {
+		seedRaft(t, 1)
+		var s *stage
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			arg := func(name string, def int) int {
+				if d.HasArg(name) {
+					d.ScanArgs(t, name, &def)
+				}
+				return def
+			}
+			if d.Cmd == "nodes" {
+				s = newStage(t, arg("n", 3))
+				return ""
+			}
+			s.out.Reset()
+			var a *actor
+			if d.HasArg("node") {
+				a = s.nodes[arg("node", 1)-1]
+			}
+			kind := func(m transport.Message) bool {
+				switch {
+				case d.HasArg("forwards"):
+					return m.Forward != nil
+				case d.HasArg("replies"):
+					return m.ForwardReply != nil
+				case d.HasArg("raft"):
+					return m.Raft != nil
+				}
+				return true
+			}
+			match := func(m transport.Message) bool {
+				return kind(m) && (!d.HasArg("from") || m.From == uint64(arg("from", 0))) && (!d.HasArg("to") || m.To == uint64(arg("to", 0)))
+			}
+			switch d.Cmd {
+			case "elect":
+				s.elect(a)
+			case "run":
+				s.run()
+			case "tick":
+				s.tick(a, arg("count", 1))
+			case "pass": // time, for all, with everything else at once
+				for range arg("count", 1) {
+					for _, a := range s.nodes {
+						s.tick(a, 1)
+					}
+					s.run()
+				}
+			case "cut":
+				s.cut = a.id
+			case "heal":
+				s.cut = 0
+			case "rot":
+				a.log.fail = errors.New("segment 1 at 512: damaged")
+			case "propose":
+				deadline := a.now + time.Duration(arg("seconds", 5))*time.Second
+				s.step(a, Propose{Request: uint64(arg("request", 1)), Command: s.command(), Deadline: deadline})
+			case "read":
+				s.step(a, ReadIndex{Request: uint64(arg("request", 1)), Deadline: a.now + time.Duration(arg("seconds", 5))*time.Second})
+			case "disk":
+				s.disk(a)
+			case "full":
+				a.full = arg("is", 1) == 1
+			case "apply":
+				s.apply(a)
+			case "deliver":
+				s.deliver(match)
+			case "drop":
+				s.wire = slices.DeleteFunc(s.wire, match)
+			case "repeat": // the network delivers a copy and keeps one
+				was := slices.Clone(s.wire)
+				s.deliver(match)
+				s.wire = append(slices.DeleteFunc(was, func(m transport.Message) bool { return !match(m) }), s.wire...)
+			case "kill":
+				s.kill(a)
+			case "start":
+				s.start(a)
+			case "status":
+			default:
+				d.Fatalf(t, "unknown command %s", d.Cmd)
+			}
+			if d.Cmd == "status" || d.HasArg("status") {
+				for _, a := range s.nodes {
+					st := a.core.Status()
+					if a.down {
+						s.say("%d: down", a.id)
+						continue
+					}
+					s.say("%d: %v term %d leader %d commit %d applied %d proposals %d reads %d fresh %v", a.id, st.Role, st.Term, st.Leader, st.Commit, st.Applied, st.Proposals, st.Reads, st.Fresh)
+				}
+			}
+			return s.out.String()
+		})
+	})
+}
+
+var _ raft.Storage = (*tail)(nil)

@@ -1,0 +1,58 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrOverloaded means that a queue of the node, or of the leader, was full. Nothing was proposed.
+	ErrOverloaded = errors.New("too much in flight")
+	// ErrNoQuorum means that no quorum answered in time: no leader is known, or it cannot reach a majority.
+	ErrNoQuorum = errors.New("no quorum answered in time")
+	// ErrStorageFull means that the disk of the node that would write is full. Nothing was proposed.
+	ErrStorageFull = errors.New("disk is full: no writes are taken")
+	// ErrLost means that another entry was committed where the command had been appended.
+	ErrLost = errors.New("leadership changed and the command was lost")
+	// ErrRepeated means that the store had already seen the command's sequence number and no longer knows its result.
+	ErrRepeated = errors.New("command was seen before")
+	// ErrUndecodable means that the store could not read the command; a bug or damage in transit.
+	ErrUndecodable = errors.New("command does not decode")
+	// ErrForming means that the cluster is not formed yet: some configured member has not been met.
+	ErrForming = errors.New("cluster is not formed yet")
+	// ErrStopped means that the node is stopping or has stopped.
+	ErrStopped = errors.New("node is stopping")
+)
+
+// Outcome is what became of a failed write.
+type Outcome uint8
+
+const (
+	// NotApplied: the write has no effect and never will.
+	NotApplied Outcome = iota + 1
+	// Unknown: the write may have been applied, or may still be.
+	Unknown
+)
+
+// String returns the outcome as the API spells it.
+func (o Outcome) String() string {
+	switch o {
+	case NotApplied:
+		return "not_applied"
+	case Unknown:
+		return "unknown"
+	}
+	return fmt.Sprintf("Outcome(%d)", uint8(o))
+}
+
+// WriteError is a failed write and what became of it.
+type WriteError struct {
+	Outcome Outcome // zero is a bug
+	Leader  uint64  // raft id of the node to try next; 0: not known
+	Err     error   // one of this package's errors
+}
+
+func (e *WriteError) Error() string { return fmt.Sprintf("%v (%v)", e.Err, e.Outcome) }
+
+// Unwrap returns the cause.
+func (e *WriteError) Unwrap() error { return e.Err }

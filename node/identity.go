@@ -1,0 +1,171 @@
+package node
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/wal"
+)
+
+// Identity is who a data directory belongs to. It is durable before the node first votes.
+type Identity struct {
+	Cluster fsm.ClusterID
+	Name    string
+	RaftID  uint64
+	// Members are those the cluster was formed with.
+	Members []fsm.Member
+	// Formed: all members had made Cluster durable; from here on the node may vote.
+	Formed bool
+	// Incarnation counts the starts of this node.
+	Incarnation uint64
+}
+
+// ErrIdentityDamaged means that the identity file is not what was written. What
+// the node did before cannot be known then, so it must not take part again.
+var ErrIdentityDamaged = errors.New("identity is damaged: this node may have voted before and must be replaced by a new member")
+
+const (
+	identityFile = "identity"
+	identityTemp = "identity.new"
+
+	// identityMagic and identityVersion begin the file.
+	identityMagic   = "confman-identity "
+	identityVersion = "1"
+
+	// maxIdentityBytes bounds what is read of a file that calls itself an identity.
+	maxIdentityBytes = 1 << 20
+)
+
+// identityTable is CRC-32C's.
+var identityTable = crc32.MakeTable(crc32.Castagnoli)
+
+// identityBody is an Identity as it stands in the file: one line of text, for
+// people too, and one line of JSON, whose bytes the first line's checksum covers:
+//
+//	confman-identity 1 crc32c=0a1b2c3d
+//	{"cluster":"...32 hex digits...","name":"node1",...}
+type identityBody struct {
+	Cluster     string           `json:"cluster"`
+	Name        string           `json:"name"`
+	RaftID      uint64           `json:"raft_id"`
+	Members     []identityMember `json:"members"`
+	Formed      bool             `json:"formed"`
+	Incarnation uint64           `json:"incarnation"`
+}
+
+type identityMember struct {
+	RaftID uint64 `json:"raft_id"`
+	Name   string `json:"name"`
+}
+
+// LoadIdentity reads the identity from a data directory. fs.ErrNotExist: the
+// directory has none. ErrIdentityDamaged: it has one that is not what was written.
+func LoadIdentity(fsys wal.FS) (Identity, error) {
+	f, err := fsys.Open(identityFile)
+	if err != nil {
+		return Identity{}, fmt.Errorf("node: %s: %w", identityFile, err)
+	}
+	b, err := readAll(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return Identity{}, fmt.Errorf("node: %s: %w", identityFile, err)
+	}
+	id, err := decodeIdentity(b)
+	if err != nil {
+		return Identity{}, fmt.Errorf("node: %s: %w", identityFile, err)
+	}
+	return id, nil
+}
+
+func readAll(f wal.File) ([]byte, error) {
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	if size > maxIdentityBytes {
+		return nil, fmt.Errorf("%d bytes: %w", size, ErrIdentityDamaged)
+	}
+	b := make([]byte, size)
+	if n, err := f.ReadAt(b, 0); n < len(b) && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return b, nil
+}
+
+// StoreIdentity replaces the identity, durably: after a crash at any moment the
+// directory holds the old one or the new one.
+func StoreIdentity(fsys wal.FS, id Identity) error {
+	if err := storeIdentity(fsys, encodeIdentity(id)); err != nil {
+		return fmt.Errorf("node: storing %s: %w", identityFile, err)
+	}
+	return nil
+}
+
+func storeIdentity(fsys wal.FS, b []byte) error {
+	// One may be left of a crash between Create and Rename.
+	if err := fsys.Remove(identityTemp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := fsys.Create(identityTemp)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(b, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err = fsys.Rename(identityTemp, identityFile); err != nil {
+		return err
+	}
+	return fsys.SyncDir()
+}
+
+func encodeIdentity(id Identity) []byte {
+	body := identityBody{
+		Cluster:     hex.EncodeToString(id.Cluster[:]),
+		Name:        id.Name,
+		RaftID:      id.RaftID,
+		Formed:      id.Formed,
+		Incarnation: id.Incarnation,
+	}
+	for _, m := range id.Members {
+		body.Members = append(body.Members, identityMember(m))
+	}
+	b, err := json.Marshal(body)
+	must(err == nil, "an identity does not encode: %v", err)
+	return append(identityHeader(b), b...)
+}
+
+func identityHeader(body []byte) []byte {
+	return fmt.Appendf(nil, "%s%s crc32c=%08x\n", identityMagic, identityVersion, crc32.Checksum(body, identityTable))
+}
+
+func decodeIdentity(b []byte) (Identity, error) {
+	end := bytes.IndexByte(b, '\n') + 1
+	header, body := b[:end], b[end:]
+	// The header is a function of the body, so equality leaves no byte unchecked.
+	if !bytes.Equal(header, identityHeader(body)) {
+		return Identity{}, ErrIdentityDamaged
+	}
+	var in identityBody
+	if err := json.Unmarshal(body, &in); err != nil {
+		return Identity{}, fmt.Errorf("%w (%w)", ErrIdentityDamaged, err)
+	}
+	id := Identity{Name: in.Name, RaftID: in.RaftID, Formed: in.Formed, Incarnation: in.Incarnation}
+	if n, err := hex.Decode(id.Cluster[:], []byte(in.Cluster)); err != nil || n != len(id.Cluster) {
+		return Identity{}, fmt.Errorf("cluster id %q: %w", in.Cluster, ErrIdentityDamaged)
+	}
+	for _, m := range in.Members {
+		id.Members = append(id.Members, fsm.Member(m))
+	}
+	return id, nil
+}

@@ -1,0 +1,95 @@
+package node
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/confman/confman/fsm"
+)
+
+func someIdentity() Identity {
+	return Identity{
+		Cluster:     fsm.ClusterID{1, 2, 3, 15: 0xff},
+		Name:        "node2",
+		RaftID:      2,
+		Members:     []fsm.Member{{RaftID: 1, Name: "node1"}, {RaftID: 2, Name: "node2"}, {RaftID: 3, Name: "nöde3"}},
+		Formed:      true,
+		Incarnation: 1<<63 + 1,
+	}
+}
+
+func TestIdentityComesBack(t *testing.T) {
+	for name, id := range map[string]Identity{
+		"member":  someIdentity(),
+		"started": {Name: "node1", Incarnation: 1},
+		"nothing": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fsys := dirFS(t.TempDir())
+			_, err := LoadIdentity(fsys)
+			require.ErrorIs(t, err, fs.ErrNotExist)
+			require.NoError(t, StoreIdentity(fsys, Identity{Name: "before"}))
+			require.NoError(t, StoreIdentity(fsys, id))
+			got, err := LoadIdentity(fsys)
+			require.NoError(t, err)
+			assert.Equal(t, id, got)
+		})
+	}
+}
+
+// Any single damage to the file is noticed: a node that mistook its cluster, its
+// raft id or whether it had voted could elect a second leader.
+func TestIdentityDamage(t *testing.T) {
+	good := encodeIdentity(someIdentity())
+	refused := func(what string, at int, bad []byte) {
+		_, err := decodeIdentity(bad)
+		require.ErrorIsf(t, err, ErrIdentityDamaged, "%s at byte %d", what, at)
+	}
+	for i := range good {
+		refused("cut", i, good[:i])
+		for bit := range 8 {
+			bad := bytes.Clone(good)
+			bad[i] ^= 1 << bit
+			refused("flip", i, bad)
+		}
+	}
+	refused("appended", len(good), append(bytes.Clone(good), ' '))
+
+	dir := t.TempDir()
+	for name, bad := range map[string][]byte{
+		"empty":    nil,
+		"cut":      good[:len(good)/2],
+		"flipped":  append([]byte{good[0] ^ 1}, good[1:]...),
+		"too long": make([]byte, maxIdentityBytes+1),
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, identityFile), bad, 0o600))
+		_, err := LoadIdentity(dirFS(dir))
+		require.ErrorIsf(t, err, ErrIdentityDamaged, "a file that is %s", name)
+	}
+}
+
+// A crash in StoreIdentity leaves the old identity or the new one.
+func TestIdentityStoreFails(t *testing.T) {
+	dir := t.TempDir()
+	base := dirFS(dir)
+	before, after := Identity{Name: "node1", Incarnation: 1}, Identity{Name: "node1", Incarnation: 2}
+	for n := 1; ; n++ {
+		require.NoError(t, StoreIdentity(base, before))
+		err := StoreIdentity(&faultyFS{FS: base, faults: failAt(n)}, after)
+		got, loadErr := LoadIdentity(base)
+		require.NoError(t, loadErr)
+		if err == nil {
+			require.Equal(t, after, got)
+			require.Greater(t, n, 5, "the faults hit nothing")
+			return
+		}
+		require.ErrorIs(t, err, errInjected)
+		require.Contains(t, []Identity{before, after}, got, "fault at operation %d", n)
+	}
+}

@@ -1,0 +1,67 @@
+package node
+
+import (
+	"time"
+
+	"github.com/confman/confman/fsm"
+)
+
+const (
+	// MaxProposals bounds the proposals in flight at one node; the next one is
+	// refused with ErrOverloaded. It is the store's window, so that no sequence
+	// number in flight can fall out of it.
+	MaxProposals = fsm.WindowSize
+
+	// MaxProposalBytes bounds the encoded commands in flight at one node, and the
+	// uncommitted bytes of a leader's log; past it proposals are refused with ErrOverloaded.
+	MaxProposalBytes = 64 << 20
+
+	// MaxAttempts bounds the copies of one proposal: with the default resend
+	// interval they last longer than any deadline a client is given.
+	MaxAttempts = 32
+
+	// MaxReads bounds the reads waiting for an index at one node; the next one is
+	// refused with ErrOverloaded. At 64 bytes each they take 4 MiB.
+	MaxReads = 1 << 16
+
+	// MaxReadRounds bounds the ReadIndex contexts that are outstanding: raft's own
+	// queues of them have no bound.
+	MaxReadRounds = 64
+
+	// maxProposeBatchBytes bounds the entries handed to raft at a time; each batch becomes one append message for each peer.
+	maxProposeBatchBytes = 1 << 20
+
+	// maxInflightMessages and maxInflightBytes bound the appends on their way to one follower.
+	maxInflightMessages = 256
+	maxInflightBytes    = 16 << 20
+
+	// maxLogReadBytes bounds one synchronous read of older entries.
+	maxLogReadBytes = 4 << 20
+
+	// scrubStepBytes is how much of the database one Scrub effect checks.
+	scrubStepBytes = 1 << 20
+)
+
+// withDefaults fills in what is zero.
+func (s Settings) withDefaults() Settings {
+	def(&s.TickInterval, 50*time.Millisecond)
+	def(&s.ElectionTicks, 10)
+	def(&s.HeartbeatTicks, 1)
+	def(&s.MaxMessageBytes, 1<<20)
+	def(&s.MaxApplyBytes, 8<<20)
+	def(&s.FlushBytes, 16<<20)
+	def(&s.FlushInterval, 5*time.Second)
+	def(&s.MaxOverlayBytes, 64<<20)
+	def(&s.TailBytes, 8<<20)
+	def(&s.ProbeInterval, 100*time.Millisecond)
+	def(&s.ResendInterval, 500*time.Millisecond)
+	def(&s.ScrubInterval, time.Second)
+	return s
+}
+
+func def[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}

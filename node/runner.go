@@ -1,0 +1,372 @@
+package node
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/transport"
+	"github.com/confman/confman/wal"
+)
+
+// RunnerConfig is what a node runs with.
+type RunnerConfig struct {
+	Settings
+	// Dir is the data directory; it is made if it does not exist, and locked.
+	Dir string
+	// Name is this node's; Names are all configured members, Name among them.
+	Name  string
+	Names []string
+	// Dial makes the transport. It is called once, before the cluster is formed.
+	Dial func(self Peering, h transport.Handler) (Transport, error)
+	// Logger takes what happens to the node; nil: nothing is logged.
+	Logger *slog.Logger
+
+	// openFS makes the file systems under Dir, and logOptions shape the log: tests
+	// inject faults here, and make segments small.
+	openFS     func(path string) wal.FS
+	logOptions wal.Options
+}
+
+// Peering is what the transport must know about the node it serves.
+type Peering struct {
+	RaftID      uint64
+	Incarnation uint64
+	// Peers maps the raft ids of the other members to their configured names.
+	Peers map[uint64]string
+}
+
+// Transport is what the runner asks of the wire.
+type Transport interface {
+	transport.Transport
+	// SetCluster says which cluster this node belongs to: from then on only its members are heard. Before, only Form messages pass.
+	SetCluster(id fsm.ClusterID)
+	// Close stops listening and closes all connections.
+	Close() error
+}
+
+// Runner runs a Core on real disks, clocks and networks. Safe for concurrent use.
+//
+// One goroutine, the loop, owns the core (and the formation before it). It takes
+// inputs from the inbox and never waits for anything but the inbox and the
+// ticker. Log, store, flush and scrub have a worker each, fed through queues that
+// the core's own limits bound.
+type Runner struct {
+	cfg  RunnerConfig
+	log  *slog.Logger
+	dir  *dataDir
+	wire Transport
+
+	inbox inbox
+	loop  loopState
+
+	member  atomic.Pointer[member] // nil until the cluster is formed
+	status  atomic.Pointer[Status] // the core's, after its last step; nil until formed
+	waiting atomic.Pointer[[]string]
+
+	stop     chan struct{} // closed when the node is to stop
+	done     chan struct{} // closed when the node has stopped
+	released chan struct{} // closed when nothing of the directory is open
+
+	mu      sync.Mutex
+	stopped bool  // stop is closed
+	err     error // why, or nil after Close
+}
+
+// member is what a node has once its cluster is formed.
+type member struct {
+	identity Identity
+	core     *Core // the loop's
+	log      *wal.Log
+	store    *fsm.Store
+	workers  workers
+}
+
+// Start opens the data directory and runs the node in the background until Close
+// or a fault. It returns before the cluster is formed.
+//
+// Errors, besides those of the file system: ErrLocked; ErrIdentityDamaged;
+// ErrDiskLost, if the node was a member and its log, or its store and the means
+// to rebuild it, are gone; wal.ErrDamaged; fsm.ErrDamaged; ErrInconsistent; a
+// directory that belongs to another node or to a cluster of other members.
+func Start(cfg RunnerConfig) (*Runner, error) {
+	cfg.Settings = cfg.withDefaults()
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.openFS == nil {
+		cfg.openFS = dirFS
+	}
+	if !slices.Contains(cfg.Names, cfg.Name) {
+		return nil, fmt.Errorf("node: %s is not among the configured members %v", cfg.Name, cfg.Names)
+	}
+	r := &Runner{
+		cfg:      cfg,
+		log:      cfg.Logger.With(slog.String("node", cfg.Name)),
+		stop:     make(chan struct{}),
+		done:     make(chan struct{}),
+		released: make(chan struct{}),
+	}
+	r.inbox.init()
+	r.loop.waiters = make(map[uint64]*waiter)
+	if err := r.open(); err != nil {
+		return nil, err
+	}
+	go r.run()
+	return r, nil
+}
+
+// open does what comes before the first goroutine; on an error nothing stays open.
+func (r *Runner) open() (err error) {
+	if r.dir, err = openDataDir(r.cfg.Dir, r.cfg.openFS, r.cfg.logOptions); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			if m := r.member.Load(); m != nil {
+				err = errors.Join(err, m.close())
+			}
+			err = errors.Join(err, r.dir.close())
+		}
+	}()
+	id, err := r.dir.identity()
+	if err != nil {
+		return err
+	}
+	if err = r.claim(id); err != nil {
+		return err
+	}
+	id.Name = r.cfg.Name
+	id.Incarnation++
+	if err = r.dir.storeIdentity(id); err != nil {
+		return err
+	}
+	r.loop.form = NewFormation(r.cfg.Names, r.cfg.Name, id, drawCluster())
+	r.publishWaiting()
+	if id.Formed {
+		var m *member
+		if m, err = r.openMember(id); err != nil {
+			return err
+		}
+		r.member.Store(m)
+	}
+	self := r.loop.form.Identity()
+	r.wire, err = r.cfg.Dial(Peering{RaftID: self.RaftID, Incarnation: self.Incarnation, Peers: peersOf(self)}, handler{&r.inbox})
+	if err != nil {
+		return fmt.Errorf("node: transport: %w", err)
+	}
+	return nil
+}
+
+// claim refuses a data directory that is not this node's.
+func (r *Runner) claim(id Identity) error {
+	if id.Name != "" && id.Name != r.cfg.Name {
+		return fmt.Errorf("node: %s belongs to node %s, not to %s: compare Data.Dir and Cluster.NodeId", r.cfg.Dir, id.Name, r.cfg.Name)
+	}
+	if !id.Formed {
+		return nil
+	}
+	for _, m := range id.Members {
+		if !slices.Contains(r.cfg.Names, m.Name) {
+			return fmt.Errorf("node: %s belongs to cluster %x, whose member %s is not configured: compare Data.Dir and Cluster.Nodes", r.cfg.Dir, id.Cluster, m.Name)
+		}
+	}
+	if len(r.cfg.Names) > len(id.Members) {
+		r.log.Warn("some configured nodes are not members of the cluster; they take no part in it",
+			slog.Any("configured", r.cfg.Names), slog.Any("members", id.Members))
+	}
+	return nil
+}
+
+func peersOf(id Identity) map[uint64]string {
+	peers := make(map[uint64]string)
+	for _, m := range id.Members {
+		if m.RaftID != id.RaftID {
+			peers[m.RaftID] = m.Name
+		}
+	}
+	return peers
+}
+
+// openMember opens what a formed node has on its disk, and starts the core on it.
+func (r *Runner) openMember(id Identity) (_ *member, err error) {
+	m := &member{identity: id}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.close())
+		}
+	}()
+	var found wal.Recovered
+	if m.log, found, err = r.dir.openLog(); err != nil {
+		return nil, err
+	}
+	if cut := found.Cut; cut != nil {
+		r.log.Warn("the end of the log was torn and is cut off; it was never proven durable",
+			slog.String("segment", cut.Segment), slog.Int64("offset", cut.Offset), slog.String("reason", cut.Reason))
+	}
+	genesis := fsm.Genesis{Cluster: id.Cluster, Members: id.Members}
+	opts := fsm.Options{MaxOverlayBytes: r.cfg.MaxOverlayBytes}
+	if m.store, err = r.dir.openStore(genesis, opts, m.log.FirstIndex()); err != nil {
+		return nil, err
+	}
+	state := m.store.State()
+	if state.Cluster != id.Cluster {
+		return nil, fmt.Errorf("node: %s holds the state of cluster %x, its identity is of %x: restore the file that belongs here, or replace the node", r.dir.join(storeFile), state.Cluster, id.Cluster)
+	}
+	m.core, err = NewCore(Config{
+		Settings:    r.cfg.Settings,
+		ID:          id.RaftID,
+		Incarnation: id.Incarnation,
+		HardState:   found.HardState,
+		Log:         m.log,
+		State:       state,
+		Now:         bootTime(),
+	})
+	if errors.Is(err, ErrInconsistent) {
+		err = fmt.Errorf("%w: this node must be replaced by a new member", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("node: %s: %w", r.cfg.Dir, err)
+	}
+	r.publish(m)
+	r.log.Info("log and store are open",
+		slog.String("cluster", fmt.Sprintf("%x", id.Cluster)), slog.Uint64("incarnation", id.Incarnation),
+		slog.Uint64("index", uint64(state.Applied)), slog.Uint64("revision", uint64(state.Revision)),
+		slog.Uint64("last_index", m.log.LastIndex()))
+	return m, nil
+}
+
+// close closes what is open without making anything durable.
+func (m *member) close() error {
+	var errs []error
+	if m.log != nil {
+		errs = append(errs, m.log.Close())
+	}
+	if m.store != nil {
+		errs = append(errs, m.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// run is the node's life.
+func (r *Runner) run() {
+	r.runLoop()
+	r.answerAll()
+	errs := []error{r.wire.Close()}
+	m := r.member.Load()
+	if m != nil {
+		m.workers.stop()
+		errs = append(errs, r.rest(m))
+	}
+	r.finish(errors.Join(errs...))
+	close(r.done)
+	var err error
+	if m != nil {
+		err = m.store.Close() // waits for open views
+	}
+	r.finish(errors.Join(err, r.dir.close()))
+	close(r.released)
+}
+
+// rest brings log and store to rest: after a Close everything applied is in the
+// database and the log is proven. After a fault nothing more is written, since
+// nobody can say what would come of it; the log has all that was promised.
+func (r *Runner) rest(m *member) error {
+	if r.failed() {
+		// The fault is what matters; a log that failed cannot be closed in order.
+		_ = m.log.Close()
+		return nil
+	}
+	return errors.Join(m.store.BeginFlush().Commit(), m.log.Close())
+}
+
+// fail stops the node because of err. Any goroutine.
+func (r *Runner) fail(err error) {
+	r.log.Error("the node stops", slog.Any("error", err))
+	if !r.halt(err) {
+		r.finish(err)
+	}
+}
+
+// halt closes stop; it reports whether it was the first to.
+func (r *Runner) halt(err error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
+		return false
+	}
+	r.stopped, r.err = true, err
+	close(r.stop)
+	return true
+}
+
+// finish remembers an error met while stopping, unless a worse one came before.
+func (r *Runner) finish(err error) {
+	if err == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.err = fmt.Errorf("node: while stopping: %w", err)
+	}
+}
+
+// stopping reports whether the node is to stop.
+func (r *Runner) stopping() bool {
+	select {
+	case <-r.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// failed reports whether the node stops for another reason than Close.
+func (r *Runner) failed() bool { return r.Err() != nil }
+
+// Done is closed when the node has stopped: it answers nothing any more, and its
+// transport is closed. Err then says why (nil after Close).
+func (r *Runner) Done() <-chan struct{} { return r.done }
+
+// Err is why the node stopped, or is stopping.
+func (r *Runner) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// Close stops the node in order: it flushes, proves the log and unlocks the
+// directory. It waits for open views, and returns Err.
+func (r *Runner) Close() error {
+	r.halt(nil)
+	<-r.released
+	return r.Err()
+}
+
+// handler takes what the transport hears.
+type handler struct{ inbox *inbox }
+
+func (h handler) Receive(m transport.Message) { h.inbox.message(m) }
+func (h handler) Unreachable(peer uint64)     { h.inbox.unreachable(peer) }
+
+// drawCluster draws the id of a cluster, to be used if this node has to choose.
+func drawCluster() fsm.ClusterID {
+	var id fsm.ClusterID
+	_, err := rand.Read(id[:])
+	must(err == nil, "no randomness: %v", err)
+	return id
+}
+
+func drawNonce() uint64 {
+	var b [8]byte
+	_, err := rand.Read(b[:])
+	must(err == nil, "no randomness: %v", err)
+	return binary.BigEndian.Uint64(b[:])
+}

@@ -1,0 +1,200 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/wal"
+)
+
+// The data directory. Log and store get their names when they are whole, so that
+// a crash leaves none or a whole one.
+const (
+	lockFile  = "LOCK"
+	logDir    = "log"
+	logTemp   = "log.new"
+	storeFile = "store.db"
+)
+
+// ErrLocked means that another process uses the data directory.
+var ErrLocked = errors.New("data directory is in use")
+
+// dirFS is the operating system's file system.
+func dirFS(path string) wal.FS { return wal.DirFS(path) }
+
+// dataDir is a data directory that this process has locked.
+type dataDir struct {
+	path string
+	lock *os.File
+	// openFS makes the file system of the directory or of one in it.
+	openFS     func(path string) wal.FS
+	logOptions wal.Options
+}
+
+// openDataDir makes the directory if it does not exist, and locks it.
+func openDataDir(path string, openFS func(string) wal.FS, logOptions wal.Options) (*dataDir, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) { //nolint:gosec // the operator names the directory
+		if err := os.MkdirAll(path, 0o700); err != nil { //nolint:gosec // the operator names the directory
+			return nil, fmt.Errorf("node: data directory: %w", err)
+		}
+		if err := syncDir(filepath.Dir(path)); err != nil {
+			return nil, fmt.Errorf("node: data directory: %w", err)
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(path, lockFile), os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the operator names the directory
+	if err != nil {
+		return nil, fmt.Errorf("node: data directory: %w", err)
+	}
+	d := &dataDir{path: path, lock: f, openFS: openFS, logOptions: logOptions}
+	if err := d.takeLock(); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return d, nil
+}
+
+// takeLock locks the open lock file and writes the process id into it, for the
+// message of the next one that tries. The kernel drops the lock with the process.
+func (d *dataDir) takeLock() error {
+	err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		holder := "another process"
+		if b, readErr := io.ReadAll(io.LimitReader(d.lock, 20)); readErr == nil && len(b) > 0 {
+			holder = "process " + strings.TrimSpace(string(b))
+		}
+		return fmt.Errorf("node: %s: %w by %s: stop that one first, or give this node a directory of its own", d.path, ErrLocked, holder)
+	}
+	if err == nil {
+		err = d.lock.Truncate(0)
+	}
+	if err == nil {
+		_, err = d.lock.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
+	}
+	if err != nil {
+		return fmt.Errorf("node: locking %s: %w", d.path, err)
+	}
+	return nil
+}
+
+// close unlocks the directory.
+func (d *dataDir) close() error { return d.lock.Close() }
+
+func (d *dataDir) join(name string) string { return filepath.Join(d.path, name) }
+
+// has reports whether name exists in the directory.
+func (d *dataDir) has(name string) (bool, error) {
+	_, err := os.Stat(d.join(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// identity loads the identity. A directory without one must hold nothing else:
+// it is the first thing that is ever written.
+func (d *dataDir) identity() (Identity, error) {
+	id, err := LoadIdentity(d.openFS(d.path))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return id, err
+	}
+	for _, name := range []string{logDir, storeFile} {
+		if ok, err := d.has(name); err != nil {
+			return Identity{}, err
+		} else if ok {
+			return Identity{}, fmt.Errorf("node: %s holds %s but no %s: %w", d.path, name, identityFile, ErrDiskLost)
+		}
+	}
+	return Identity{}, nil
+}
+
+func (d *dataDir) storeIdentity(id Identity) error {
+	return StoreIdentity(d.openFS(d.path), id)
+}
+
+// createLog makes the log, durably, if there is none. Only a node that is not
+// formed may call it: then no log was ever used.
+func (d *dataDir) createLog(nonce uint64) error {
+	if ok, err := d.has(logDir); err != nil || ok {
+		return err
+	}
+	temp := d.join(logTemp)
+	if err := os.RemoveAll(temp); err != nil {
+		return err
+	}
+	if err := os.Mkdir(temp, 0o700); err != nil {
+		return err
+	}
+	opts := d.logOptions
+	opts.Nonce = nonce
+	if err := wal.Create(d.openFS(temp), opts); err != nil {
+		return err
+	}
+	return d.rename(logTemp, logDir)
+}
+
+// openLog opens the log of a formed node.
+func (d *dataDir) openLog() (*wal.Log, wal.Recovered, error) {
+	if ok, err := d.has(logDir); err != nil {
+		return nil, wal.Recovered{}, err
+	} else if !ok {
+		return nil, wal.Recovered{}, fmt.Errorf("node: %s is missing: %w", d.join(logDir), ErrDiskLost)
+	}
+	log, found, err := wal.Open(d.openFS(d.join(logDir)), d.logOptions)
+	if errors.Is(err, wal.ErrDamaged) {
+		err = fmt.Errorf("%w: what was lost may have been acknowledged, so this node must be replaced by a new member", err)
+	}
+	if err != nil {
+		return nil, wal.Recovered{}, fmt.Errorf("node: %s: %w", d.join(logDir), err)
+	}
+	return log, found, nil
+}
+
+// openStore opens the store. One that is missing is made again, if the log can
+// fill it: if it is whole from its first index.
+func (d *dataDir) openStore(g fsm.Genesis, opts fsm.Options, firstIndex uint64) (*fsm.Store, error) {
+	ok, err := d.has(storeFile)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		if firstIndex != 1 {
+			return nil, fmt.Errorf("node: %s is missing and the log, which begins at index %d, cannot fill it again: %w", d.join(storeFile), firstIndex, ErrDiskLost)
+		}
+		if err = fsm.Create(d.join(storeFile), g, opts); err != nil {
+			return nil, fmt.Errorf("node: %w", err)
+		}
+	}
+	s, err := fsm.Open(d.join(storeFile), opts)
+	switch {
+	case errors.Is(err, fsm.ErrDamaged) && firstIndex == 1:
+		err = fmt.Errorf("%w: the log is whole: move the file away and start again, and it is made anew", err)
+	case errors.Is(err, fsm.ErrDamaged):
+		err = fmt.Errorf("%w: this node must be replaced by a new member", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	return s, nil
+}
+
+func (d *dataDir) rename(from, to string) error {
+	if err := os.Rename(d.join(from), d.join(to)); err != nil {
+		return err
+	}
+	return syncDir(d.path)
+}
+
+func syncDir(path string) error {
+	f, err := os.Open(path) //nolint:gosec // the operator names the directory
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,48 @@
+package node
+
+import "time"
+
+const (
+	// MaxWriteWait bounds a Propose whose context has no deadline.
+	MaxWriteWait = 5 * time.Second
+
+	// MaxReadWait bounds a Linearize whose context has no deadline.
+	MaxReadWait = 5 * time.Second
+
+	// ReadyAge is how old the last confirmed read may be for a node that calls
+	// itself ready (protocol.md §2).
+	ReadyAge = 5 * time.Second
+
+	// MaxClockDriftPPM is how much faster or slower than true time this node's
+	// monotonic clock may run; a proof of freshness is widened by it. Quartz stays
+	// within 100, and NTP slews by at most 500.
+	MaxClockDriftPPM = 500
+
+	// MaxQueuedRequests bounds the requests on their way to the loop; the next one
+	// is refused with ErrOverloaded. The loop takes all of them at once, so this
+	// bounds one step, not what is in flight (MaxProposals, MaxReads).
+	MaxQueuedRequests = 4096
+
+	// MaxQueuedRequestBytes bounds the encoded commands on their way to the loop;
+	// past it requests are refused with ErrOverloaded.
+	MaxQueuedRequestBytes = MaxProposalBytes
+
+	// MaxQueuedMessages bounds the messages from peers that wait for the loop; past
+	// it the transport's receivers wait for room.
+	MaxQueuedMessages = 4096
+
+	// MaxQueuedMessageBytes bounds the same in bytes: a full flow of appends from
+	// each of two leaders of different terms.
+	MaxQueuedMessageBytes = 2 * maxInflightBytes
+
+	// maxMergeBytes bounds the entries merged into one write of the log. What is
+	// left over shares its sync.
+	maxMergeBytes = 4 << 20
+
+	// answerTicks is how many ticks before a caller's deadline the core's lies, so
+	// that the caller hears what became of its write and not only that time is up.
+	answerTicks = 2
+)
+
+// The drift is a divisor in Freshness.Age.
+const _ = uint(-(1_000_000 % MaxClockDriftPPM))

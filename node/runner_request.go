@@ -1,0 +1,116 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/confman/confman/fsm"
+)
+
+// waiters that nobody else holds any more.
+var waiterPool = sync.Pool{New: func() any { return &waiter{answer: make(chan answer, 1)} }}
+
+// Propose encodes cmd, has it applied, and returns its result once this node has
+// applied it. ctx bounds the wait; with no deadline, MaxWriteWait does. A
+// failure is a *WriteError, or an error of cmd.Encode (then nothing was proposed).
+//
+// If ctx ends first the outcome is Unknown; but a deadline that is more than a few
+// ticks away is given to the core a little earlier, so that it says what is known.
+func (r *Runner) Propose(ctx context.Context, cmd *fsm.Command) (fsm.Result, error) {
+	command, err := cmd.Encode()
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	if r.member.Load() == nil {
+		return fsm.Result{}, r.notApplied(r.notYet())
+	}
+	if err := ctx.Err(); err != nil {
+		return fsm.Result{}, r.notApplied(err)
+	}
+	w := newWaiter(true)
+	if err := r.inbox.request(w, command, r.deadline(ctx, MaxWriteWait)); err != nil {
+		return fsm.Result{}, r.notApplied(err)
+	}
+	a, ok := w.wait(ctx)
+	if !ok {
+		return fsm.Result{}, &WriteError{Outcome: Unknown, Leader: r.leader(), Err: ctx.Err()}
+	}
+	return a.result, a.err
+}
+
+// Linearize returns once a view taken from this node holds every write
+// acknowledged anywhere before the call. ctx bounds the wait; with no deadline,
+// MaxReadWait does. Errors: ErrNoQuorum, ErrOverloaded, ErrForming, ErrStopped, ctx's.
+func (r *Runner) Linearize(ctx context.Context) error {
+	if r.member.Load() == nil {
+		return r.notYet()
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	w := newWaiter(false)
+	if err := r.inbox.request(w, nil, r.deadline(ctx, MaxReadWait)); err != nil {
+		return err
+	}
+	a, ok := w.wait(ctx)
+	if !ok {
+		return ctx.Err()
+	}
+	return a.err
+}
+
+func newWaiter(write bool) *waiter {
+	w := waiterPool.Get().(*waiter)
+	w.write = write
+	return w
+}
+
+// wait returns the answer, or false if ctx ended before it. The waiter goes back
+// to the pool with its answer; without, the loop still holds it.
+func (w *waiter) wait(ctx context.Context) (answer, bool) {
+	var a answer
+	select {
+	case a = <-w.answer:
+	case <-ctx.Done():
+		select {
+		case a = <-w.answer:
+		default:
+			return answer{}, false
+		}
+	}
+	waiterPool.Put(w)
+	return a, true
+}
+
+// deadline is ctx's on the core's clock, a few ticks earlier if there is time
+// for that; or wait from now.
+func (r *Runner) deadline(ctx context.Context, wait time.Duration) time.Duration {
+	now := bootTime()
+	at, ok := ctx.Deadline()
+	if !ok {
+		return now + wait
+	}
+	left := time.Until(at)
+	return now + left - min(answerTicks*r.cfg.TickInterval, left/2)
+}
+
+// notYet is why a node that has no core takes no requests.
+func (r *Runner) notYet() error {
+	if r.stopping() {
+		return ErrStopped
+	}
+	return ErrForming
+}
+
+func (r *Runner) notApplied(err error) *WriteError {
+	return &WriteError{Outcome: NotApplied, Leader: r.leader(), Err: err}
+}
+
+// leader is the raft id of the leader, 0 if none is known.
+func (r *Runner) leader() uint64 {
+	if st := r.status.Load(); st != nil {
+		return st.Leader
+	}
+	return 0
+}

@@ -1,0 +1,93 @@
+package node
+
+import (
+	"time"
+
+	"github.com/confman/confman/fsm"
+)
+
+// View takes a snapshot of what is applied here, with the proof of its
+// freshness. ErrStopped; ErrForming.
+func (r *Runner) View() (*fsm.View, Freshness, error) {
+	m := r.member.Load()
+	if m == nil {
+		return nil, Freshness{}, r.notYet()
+	}
+	if r.stopping() {
+		return nil, Freshness{}, ErrStopped
+	}
+	// The proof comes before the view: it speaks for a state that is not newer.
+	st := r.status.Load()
+	v, err := m.store.View()
+	if err != nil {
+		if r.stopping() {
+			err = ErrStopped
+		}
+		return nil, Freshness{}, err
+	}
+	return v, Freshness{at: st.FreshAt, proven: st.Fresh}, nil
+}
+
+// Freshness is the proof of how fresh a view is: it holds every write that was
+// acknowledged before an instant.
+type Freshness struct {
+	at     time.Duration // on bootTime's clock
+	proven bool
+}
+
+// Age is an upper bound of the view's staleness at the time of the call, which
+// must come after the last read from the view; false if nothing is proven.
+func (f Freshness) Age() (time.Duration, bool) {
+	if !f.proven {
+		return 0, false
+	}
+	return widened(bootTime() - f.at), true
+}
+
+// widened is the longest that a time measured as d may have taken, if the clock
+// drifts by at most MaxClockDriftPPM.
+func widened(d time.Duration) time.Duration {
+	return d + d/(1_000_000/MaxClockDriftPPM-1) + 1
+}
+
+// NodeStatus is Status with what the runner adds.
+type NodeStatus struct { //nolint:revive // Status is the core's
+	Status
+	Name    string
+	Cluster fsm.ClusterID
+	// Formed is false while the node waits for the other members of a new cluster; Waiting names those not heard of.
+	Formed  bool
+	Waiting []string
+	// State summarises the store.
+	State fsm.State
+	// Ready: a leader is known, and a read was confirmed by a quorum and applied within ReadyAge.
+	Ready bool
+	// Staleness is how old the state may be at most, if Fresh.
+	Staleness time.Duration
+}
+
+// Status is the node's view of itself. Before the cluster is formed only Name
+// and Waiting are set.
+func (r *Runner) Status() NodeStatus {
+	out := NodeStatus{Name: r.cfg.Name}
+	m := r.member.Load()
+	if m == nil {
+		out.Waiting = *r.waiting.Load()
+		return out
+	}
+	// As in View: the proof before the state.
+	out.Status = *r.status.Load()
+	out.Formed = true
+	out.Cluster = m.identity.Cluster
+	out.State = m.store.State()
+	if out.Fresh {
+		out.Staleness = widened(bootTime() - out.FreshAt)
+	}
+	out.Ready = ready(out) && !r.stopping()
+	return out
+}
+
+// ready tells whether clients should be sent to the node (protocol.md §2).
+func ready(s NodeStatus) bool {
+	return s.Formed && s.Leader != 0 && s.Fresh && s.Staleness <= ReadyAge
+}

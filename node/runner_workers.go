@@ -1,0 +1,200 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/wal"
+)
+
+// workers do the effects that take time, and report each to the loop. An error
+// stops the node: what a failed write or sync left behind cannot be known, so it
+// is never tried again.
+type workers struct {
+	appends *queue[Effect] // Append, Prove
+	applies *queue[Effect] // Apply, Flush
+	scrubs  *queue[Scrub]
+	flushes chan *fsm.Flush
+
+	running sync.WaitGroup
+}
+
+func (w *workers) start(r *Runner, m *member) {
+	w.appends = newQueue[Effect]()
+	w.applies = newQueue[Effect]()
+	w.scrubs = newQueue[Scrub]()
+	// The core has at most one flush under way, so the applies never wait here.
+	w.flushes = make(chan *fsm.Flush, 1)
+	w.running.Go(func() { r.appendLoop(m) })
+	w.running.Go(func() { r.applyLoop(m) })
+	w.running.Go(func() { r.flushLoop(m) })
+	w.running.Go(func() { r.scrubLoop(m) })
+}
+
+// stop waits until all have ended; r.stop must be closed.
+func (w *workers) stop() { w.running.Wait() }
+
+// drain calls do for everything put into q, until the node is to stop or do says
+// false. What is left then was promised to nobody.
+func drain[T any](r *Runner, q *queue[T], do func([]T) bool) {
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-q.wake:
+		}
+		if items := q.take(); len(items) > 0 && !do(items) {
+			return
+		}
+	}
+}
+
+// appendLoop writes the log: all that is queued in one write, where it is
+// consecutive, and one sync. While it syncs, the next group gathers.
+//
+// The queue holds what the core has appended and not seen acknowledged: at most
+// MaxProposalBytes on a leader, and on a follower what one leader may have in
+// flight (maxInflightMessages, maxInflightBytes) in each term that passes meanwhile.
+func (r *Runner) appendLoop(m *member) {
+	drain(r, m.workers.appends, func(effects []Effect) bool {
+		for len(effects) > 0 && !r.stopping() {
+			n := 0
+			for n < len(effects) {
+				if _, ok := effects[n].(Append); !ok {
+					break
+				}
+				n++
+			}
+			if err := r.appendGroup(m, effects[:n]); err != nil {
+				r.fail(fmt.Errorf("node: writing the log: %w: the node stopped, because what a failed write left on the disk cannot be trusted; see to the disk (space, health), then start the node again", err))
+				return false
+			}
+			if n < len(effects) {
+				if err := m.log.Prove(); err != nil {
+					r.fail(fmt.Errorf("node: proving the log: %w: the node stopped, because a failed sync cannot be trusted; see to the disk (space, health), then start the node again", err))
+					return false
+				}
+				r.inbox.report(Proved{Full: m.log.Full()})
+				n++
+			}
+			effects = effects[n:]
+		}
+		return true
+	})
+}
+
+// appendGroup does Append effects and reports them together.
+func (r *Runner) appendGroup(m *member, group []Effect) error {
+	if len(group) == 0 {
+		return nil
+	}
+	for _, b := range mergeBatches(group) {
+		if err := m.log.Append(b); err != nil {
+			return err
+		}
+	}
+	r.inbox.report(Appended{Seq: group[len(group)-1].(Append).Seq, Full: m.log.Full()})
+	return nil
+}
+
+// mergeBatches makes of the batches of consecutive Appends as few as may be, of
+// which only the last asks for a sync: it covers those before it.
+func mergeBatches(group []Effect) []wal.Batch {
+	var out []wal.Batch
+	sync, size := false, 0
+	for _, e := range group {
+		b := e.(Append).Batch
+		sync = sync || b.Sync
+		n := 0
+		for _, ent := range b.Entries {
+			n += entryBytes(ent)
+		}
+		if len(out) == 0 || size+n > maxMergeBytes || !continues(out[len(out)-1], b) {
+			// What is merged grows in a slice of its own: the entries' is raft's.
+			b.Entries = b.Entries[:len(b.Entries):len(b.Entries)]
+			b.Sync = false
+			out = append(out, b)
+			size = n
+			continue
+		}
+		last := &out[len(out)-1]
+		last.Entries = append(last.Entries, b.Entries...)
+		if b.HardState != nil {
+			last.HardState = b.HardState
+		}
+		size += n
+	}
+	out[len(out)-1].Sync = sync
+	return out
+}
+
+// continues reports whether b's entries follow a's without a gap and replace none.
+func continues(a, b wal.Batch) bool {
+	if len(a.Entries) == 0 || len(b.Entries) == 0 {
+		return true
+	}
+	return b.Entries[0].GetIndex() == a.Entries[len(a.Entries)-1].GetIndex()+1
+}
+
+// applyLoop applies what is committed, in order, and freezes the overlay where
+// the core asked for it. The queue is bounded by what raft hands out to apply
+// before it hears back (MaxApplyBytes), and by one flush.
+func (r *Runner) applyLoop(m *member) {
+	defer close(m.workers.flushes)
+	drain(r, m.workers.applies, func(effects []Effect) bool {
+		for _, e := range effects {
+			if r.stopping() {
+				return false
+			}
+			if _, ok := e.(Flush); ok {
+				m.workers.flushes <- m.store.BeginFlush()
+				continue
+			}
+			a := e.(Apply)
+			results, err := m.store.Apply(a.Entries)
+			if err != nil {
+				r.fail(applyError(a, err))
+				return false
+			}
+			r.inbox.report(Applied{Results: results, OverlayBytes: m.store.OverlayBytes()})
+		}
+		return true
+	})
+}
+
+func applyError(e Apply, err error) error {
+	first, last := e.Entries[0].Index, e.Entries[len(e.Entries)-1].Index
+	what := "the node stopped before it could serve anything wrong; replace it"
+	if errors.Is(err, fsm.ErrUnknownVersion) {
+		what = "a newer version wrote it; start that version here"
+	}
+	return fmt.Errorf("node: applying entries %d to %d: %w: %s", first, last, err, what)
+}
+
+// flushLoop writes frozen overlays to the database. It ends after the applies,
+// with none left: the flush at the end of a Close must be the only one under way.
+func (r *Runner) flushLoop(m *member) {
+	for f := range m.workers.flushes {
+		if r.failed() {
+			continue
+		}
+		if err := f.Commit(); err != nil {
+			r.fail(fmt.Errorf("node: writing the database: %w: the node stopped, because a failed write cannot be trusted; see to the disk (space, health), then start the node again: the log holds what the database lacks", err))
+			continue
+		}
+		r.inbox.report(Flushed{Index: f.Applied(), OverlayBytes: m.store.OverlayBytes()})
+	}
+}
+
+// scrubLoop checks the database, a step at a time as the core asks.
+func (r *Runner) scrubLoop(m *member) {
+	drain(r, m.workers.scrubs, func(steps []Scrub) bool {
+		for _, s := range steps {
+			_, err := m.store.Scrub(s.Budget)
+			r.inbox.report(Scrubbed{Err: err})
+		}
+		return true
+	})
+}
