@@ -1,0 +1,13 @@
+// Package grpctransport carries messages between the nodes of a cluster over gRPC.
+//
+// Each node opens one stream to each other member and only sends on it; what
+// the others say comes on the streams that they open. The metadata of a stream
+// names cluster, sender, addressee and wire version, and the receiver refuses
+// what is not meant for it: a stranger's messages never reach the node. Until both
+// sides belong to a cluster, only the messages that form one pass.
+//
+// A peer has a sender of its own with bounded queues, so that a slow or dead one
+// delays nobody else. Heartbeats, votes and answers go before bulk. A stream on
+// which pings are not answered is given up with its connection, so that a healed
+// partition is not slept through by TCP's back-off.
+package grpctransport

@@ -1,0 +1,88 @@
+package grpctransport
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/confman/confman/transport"
+	"github.com/confman/confman/transport/grpctransport/wire"
+)
+
+// frameOf makes a frame of messages to one peer.
+func frameOf(msgs []transport.Message) *wire.Frame {
+	f := &wire.Frame{}
+	for _, m := range msgs {
+		switch {
+		case m.Raft != nil:
+			f.Raft = append(f.Raft, m.Raft)
+		case m.Forward != nil:
+			f.Forwards = append(f.Forwards, &wire.Forward{
+				Addressee: m.Forward.Addressee, Incarnation: m.Forward.Incarnation, Seq: m.Forward.Seq,
+				Attempt: m.Forward.Attempt, Command: m.Forward.Command,
+			})
+		case m.ForwardReply != nil:
+			r := m.ForwardReply
+			f.Replies = append(f.Replies, &wire.ForwardReply{
+				Incarnation: r.Incarnation, Origin: r.Origin, Seq: r.Seq, Attempt: r.Attempt,
+				Verdict: uint32(r.Verdict), Term: r.Term, Index: r.Index,
+			})
+		case m.Form != nil:
+			o := m.Form
+			f.Forms = append(f.Forms, &wire.Form{
+				Kind: uint32(o.Kind), Config: o.Config, State: uint32(o.State),
+				Cluster: o.Cluster[:], Life: o.Life[:], Echo: o.Echo[:],
+			})
+		}
+	}
+	return f
+}
+
+var errFrame = errors.New("frame is not one of this protocol")
+
+// messagesOf reads a frame that from sent to to.
+func messagesOf(f *wire.Frame, from, to uint64) ([]transport.Message, error) {
+	out := make([]transport.Message, 0, len(f.GetRaft())+len(f.GetForwards())+len(f.GetReplies())+len(f.GetForms()))
+	for _, m := range f.GetRaft() {
+		if m.GetFrom() != from || m.GetTo() != to {
+			return nil, fmt.Errorf("raft message from %d to %d on the stream from %d to %d: %w", m.GetFrom(), m.GetTo(), from, to, errFrame)
+		}
+		out = append(out, transport.Message{From: from, To: to, Raft: m})
+	}
+	for _, m := range f.GetForwards() {
+		out = append(out, transport.Message{From: from, To: to, Forward: &transport.Forward{
+			Addressee: m.GetAddressee(), Incarnation: m.GetIncarnation(), Seq: m.GetSeq(), Attempt: m.GetAttempt(), Command: m.GetCommand(),
+		}})
+	}
+	for _, m := range f.GetReplies() {
+		if m.GetVerdict() == 0 || m.GetVerdict() > uint32(transport.StorageFull) {
+			return nil, fmt.Errorf("verdict %d: %w", m.GetVerdict(), errFrame)
+		}
+		out = append(out, transport.Message{From: from, To: to, ForwardReply: &transport.ForwardReply{
+			Incarnation: m.GetIncarnation(), Origin: m.GetOrigin(), Seq: m.GetSeq(), Attempt: m.GetAttempt(),
+			Verdict: transport.Verdict(m.GetVerdict()), Term: m.GetTerm(), Index: m.GetIndex(),
+		}})
+	}
+	for _, m := range f.GetForms() {
+		o := &transport.Form{Config: m.GetConfig()}
+		ok := m.GetKind() <= math.MaxUint8 && m.GetState() <= math.MaxUint8
+		o.Kind, o.State = transport.FormKind(m.GetKind()), transport.FormState(m.GetState())
+		ok = ok && o.Kind >= transport.FormHello && o.Kind <= transport.FormCommit && o.State >= transport.FormEmpty && o.State <= transport.FormMember
+		for _, id := range []struct {
+			to   *[16]byte
+			from []byte
+		}{{&o.Cluster, m.GetCluster()}, {&o.Life, m.GetLife()}, {&o.Echo, m.GetEcho()}} {
+			ok = ok && copy(id.to[:], id.from) == len(id.to) && len(id.from) == len(id.to)
+		}
+		if !ok {
+			return nil, fmt.Errorf("form message: %w", errFrame)
+		}
+		out = append(out, transport.Message{From: from, To: to, Form: o})
+	}
+	return out, nil
+}
+
+// onlyForms passes what may be said before both sides are members of the cluster.
+func onlyForms(m transport.Message) bool { return m.Form != nil }
+
+func anything(transport.Message) bool { return true }

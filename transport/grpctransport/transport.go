@@ -1,0 +1,187 @@
+package grpctransport
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/confman/confman/transport"
+	"github.com/confman/confman/transport/grpctransport/wire"
+)
+
+// Config is what a Transport serves.
+type Config struct {
+	// Listen is the host:port to accept peers on.
+	Listen string
+	// RaftID and Incarnation are this node's.
+	RaftID      uint64
+	Incarnation uint64
+	// Peers maps the raft ids of the other members to host:port, Names to their names for messages.
+	Peers map[uint64]string
+	Names map[uint64]string
+	// Handler takes what arrives; its Receive may wait, which delays that peer only.
+	Handler transport.Handler
+	Logger  *slog.Logger
+	// Server and Client secure the connections; nil: they are not.
+	Server, Client credentials.TransportCredentials
+}
+
+// clusterID is a cluster's id; zero: none yet.
+type clusterID [16]byte
+
+func (c clusterID) String() string {
+	if c == (clusterID{}) {
+		return "none"
+	}
+	return hex.EncodeToString(c[:])
+}
+
+// Transport is a node's connections to all others. Safe for concurrent use.
+type Transport struct {
+	cfg      Config
+	log      *slog.Logger
+	listener net.Listener
+	server   *grpc.Server
+	peers    map[uint64]*peer
+	ctx      context.Context //nolint:containedctx // the transport's life, ended by Close
+	end      context.CancelFunc
+	running  sync.WaitGroup
+
+	mu       sync.Mutex
+	cluster  clusterID
+	incoming map[uint64]*incoming // the newest stream of each peer
+}
+
+// New listens and begins to connect to all peers.
+func New(cfg Config) (*Transport, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Client == nil {
+		cfg.Client = insecure.NewCredentials()
+	}
+	if cfg.Server == nil {
+		cfg.Server = insecure.NewCredentials()
+	}
+	l, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("grpctransport: listen for peers: %w", err)
+	}
+	t := &Transport{
+		cfg:      cfg,
+		log:      cfg.Logger,
+		listener: l,
+		peers:    make(map[uint64]*peer),
+		incoming: make(map[uint64]*incoming),
+	}
+	t.ctx, t.end = context.WithCancel(context.Background())
+	t.server = grpc.NewServer(
+		grpc.Creds(cfg.Server),
+		grpc.MaxRecvMsgSize(MaxReceiveBytes),
+		grpc.InitialWindowSize(streamWindowBytes),
+		grpc.InitialConnWindowSize(streamWindowBytes),
+		grpc.ConnectionTimeout(dialPatience),
+	)
+	wire.RegisterPeerServer(t.server, &receiver{t: t})
+	for id, address := range cfg.Peers {
+		p := newPeer(t, id, address)
+		t.peers[id] = p
+		t.running.Go(p.run)
+	}
+	t.running.Go(func() {
+		if err := t.server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			t.log.Error("the listener for peers ended", slog.Any("error", err))
+		}
+	})
+	return t, nil
+}
+
+// Addr is the address that peers are accepted on.
+func (t *Transport) Addr() net.Addr { return t.listener.Addr() }
+
+// Send queues msgs for their receivers and returns at once. A message to an
+// unknown peer, and one that finds no room, is dropped.
+func (t *Transport) Send(msgs []transport.Message) {
+	for i := range msgs {
+		if p := t.peers[msgs[i].To]; p != nil {
+			p.put(msgs[i])
+		}
+	}
+}
+
+// SetCluster says which cluster this node belongs to. All streams begin anew.
+func (t *Transport) SetCluster(id [16]byte) {
+	t.mu.Lock()
+	t.cluster = id
+	streams := make([]*incoming, 0, len(t.incoming))
+	for _, in := range t.incoming {
+		streams = append(streams, in)
+	}
+	t.mu.Unlock()
+	for _, in := range streams {
+		in.cancel(errClusterChanged)
+	}
+	for _, p := range t.peers {
+		p.restart()
+	}
+}
+
+var errClusterChanged = errors.New("this node became a member of its cluster")
+
+func (t *Transport) clusterID() clusterID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.cluster
+}
+
+// name is how messages call a peer.
+func (t *Transport) name(id uint64) string {
+	if n, ok := t.cfg.Names[id]; ok {
+		return n
+	}
+	return fmt.Sprintf("raft id %d", id)
+}
+
+// PeerStats is a peer's connection at the moment.
+type PeerStats struct {
+	ID uint64
+	// Connected: a stream to the peer is open.
+	Connected bool
+	// Queued and QueuedBytes wait to be sent; Dropped found no room, ever.
+	Queued      int
+	QueuedBytes int
+	Dropped     uint64
+}
+
+// Stats returns the state of each peer, in ascending order of ids.
+func (t *Transport) Stats() []PeerStats {
+	out := make([]PeerStats, 0, len(t.peers))
+	for _, p := range t.peers {
+		out = append(out, p.stats())
+	}
+	slices.SortFunc(out, func(a, b PeerStats) int { return int(a.ID) - int(b.ID) })
+	return out
+}
+
+// Close ends all connections and waits for what they started. Handler.Receive
+// must not wait for Close.
+func (t *Transport) Close() error {
+	t.end()
+	t.mu.Lock()
+	for _, in := range t.incoming {
+		in.cancel(context.Canceled)
+	}
+	t.mu.Unlock()
+	t.server.Stop()
+	t.running.Wait()
+	return nil
+}

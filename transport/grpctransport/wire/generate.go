@@ -1,0 +1,2 @@
+// Package wire is generated from wire.proto: `make generate`.
+package wire
