@@ -1,0 +1,170 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	// DefaultAPIPort and DefaultRaftPort are a node's ports if the file names none.
+	DefaultAPIPort  = 5000
+	DefaultRaftPort = 5001
+
+	// MaxNodeIDBytes bounds a node's id.
+	MaxNodeIDBytes = 64
+
+	// MaxFileBytes bounds the file.
+	MaxFileBytes = 1 << 20
+)
+
+// Config is a node's configuration.
+type Config struct {
+	Cluster Cluster
+	Data    Data
+	Log     Log
+}
+
+// Cluster is who this node is and who the others are.
+type Cluster struct {
+	// NodeID (in the file: NodeId) is this node's Id among Nodes.
+	NodeID string `koanf:"NodeId"`
+	// Nodes are all members: 1, 3 or 5.
+	Nodes []Node
+}
+
+// Node is one member and where it is found.
+type Node struct {
+	// ID (in the file: Id) is letters, digits, '.', '_' and '-'.
+	ID      string `koanf:"Id"`
+	Address string // a host name or IP address, without a port
+	// APIPort (ApiPort) serves REST, RaftPort the other nodes.
+	APIPort  int `koanf:"ApiPort"`
+	RaftPort int
+}
+
+// Data is where a node keeps what it must not lose.
+type Data struct{ Dir string }
+
+// Log is what a node says of itself on standard error.
+type Log struct {
+	Level  string // debug, info, warn or error; default info
+	Format string // text or json; empty: text on a terminal, else json
+}
+
+// API is the host:port that the node serves REST on.
+func (n Node) API() string { return net.JoinHostPort(n.Address, strconv.Itoa(n.APIPort)) }
+
+// Raft is the host:port that the node serves the other nodes on.
+func (n Node) Raft() string { return net.JoinHostPort(n.Address, strconv.Itoa(n.RaftPort)) }
+
+// Self is this node; the configuration must be valid.
+func (c Config) Self() Node {
+	i := slices.IndexFunc(c.Cluster.Nodes, func(n Node) bool { return n.ID == c.Cluster.NodeID })
+	return c.Cluster.Nodes[i]
+}
+
+// Names are the ids of all members, as in the file.
+func (c Config) Names() []string {
+	names := make([]string, len(c.Cluster.Nodes))
+	for i, n := range c.Cluster.Nodes {
+		names[i] = n.ID
+	}
+	return names
+}
+
+// withDefaults fills in what the file need not say.
+func (c *Config) withDefaults() {
+	for i := range c.Cluster.Nodes {
+		n := &c.Cluster.Nodes[i]
+		if n.APIPort == 0 {
+			n.APIPort = DefaultAPIPort
+		}
+		if n.RaftPort == 0 {
+			n.RaftPort = DefaultRaftPort
+		}
+	}
+	if c.Log.Level == "" {
+		c.Log.Level = "info"
+	}
+}
+
+var (
+	nodeID   = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+	hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
+)
+
+// Validate reports everything wrong with c, or nil.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	if n := len(c.Cluster.Nodes); n != 1 && n != 3 && n != 5 {
+		bad("Cluster.Nodes: %d nodes, want 1, 3 or 5", n)
+	}
+	ids, places := map[string]int{}, map[string]string{}
+	for i, n := range c.Cluster.Nodes {
+		at := fmt.Sprintf("Cluster.Nodes[%d]", i)
+		switch {
+		case n.ID == "":
+			bad("%s.Id: missing", at)
+		case len(n.ID) > MaxNodeIDBytes || !nodeID.MatchString(n.ID):
+			bad("%s.Id: %q is not 1 to %d letters, digits, '.', '_' or '-'", at, n.ID, MaxNodeIDBytes)
+		default:
+			if first, ok := ids[n.ID]; ok {
+				bad("%s.Id: %q is the Id of Cluster.Nodes[%d] already", at, n.ID, first)
+			} else {
+				ids[n.ID] = i
+			}
+		}
+		switch {
+		case n.Address == "":
+			bad("%s.Address: missing", at)
+		case net.ParseIP(n.Address) == nil && !hostName.MatchString(n.Address):
+			bad("%s.Address: %q is neither a host name nor an IP address (a port goes to ApiPort and RaftPort)", at, n.Address)
+		}
+		for _, p := range []struct {
+			name string
+			port int
+		}{{"ApiPort", n.APIPort}, {"RaftPort", n.RaftPort}} {
+			name := at + "." + p.name
+			if p.port < 1 || p.port > 65535 {
+				bad("%s: %d is not a port (1 to 65535)", name, p.port)
+				continue
+			}
+			place := net.JoinHostPort(n.Address, strconv.Itoa(p.port))
+			if other, ok := places[place]; ok {
+				bad("%s: %s is used by %s already", name, place, other)
+			} else {
+				places[place] = name
+			}
+		}
+	}
+	if id := c.Cluster.NodeID; id == "" {
+		bad("Cluster.NodeId: missing: it says which of Cluster.Nodes this node is")
+	} else if _, ok := ids[id]; !ok {
+		bad("Cluster.NodeId: %q is not the Id of any of Cluster.Nodes", id)
+	}
+	if c.Data.Dir == "" {
+		bad("Data.Dir: missing: the directory that keeps this node's log and state")
+	} else if path.Clean(c.Data.Dir) == "/" {
+		bad("Data.Dir: %q is the root of the file system", c.Data.Dir)
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		bad("Log.Level: %q, want debug, info, warn or error", c.Log.Level)
+	}
+	if !slices.Contains([]string{"", "text", "json"}, c.Log.Format) {
+		bad("Log.Format: %q, want text or json", c.Log.Format)
+	}
+	return errors.Join(errs...)
+}
+
+// isSection tells whether name is the first part of a setting's name.
+func isSection(name string) bool {
+	return slices.ContainsFunc(known(), func(key string) bool { return strings.HasPrefix(key, name+".") })
+}

@@ -1,0 +1,148 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func want() Config {
+	return Config{
+		Cluster: Cluster{NodeID: "node1", Nodes: []Node{
+			{ID: "node1", Address: "10.0.1.10", APIPort: 5000, RaftPort: 5001},
+			{ID: "node2", Address: "10.0.1.11", APIPort: 5000, RaftPort: 5001},
+			{ID: "node3", Address: "10.0.1.12", APIPort: 5000, RaftPort: 5001},
+		}},
+		Data: Data{Dir: "/var/lib/confman"},
+		Log:  Log{Level: "info"},
+	}
+}
+
+func TestLoadReadsTheDesignsFileAndYAMLOfItsShape(t *testing.T) {
+	for _, file := range []string{"testdata/good.json", "testdata/good.yaml"} {
+		c, err := Load(file, nil, nil)
+		require.NoError(t, err, file)
+		assert.Equal(t, want(), c, file)
+		assert.Equal(t, "10.0.1.10:5000", c.Self().API())
+		assert.Equal(t, "10.0.1.10:5001", c.Self().Raft())
+		assert.Equal(t, []string{"node1", "node2", "node3"}, c.Names())
+	}
+}
+
+func TestFlagsWinOverEnvironmentOverFile(t *testing.T) {
+	environ := []string{"CONFMAN_Cluster__NodeId=node2", "CONFMAN_Data__Dir=/env", "CONFMAN_ENDPOINTS=http://x", "PATH=/bin"}
+	c, err := Load("testdata/good.json", environ, map[string]string{"Data.Dir": "/flag"})
+	require.NoError(t, err)
+	assert.Equal(t, "node2", c.Cluster.NodeID)
+	assert.Equal(t, "/flag", c.Data.Dir)
+}
+
+func TestEverythingCanComeFromTheEnvironment(t *testing.T) {
+	c, err := Load("", []string{
+		"CONFMAN_Cluster__NodeId=a", "CONFMAN_Data__Dir=/d", "CONFMAN_Log__Level=debug",
+		`CONFMAN_Cluster__Nodes=[{"Id":"a","Address":"localhost","ApiPort":"7000"}]`,
+	}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, Node{ID: "a", Address: "localhost", APIPort: 7000, RaftPort: 5001}, c.Self())
+	assert.Equal(t, "debug", c.Log.Level)
+}
+
+// TestFaults holds the whole message of each fault: it is all that the person at
+// the terminal gets.
+func TestFaults(t *testing.T) {
+	const node = `{"Id":"a","Address":"h"}`
+	cases := []struct{ name, file, want string }{
+		{
+			"unknown key, near one that is", `{"Cluster":{"NodeID":"a","Nodes":[` + node + `]},"Data":{"Dir":"/d"}}`,
+			"unknown key Cluster.NodeID: did you mean Cluster.NodeId?",
+		},
+		{
+			"unknown key in a list", `{"Cluster":{"NodeId":"a","Nodes":[{"Id":"a","Address":"h","Port":1}]},"Data":{"Dir":"/d"}}`,
+			"unknown key Cluster.Nodes[0].Port: did you mean Cluster.Nodes[].ApiPort?",
+		},
+		{"unknown section", `{"Xyzzy":1}`, "unknown key Xyzzy"},
+		{
+			"every fault at once", `{"Cluster":{"NodeId":"c","Nodes":[{"Id":"a","Address":"h"},{"Id":"a","Address":"h:1","ApiPort":70000}]},"Log":{"Level":"loud"}}`,
+			`Cluster.Nodes: 2 nodes, want 1, 3 or 5
+Cluster.Nodes[1].Id: "a" is the Id of Cluster.Nodes[0] already
+Cluster.Nodes[1].Address: "h:1" is neither a host name nor an IP address (a port goes to ApiPort and RaftPort)
+Cluster.Nodes[1].ApiPort: 70000 is not a port (1 to 65535)
+Cluster.NodeId: "c" is not the Id of any of Cluster.Nodes
+Data.Dir: missing: the directory that keeps this node's log and state
+Log.Level: "loud", want debug, info, warn or error`,
+		},
+		{
+			"duplicate node ids", `{"Cluster":{"NodeId":"a","Nodes":[{"Id":"a","Address":"x"},{"Id":"b","Address":"y"},{"Id":"a","Address":"z"}]},"Data":{"Dir":"/d"}}`,
+			`Cluster.Nodes[2].Id: "a" is the Id of Cluster.Nodes[0] already`,
+		},
+		{
+			"one place for two", `{"Cluster":{"NodeId":"a","Nodes":[{"Id":"a","Address":"h","ApiPort":5001}]},"Data":{"Dir":"/d"}}`,
+			"Cluster.Nodes[0].RaftPort: h:5001 is used by Cluster.Nodes[0].ApiPort already",
+		},
+		{"wrong type of a port", `{"Cluster":{"NodeId":"a","Nodes":[{"Id":"a","Address":"h","ApiPort":"http"}]},"Data":{"Dir":"/d"}}`, `Cluster.Nodes[0].ApiPort: "http", want a whole number`},
+		{"fraction of a port", `{"Cluster":{"NodeId":"a","Nodes":[{"Id":"a","Address":"h","ApiPort":1.5}]},"Data":{"Dir":"/d"}}`, `Cluster.Nodes[0].ApiPort: 1.5, want a whole number`},
+		{"number for text", `{"Cluster":{"NodeId":7,"Nodes":[` + node + `]},"Data":{"Dir":"/d"}}`, "Cluster.NodeId: 7, want text"},
+		{"object for a list", `{"Cluster":{"NodeId":"a","Nodes":{}},"Data":{"Dir":"/d"}}`, "Cluster.Nodes: an object, want a list"},
+		{"text for an object", `{"Data":"/d"}`, `Data: "/d", want an object`},
+		{"null", `{"Data":{"Dir":null}}`, "Data.Dir: null, want text"},
+		{"root of the file system", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/."}}`, `Data.Dir: "/." is the root of the file system`},
+		{"member twice", "{\"Data\":{\"Dir\":\"/a\",\n  \"Dir\":\"/b\"}}", "line 2 column 8: Data.Dir is there twice"},
+		{"bad syntax", "{\"Data\":\n  {,}}", "line 2 column 4: invalid character ','"},
+		{"cut off", `{"Data":{"Dir"`, "line 1 column 15: the text ends in the middle"},
+		{"something behind", `{} {}`, "something follows the configuration"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "confman.json")
+			require.NoError(t, os.WriteFile(path, []byte(c.file), 0o600))
+			_, err := Load(path, nil, nil)
+			require.Error(t, err)
+			assert.Contains(t, err.Error(), c.want)
+		})
+	}
+}
+
+func TestFaultsOfEnvironmentFlagsAndFiles(t *testing.T) {
+	cases := []struct {
+		name, file string
+		environ    []string
+		flags      map[string]string
+		want       string
+	}{
+		{"no such file", "testdata/none.json", nil, nil, "testdata/none.json: no such file"},
+		{"unknown variable", "testdata/good.json", []string{"CONFMAN_Cluster__NodeID=x"}, nil, "environment variable CONFMAN_Cluster__NodeID: unknown key Cluster.NodeID: did you mean Cluster.NodeId?"},
+		{"list that is none", "testdata/good.json", []string{"CONFMAN_Cluster__Nodes=a,b"}, nil, "environment variable CONFMAN_Cluster__Nodes: Cluster.Nodes wants a list in JSON"},
+		{"unknown key in a list", "testdata/good.json", []string{`CONFMAN_Cluster__Nodes=[{"id":"a"}]`}, nil, "unknown key Cluster.Nodes[0].id: did you mean Cluster.Nodes[].Id?"},
+		{"unknown flag", "testdata/good.json", nil, map[string]string{"Data.Dirs": "x"}, "flag for Data.Dirs: unknown key Data.Dirs: did you mean Data.Dir?"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Load(c.file, c.environ, c.flags)
+			require.Error(t, err)
+			assert.Contains(t, err.Error(), c.want)
+		})
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	good, err := os.ReadFile("testdata/good.json")
+	require.NoError(f, err)
+	f.Add(good)
+	f.Add([]byte(`{"Cluster":{"Nodes":[{"Id":1}]}}`))
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := filepath.Join(dir, "f.json")
+		require.NoError(t, os.WriteFile(path, b, 0o600))
+		c, err := Load(path, nil, nil)
+		if err != nil {
+			require.True(t, strings.HasPrefix(err.Error(), "config: "), err.Error())
+			return
+		}
+		require.NoError(t, c.Validate())
+		require.Equal(t, c.Cluster.NodeID, c.Self().ID)
+	})
+}

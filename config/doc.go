@@ -1,0 +1,18 @@
+// Package config is the configuration of a node: a file, the environment, and
+// flags, in ascending order of weight.
+//
+// The file is JSON, or YAML of the same shape (by its extension: .yaml, .yml):
+//
+//	{ "Cluster": { "NodeId": "node1",
+//	    "Nodes": [
+//	      { "Id": "node1", "Address": "10.0.1.10", "ApiPort": 5000, "RaftPort": 5001 },
+//	      { "Id": "node2", "Address": "10.0.1.11", "ApiPort": 5000, "RaftPort": 5001 },
+//	      { "Id": "node3", "Address": "10.0.1.12", "ApiPort": 5000, "RaftPort": 5001 } ] },
+//	  "Data": { "Dir": "/var/lib/confman" },
+//	  "Log": { "Level": "info", "Format": "text" } }
+//
+// A variable CONFMAN_Cluster__NodeId sets Cluster.NodeId: two underscores go one
+// level down. CONFMAN_Cluster__Nodes takes the list as JSON. A variable without
+// two underscores, such as CONFMAN_ENDPOINTS of the client commands, is no
+// setting. Names are case-sensitive; what is not known is an error.
+package config
