@@ -1,0 +1,189 @@
+package httpapi
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
+)
+
+const base = "/api/v1"
+
+// api is the handler of all routes. Safe for concurrent use.
+type api struct {
+	Config
+	router *httprouter.Router
+	// age is node.Freshness.Age; tests prove other ages with it.
+	age func(node.Freshness) (time.Duration, bool)
+
+	requests atomic.Int64        // being worked on
+	bodies   *semaphore.Weighted // bytes of bodies held in memory
+	exports  *semaphore.Weighted // exports under way
+	draining atomic.Bool         // shutting down: not ready
+
+	// Header values that do not change are made once.
+	nodeHeader []string
+	leader     atomic.Pointer[leaderHeader]
+
+	idPrefix string // makes request ids unique across restarts and nodes
+	idCount  atomic.Uint64
+}
+
+// leaderHeader is the Confman-Leader header while the node with that raft id leads.
+type leaderHeader struct {
+	id    uint64
+	value []string
+}
+
+// New makes the handler of the API. It panics if cfg is not valid.
+func New(cfg Config) http.Handler { return newAPI(cfg) }
+
+func newAPI(cfg Config) *api {
+	if err := cfg.Validate(); err != nil {
+		panic(err)
+	}
+	var id [6]byte
+	_, _ = rand.Read(id[:]) // never fails
+	a := &api{
+		Config:     cfg.withDefaults(),
+		router:     httprouter.New(),
+		age:        node.Freshness.Age,
+		bodies:     semaphore.NewWeighted(MaxBodyMemoryBytes),
+		exports:    semaphore.NewWeighted(MaxExports),
+		nodeHeader: []string{cfg.Name},
+		idPrefix:   hex.EncodeToString(id[:]) + "-",
+	}
+	a.leader.Store(&leaderHeader{value: []string{unknown}})
+	a.route()
+	return a
+}
+
+// route registers every route. A path and its bare form share one handler; the
+// trailing slash decides between key and subtree (protocol.md §7).
+func (a *api) route() {
+	r := a.router
+	r.RedirectTrailingSlash = false
+	r.RedirectFixedPath = false
+	r.GlobalOPTIONS = a.limited((*call).options)
+	r.MethodNotAllowed = a.limited((*call).methodNotAllowed)
+	r.NotFound = a.limited((*call).noRoute)
+
+	tree := func(method, path string, h handler) {
+		r.Handle(method, base+path, a.limited(h).handle)
+		r.Handle(method, base+path+"/*path", a.limited(h).handle)
+	}
+	tree(http.MethodGet, "/config", (*call).get)
+	tree(http.MethodHead, "/config", (*call).get)
+	tree(http.MethodPut, "/config", (*call).put)
+	tree(http.MethodDelete, "/config", (*call).delete)
+	tree(http.MethodPost, "/import", (*call).importTree)
+	tree(http.MethodGet, "/export", (*call).export)
+	r.Handle(http.MethodGet, base+"/cluster", a.limited((*call).cluster).handle)
+	r.Handle(http.MethodGet, "/health/live", a.unlimited((*call).live).handle)
+	r.Handle(http.MethodGet, "/health/ready", a.unlimited((*call).ready).handle)
+}
+
+// ServeHTTP answers one request.
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.router.ServeHTTP(w, r) }
+
+// handler answers a call, or returns the error to answer with. Once it has begun
+// to answer it returns nil.
+type handler func(*call) error
+
+// entry is a handler as httprouter and net/http know it.
+type entry func(http.ResponseWriter, *http.Request, string)
+
+func (e entry) handle(w http.ResponseWriter, r *http.Request, ps httprouter.Params) {
+	param := ""
+	if len(ps) > 0 {
+		param = ps[0].Value
+	}
+	e(w, r, param)
+}
+
+// ServeHTTP makes an entry the answer to what the router does not route.
+func (e entry) ServeHTTP(w http.ResponseWriter, r *http.Request) { e(w, r, "") }
+
+// limited answers with h unless MaxRequests are being worked on.
+func (a *api) limited(h handler) entry {
+	return func(w http.ResponseWriter, r *http.Request, param string) {
+		defer a.requests.Add(-1)
+		if a.requests.Add(1) > MaxRequests {
+			a.serve((*call).overloaded, w, r, param)
+			return
+		}
+		a.serve(h, w, r, param)
+	}
+}
+
+// unlimited is for health checks: an overloaded node is alive.
+func (a *api) unlimited(h handler) entry {
+	return func(w http.ResponseWriter, r *http.Request, param string) { a.serve(h, w, r, param) }
+}
+
+func (a *api) serve(h handler, w http.ResponseWriter, r *http.Request, param string) {
+	c := calls.Get().(*call)
+	*c = call{api: a, w: w, r: r, param: param, buf: c.buf[:0]}
+	defer c.end()
+	c.setID()
+	if err := h(c); err != nil {
+		c.fail(err)
+	}
+}
+
+// leaderName is the name of the member with a raft id, "" if there is none.
+func leaderName(s *node.NodeStatus, id uint64) string {
+	i := slices.IndexFunc(s.State.Members, func(m fsm.Member) bool { return m.RaftID == id })
+	if id == 0 || i < 0 {
+		return ""
+	}
+	return s.State.Members[i].Name
+}
+
+// leaderHeaderOf is the Confman-Leader header; the same slice until the leader changes.
+func (a *api) leaderHeaderOf(s *node.NodeStatus) []string {
+	h := a.leader.Load()
+	if h.id == s.Leader {
+		return h.value
+	}
+	name := leaderName(s, s.Leader)
+	if name == "" {
+		return unknownHeader
+	}
+	h = &leaderHeader{id: s.Leader, value: []string{name}}
+	a.leader.Store(h)
+	return h.value
+}
+
+// newID makes a request id.
+func (a *api) newID() string {
+	b := make([]byte, 0, 32)
+	b = append(b, a.idPrefix...)
+	return string(strconv.AppendUint(b, a.idCount.Add(1), 36))
+}
+
+// usableID tells whether a client's request id can go into logs and headers as it is.
+func usableID(s string) bool {
+	if s == "" || len(s) > fsm.MaxRequestIDBytes {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z':
+		case strings.IndexByte("-_.:+/=@", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,104 @@
+package httpapi
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+// body reads a request's body within a limit. Each read may take TransferTimeout,
+// so that a slow client is told from a stalled one; after the end there is no
+// deadline: it would cancel the request while it waits for its write.
+type body struct {
+	c       *call
+	control *http.ResponseController
+	src     io.ReadCloser
+	held    int64 // of MaxBodyMemoryBytes
+}
+
+func (c *call) body(limit int64) *body {
+	return &body{
+		c: c, control: http.NewResponseController(c.w),
+		src: http.MaxBytesReader(c.w, c.r.Body, limit),
+	}
+}
+
+// Read reads some of the body.
+func (b *body) Read(p []byte) (int, error) {
+	// Only a test's recorder has no deadlines; the answer's one follows the body,
+	// else a long upload would leave no time to answer.
+	now := b.c.api.Now()
+	_ = b.control.SetReadDeadline(now.Add(TransferTimeout))
+	_ = b.control.SetWriteDeadline(now.Add(TransferTimeout + WriteWait))
+	n, err := b.src.Read(p)
+	var tooLong *http.MaxBytesError
+	switch {
+	case err == nil, errors.As(err, &tooLong), errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, io.EOF):
+		_ = b.control.SetReadDeadline(time.Time{})
+	default: // the client left, or its chunks are not well formed
+		err = problemf(kindIncompleteBody, "the body cannot be read to its end: %v", err)
+	}
+	return n, err
+}
+
+// hold takes n bytes of the memory for bodies, until release.
+func (b *body) hold(n int64) error {
+	if !b.c.api.bodies.TryAcquire(n) {
+		return problemf(kindOverloaded, "the request bodies in memory have reached %d bytes", MaxBodyMemoryBytes)
+	}
+	b.held += n
+	return nil
+}
+
+// release gives back what was held.
+func (b *body) release() {
+	b.c.api.bodies.Release(b.held)
+	b.held = 0
+}
+
+// bodyStep is how much memory a body of unknown length takes at a time.
+const bodyStep = 1 << 20
+
+// all reads the whole body, which counts as held until release.
+func (b *body) all(limit int64) ([]byte, error) {
+	length := b.c.r.ContentLength
+	if length > limit {
+		return nil, tooLarge("body", limit)
+	}
+	if length >= 0 {
+		if err := b.hold(length); err != nil {
+			return nil, err
+		}
+		text := make([]byte, length)
+		if _, err := io.ReadFull(b, text); err != nil {
+			return nil, err
+		}
+		// One more read meets the end, and lifts the deadline.
+		_, err := b.Read(make([]byte, 1))
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return text, err
+	}
+	var text []byte
+	for {
+		if cap(text)-len(text) < bodyStep/2 {
+			step := max(bodyStep, int64(cap(text))) // double it
+			if err := b.hold(step); err != nil {
+				return nil, err
+			}
+			text = append(make([]byte, 0, int64(cap(text))+step), text...)
+		}
+		n, err := b.Read(text[len(text):cap(text)])
+		text = text[:len(text)+n]
+		if errors.Is(err, io.EOF) {
+			return text, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}

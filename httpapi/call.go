@@ -1,0 +1,247 @@
+package httpapi
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
+)
+
+// call is one request and its answer. It is reused: nothing may keep it, or its
+// buffer, past the handler.
+type call struct {
+	api   *api
+	w     http.ResponseWriter
+	r     *http.Request
+	param string // the catch-all part of the path
+	id    string
+	buf   []byte // for the answer's body
+	// proposed: a command may have left; a failure that knows no better is unknown.
+	proposed bool
+	begun    bool // the answer's headers are out of our hands
+}
+
+var calls = sync.Pool{New: func() any { return new(call) }}
+
+// maxKeptBytes is the largest buffer that is kept for the next call.
+const maxKeptBytes = 64 << 10
+
+// end makes an answer of a panic and gives the call back.
+func (c *call) end() {
+	if cause := recover(); cause != nil {
+		if cause == http.ErrAbortHandler { //nolint:errorlint // compared as net/http does
+			panic(cause)
+		}
+		c.api.Logger.Error("panic in a handler", slog.String("request_id", c.id),
+			slog.Any("cause", cause), slog.String("stack", string(debug.Stack())))
+		if c.begun {
+			panic(http.ErrAbortHandler)
+		}
+		p := problemf(kindInternal, "the log of this node tells more, under the request's id")
+		if c.proposed {
+			p.outcome = node.Unknown
+		}
+		c.fail(p)
+	}
+	if cap(c.buf) > maxKeptBytes {
+		c.buf = nil
+	}
+	*c = call{buf: c.buf}
+	calls.Put(c)
+}
+
+const unknown = "unknown"
+
+var (
+	unknownHeader = []string{unknown}
+	jsonHeader    = []string{typeJSON}
+	problemHeader = []string{typeProblem}
+	recordsHeader = []string{typeRecords}
+	noSniffHeader = []string{"nosniff"}
+	varyHeader    = []string{"Accept"}
+	noCacheHeader = []string{"no-cache"}
+)
+
+// setID takes the client's request id if it is usable, else makes one.
+func (c *call) setID() {
+	h := c.w.Header()
+	if ids := c.r.Header["X-Request-Id"]; len(ids) == 1 && usableID(ids[0]) {
+		c.id = ids[0]
+		h["X-Request-Id"] = ids
+		return
+	}
+	c.id = c.api.newID()
+	h["X-Request-Id"] = []string{c.id}
+}
+
+// standing is how an answer relates to the cluster's history.
+type standing struct {
+	revision fsm.Revision
+	age      time.Duration
+	fresh    bool // age is proven
+}
+
+func standingOf(s *node.NodeStatus) standing {
+	return standing{revision: s.State.Revision, age: s.Staleness, fresh: s.Fresh}
+}
+
+// within tells whether the state is proven to be at most bound old.
+func (s standing) within(bound time.Duration) bool { return s.fresh && s.age <= bound }
+
+// answer says what goes into an answer's headers beside what all have.
+type answer struct {
+	status      int
+	contentType []string
+	etag        fsm.Revision // 0: none
+	length      int          // of the body; negative: streamed
+}
+
+// head writes the headers of an answer. All values that are made for it share
+// one string and one slice: every read pays for this.
+func (c *call) head(a answer, st standing, status *node.NodeStatus) {
+	h := c.w.Header()
+	h["Confman-Node"] = c.api.nodeHeader
+	h["Confman-Leader"] = c.api.leaderHeaderOf(status)
+	if a.contentType != nil {
+		h["Content-Type"] = a.contentType
+	}
+	var (
+		text   [96]byte
+		values = new([4]string)
+	)
+	b := strconv.AppendUint(text[:0], uint64(st.revision), 10)
+	revision := len(b)
+	b = appendStaleness(b, st)
+	staleness := len(b)
+	if a.length >= 0 {
+		b = strconv.AppendInt(b, int64(a.length), 10)
+	}
+	length := len(b)
+	if a.etag != 0 {
+		b = appendETag(b, a.etag)
+	}
+	s := string(b)
+	values[0], values[1], values[2], values[3] = s[:revision], s[revision:staleness], s[staleness:length], s[length:]
+	h["Confman-Revision"] = values[0:1:1]
+	h["Confman-Staleness"] = values[1:2:2]
+	if a.length >= 0 && a.status != http.StatusNotModified {
+		h["Content-Length"] = values[2:3:3]
+	}
+	if a.etag != 0 {
+		h["Etag"] = values[3:4:4]
+	}
+	c.begun = true
+	c.w.WriteHeader(a.status)
+}
+
+// appendStaleness appends seconds, rounded up to the next millisecond.
+func appendStaleness(b []byte, st standing) []byte {
+	if !st.fresh {
+		return append(b, unknown...)
+	}
+	ms := (max(st.age, 0) + time.Millisecond - 1) / time.Millisecond
+	b = strconv.AppendInt(b, int64(ms/1000), 10)
+	rest := ms % 1000
+	return append(b, '.', '0'+byte(rest/100), '0'+byte(rest/10%10), '0'+byte(rest%10))
+}
+
+func appendETag(b []byte, r fsm.Revision) []byte {
+	b = append(b, '"')
+	b = strconv.AppendUint(b, uint64(r), 10)
+	return append(b, '"')
+}
+
+// send answers with c.buf as the body.
+func (c *call) send(a answer, st standing, status *node.NodeStatus) {
+	a.length = len(c.buf)
+	c.head(a, st, status)
+	if a.status != http.StatusNotModified && c.r.Method != http.MethodHead {
+		_, _ = c.w.Write(c.buf) // the client is gone: nobody is left to tell
+	}
+}
+
+// fail answers with the problem that err is.
+func (c *call) fail(err error) {
+	p := problemOf(err)
+	if p.cause != nil {
+		c.api.Logger.Error("request failed", slog.String("request_id", c.id), slog.String("problem", p.name),
+			slog.String("method", c.r.Method), slog.String("path", c.r.URL.Path), slog.Any("error", p.cause))
+	}
+	status := c.api.Node.Status()
+	outcome := p.outcome
+	if outcome == 0 && isWrite(c.r.Method) {
+		outcome = node.NotApplied // refused before anything was proposed
+	}
+	leader := leaderName(&status, p.leader)
+	if leader == "" {
+		leader = leaderName(&status, status.Leader)
+	}
+	if p.name == kindForming.name && len(status.Waiting) > 0 {
+		p = p.with("waiting_for", status.Waiting)
+	}
+	c.buf = p.appendJSON(c.buf[:0], c.id, leader, outcome)
+	h := c.w.Header()
+	if p.retryable && p.status == http.StatusServiceUnavailable {
+		h["Retry-After"] = retryAfter
+	}
+	h["Cache-Control"] = noStoreHeader
+	c.send(answer{status: p.status, contentType: problemHeader}, standingFor(err, &status), &status)
+}
+
+var (
+	// retryAfter, in seconds, is about an election.
+	retryAfter    = []string{"1"}
+	noStoreHeader = []string{"no-store"}
+)
+
+// readError is an error that came after the state was read: the answer says of what.
+type readError struct {
+	standing
+	err error
+}
+
+func (e *readError) Error() string { return e.err.Error() }
+
+// Unwrap returns the error itself.
+func (e *readError) Unwrap() error { return e.err }
+
+func standingFor(err error, s *node.NodeStatus) standing {
+	var re *readError
+	if errors.As(err, &re) {
+		return re.standing
+	}
+	return standingOf(s)
+}
+
+func isWrite(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return false
+	}
+	return true
+}
+
+func (c *call) overloaded() error {
+	return problemf(kindOverloaded, "this node is working on %d requests, the most it takes", MaxRequests)
+}
+
+func (c *call) noRoute() error {
+	return problemf(kindNoRoute, "nothing is served at this path; the API is below %s", base)
+}
+
+func (c *call) methodNotAllowed() error {
+	allow := c.w.Header().Get("Allow")
+	return problemf(kindMethodNotAllowed, "the path takes %s", allow).with("allow", allow)
+}
+
+func (c *call) options() error {
+	status := c.api.Node.Status()
+	c.head(answer{status: http.StatusNoContent, length: -1}, standingOf(&status), &status)
+	return nil
+}

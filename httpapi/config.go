@@ -1,0 +1,92 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
+)
+
+// Node is what the API asks of the node it serves. *node.Runner is one.
+type Node interface {
+	// Propose has cmd applied. Its error is a *node.WriteError, or one of
+	// cmd.Encode: then nothing was proposed.
+	Propose(ctx context.Context, cmd *fsm.Command) (fsm.Result, error)
+	// Linearize returns once a view holds every write acknowledged before the call.
+	Linearize(ctx context.Context) error
+	// View is what is applied here, and the proof of how fresh that is.
+	View() (*fsm.View, node.Freshness, error)
+	// Status is called for every request: it must be cheap.
+	Status() node.NodeStatus
+	// Done is closed when the node has stopped.
+	Done() <-chan struct{}
+}
+
+var _ Node = (*node.Runner)(nil)
+
+// Member is where a configured node is found.
+type Member struct {
+	Name     string
+	Address  string // host name or IP address
+	APIPort  int
+	RaftPort int
+}
+
+// Config is what the API is made from.
+type Config struct {
+	Node Node
+	// Name is this node's, as in Members.
+	Name string
+	// Members are the addresses for GET /cluster. Who is a member is the
+	// replicated state's to say; one without an address here is shown without.
+	Members []Member
+	// MaxStaleness is the bound of a bounded read that names none (default
+	// DefaultMaxStaleness).
+	MaxStaleness time.Duration
+	// MaxValueBytes bounds one value (default and most: fsm.MaxValueBytes).
+	MaxValueBytes int
+	// Now is the wall clock, for the time a write was accepted at, which is for
+	// display only, and for measuring within one request (default time.Now).
+	Now func() time.Time
+	// Logger hears of what no client can be told: panics, damage, broken exports
+	// (default: slog.Default).
+	Logger *slog.Logger
+}
+
+// Validate reports everything wrong with c, or nil.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Node == nil {
+		errs = append(errs, errors.New("httpapi: Node is missing"))
+	}
+	if c.Name == "" {
+		errs = append(errs, errors.New("httpapi: Name is missing"))
+	}
+	if c.MaxStaleness < 0 || c.MaxStaleness > MaxMaxStaleness {
+		errs = append(errs, fmt.Errorf("httpapi: MaxStaleness is %v, want at most %v", c.MaxStaleness, MaxMaxStaleness))
+	}
+	if c.MaxValueBytes < 0 || c.MaxValueBytes > fsm.MaxValueBytes {
+		errs = append(errs, fmt.Errorf("httpapi: MaxValueBytes is %d, want at most %d", c.MaxValueBytes, fsm.MaxValueBytes))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxStaleness == 0 {
+		c.MaxStaleness = DefaultMaxStaleness
+	}
+	if c.MaxValueBytes == 0 {
+		c.MaxValueBytes = fsm.MaxValueBytes
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}

@@ -1,0 +1,75 @@
+// Package httpapi serves a node's state over HTTP: version 1 of the REST API,
+// below /api/v1, and the health checks beside it.
+//
+// [New] makes the handler, [NewServer] one that listens with time and size
+// limits. Both ask a [Node] for everything; the package keeps no state of its own
+// but what it needs to bound itself.
+//
+// # What every answer carries
+//
+//   - Confman-Revision: the store's revision the answer was made from; after a
+//     write, the revision of that write.
+//   - Confman-Staleness: an upper bound, in seconds, of how old that state may be;
+//     "unknown" if nothing is proven. It is taken after the state was read; an
+//     export is a stream and states it as of its first byte.
+//   - Confman-Node, Confman-Leader: names; the leader is "unknown" if it is.
+//   - X-Request-Id: the client's, if it sent a usable one.
+//
+// Answers that net/http gives before a handler runs (a malformed request line,
+// headers over [MaxHeaderBytes]) carry none of them.
+//
+// # Keys and subtrees
+//
+// The path after the route names a key; with a trailing slash it names the
+// subtree below, and without any path the whole tree. Segments are taken as they
+// are: an encoded slash, "." and "..", an empty segment and control characters
+// are refused, never cleaned away.
+// A subtree is there while a key is below it, the whole tree always: listing or
+// exporting another one is 404, and so is deleting a key that has no value.
+//
+// A listing shows what is directly below, in order of name: "subtree": true says
+// that there are keys below an item, and an item that is nothing else has no
+// value. With recursive=true it shows all keys below, in order of their bytes.
+// The page ends at limit items, or early when it has grown large: next_cursor,
+// not the number of items, says whether there is more.
+//
+// # Values
+//
+// A PUT stores its body unchanged, with its Content-Type. Without one, or with
+// application/x-www-form-urlencoded, which is what curl -d sends unasked, the
+// body is application/json if it parses as JSON, else text/plain; charset=utf-8
+// if it is UTF-8, else application/octet-stream. A body that calls itself JSON
+// must be JSON.
+//
+// In a JSON answer a value of a JSON type is inline; any other that is UTF-8 is a
+// string; the rest, and every application/octet-stream, is base64 with
+// "encoding": "base64". With Accept: text/plain or application/octet-stream the
+// value comes bare, under the type that was asked for; its own type is then in
+// Confman-Content-Type, so that nothing a writer stored is run by a browser.
+//
+// # Conditions
+//
+// A key's ETag is the revision of its last change. A write takes If-Match with
+// one etag or *, or If-None-Match: *; anything else that RFC 9110 allows there
+// (lists, weak etags) is refused with 400 rather than half obeyed.
+//
+// # Trees
+//
+// An import of application/json maps nested objects to path segments and takes
+// every other value as a leaf, its text kept byte for byte; an empty object
+// stands for nothing. Member "" of an object is the value of the object's own
+// path, whatever its type, so a key may have both a value and keys below it, and
+// a value may be an object. An export writes the same form: what it writes, an
+// import takes back unchanged, but for two things only records (NDJSON) keep:
+// values that are not JSON, written as a string (text) or as
+// {"encoding":"base64","value":"..."} under "", and space around a JSON value.
+//
+// # Errors
+//
+// Every error is an application/problem+json (RFC 9457) made in one function; see
+// problemOf. Its retryable member says that the same request may succeed later or
+// at another node; for a write, outcome says first whether it may have been
+// applied. Trouble of the node or the cluster is 503, a full disk 507, and only
+// damage and bugs are 500. In a failed import, applied_records were surely applied
+// and outcome is that of the others; running it again is safe.
+package httpapi

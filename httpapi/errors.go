@@ -1,0 +1,82 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
+)
+
+// problemOf says what a client is told about err. It is the only place where
+// errors become problems.
+func problemOf(err error) *problem {
+	p := causeOf(err)
+	var (
+		we *node.WriteError
+		ie *importError
+	)
+	if errors.As(err, &we) {
+		p.outcome, p.leader = we.Outcome, we.Leader
+	}
+	if errors.As(err, &ie) {
+		return ie.problem(p)
+	}
+	return p
+}
+
+func causeOf(err error) *problem {
+	var (
+		p       *problem
+		tooLong *http.MaxBytesError
+		key     *fsm.KeyError
+		limit   *fsm.LimitError
+	)
+	switch {
+	case errors.As(err, &p):
+		c := *p
+		return &c
+	case errors.As(err, &tooLong):
+		return tooLarge("body", tooLong.Limit)
+	case errors.As(err, &key):
+		return invalidKey(key)
+	case errors.As(err, &limit):
+		return problemf(kindTooLarge, "%s: %d, at most %d", limit.What, limit.Got, limit.Max).with("limit", limit.Max)
+	case errors.Is(err, node.ErrOverloaded):
+		return problemf(kindOverloaded, "the queue of this node or of the leader is full")
+	case errors.Is(err, node.ErrNoQuorum):
+		return problemf(kindNoQuorum, "no leader is known here, or it does not reach a majority of the nodes")
+	case errors.Is(err, node.ErrForming):
+		return problemf(kindForming, "the configured nodes have not all met yet")
+	case errors.Is(err, node.ErrStopped):
+		return problemf(kindStopping, "the node is stopping; ask another one")
+	case errors.Is(err, node.ErrStorageFull):
+		return problemf(kindStorageFull, "the disk of the leader is full: it takes no writes")
+	case errors.Is(err, node.ErrLost):
+		return problemf(kindLeadershipLost, "another leader's entry took the write's place in the log")
+	case errors.Is(err, node.ErrRepeated):
+		return problemf(kindRepeated, "the store had seen the write before")
+	case errors.Is(err, node.ErrUndecodable):
+		return internal(err)
+	case errors.Is(err, fsm.ErrDamaged):
+		p = problemf(kindDamaged, "what this node's database holds is not what was written; ask another node")
+		p.cause = err
+		return p
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return problemf(kindBodyTimeout, "no more of the body arrived within %v", TransferTimeout)
+	case errors.Is(err, context.DeadlineExceeded):
+		return problemf(kindNoQuorum, "no quorum answered within the time a request has")
+	case errors.Is(err, context.Canceled):
+		return problemf(kindCanceled, "the request was given up before it was answered")
+	}
+	return internal(err)
+}
+
+// internal hides err from the client; the log has it under the request's id.
+func internal(err error) *problem {
+	p := problemf(kindInternal, "the log of this node tells more, under the request's id")
+	p.cause = err
+	return p
+}

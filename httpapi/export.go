@@ -1,0 +1,154 @@
+package httpapi
+
+import (
+	"bytes"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/confman/confman/fsm"
+)
+
+// exportBuffer is how much of an export is gathered before it is sent.
+const exportBuffer = 64 << 10
+
+// export answers GET /export: a subtree, with the value of its own path if it
+// has one, from one view and so at one revision.
+func (c *call) export() error {
+	t, err := parseTarget(c.r.URL, c.param)
+	if err != nil {
+		return err
+	}
+	q, err := parseQuery(c.r.URL.RawQuery, exportParams)
+	if err != nil {
+		return err
+	}
+	f, err := q.freshness(c.api.MaxStaleness)
+	if err != nil {
+		return err
+	}
+	format, err := c.exportFormat(&q)
+	if err != nil {
+		return err
+	}
+	if !c.api.exports.TryAcquire(1) {
+		return problemf(kindOverloaded, "%d exports are under way here, the most there may be", MaxExports)
+	}
+	defer c.api.exports.Release(1)
+	empty := true
+	v, st, err := c.open(f, func(v *fsm.View) error {
+		empty = true // fn may be called twice
+		return scanTree(v, t, func(fsm.Record) bool { empty = false; return false })
+	})
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	if empty && t.key != "" {
+		return &readError{st, problemf(kindNotFound, "there is no key %q, nor any below it", t.key)}
+	}
+	status := c.api.Node.Status()
+	c.w.Header()["Vary"] = varyHeader
+	c.w.Header()["Cache-Control"] = noCacheHeader
+	out := newExporter(c)
+	if format == typeRecords {
+		c.head(answer{status: http.StatusOK, contentType: recordsHeader, length: -1}, st, &status)
+		err = out.records(v, t)
+	} else {
+		c.head(answer{status: http.StatusOK, contentType: jsonHeader, length: -1}, st, &status)
+		err = out.tree(v, t)
+	}
+	if err != nil {
+		// The status line is out: a broken connection is the only way to say it.
+		c.api.Logger.Warn("export broke off", slog.String("request_id", c.id), slog.Any("error", err))
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+func (c *call) exportFormat(q *query) (string, error) {
+	offers := []string{typeJSON, typeRecords}
+	if v, ok := q.get("format"); ok {
+		switch v {
+		case "tree":
+			offers = offers[:1]
+		case "ndjson":
+			offers = offers[1:]
+		default:
+			return "", invalidParameter("format", "is "+quote(v)+", want tree or ndjson")
+		}
+	}
+	i := accepted(c.r, offers...)
+	if i < 0 {
+		return "", notAcceptable(offers...)
+	}
+	return offers[i], nil
+}
+
+// scanTree calls fn for the record at t, if there is one, and for those below it.
+func scanTree(v *fsm.View, t target, fn func(fsm.Record) bool) error {
+	if t.key != "" {
+		rec, ok, err := v.Get(t.key)
+		if err != nil || ok && !fn(rec) {
+			return err
+		}
+	}
+	return v.Scan(t.prefix(), t.end(), fn)
+}
+
+// exporter gathers an export and sends it piece by piece.
+type exporter struct {
+	c        *call
+	control  *http.ResponseController
+	deadline time.Time
+	buf      []byte
+	err      error // the first; nothing is sent after it
+}
+
+func newExporter(c *call) *exporter {
+	e := &exporter{c: c, control: http.NewResponseController(c.w), deadline: c.api.Now().Add(MaxExportTime)}
+	// The connection is read from meanwhile, to see the client leave: not to time out.
+	_ = e.control.SetReadDeadline(time.Time{})
+	e.buf = make([]byte, 0, 2*exportBuffer)
+	return e
+}
+
+// flush sends what was gathered once it is enough, or all; false after an error.
+func (e *exporter) flush(all bool) bool {
+	if e.err != nil || !all && len(e.buf) < exportBuffer {
+		return e.err == nil
+	}
+	deadline := e.c.api.Now().Add(TransferTimeout)
+	if deadline.After(e.deadline) {
+		deadline = e.deadline
+	}
+	_ = e.control.SetWriteDeadline(deadline)
+	_, e.err = e.c.w.Write(e.buf)
+	e.buf = e.buf[:0]
+	return e.err == nil
+}
+
+// records writes one line for each record. A JSON value that holds a line break
+// is written as base64: whatever is imported from here is what was exported.
+func (e *exporter) records(v *fsm.View, t target) error {
+	err := scanTree(v, t, func(rec fsm.Record) bool {
+		if formOf(rec.ContentType, rec.Value) == formJSON && bytes.ContainsAny(rec.Value, "\r\n") {
+			e.buf = append(e.buf, `{"path":`...)
+			e.buf = appendString(e.buf, rec.Key)
+			e.buf = append(e.buf, `,"value":`...)
+			e.buf = appendBase64(e.buf, rec.Value)
+			e.buf = append(e.buf, `,"content_type":`...)
+			e.buf = appendString(e.buf, rec.ContentType)
+			e.buf = appendChange(e.buf, &rec)
+		} else {
+			e.buf = appendRecord(e.buf, &rec)
+		}
+		e.buf = append(e.buf, '}', '\n')
+		return e.flush(false)
+	})
+	if err != nil {
+		return err
+	}
+	e.flush(true)
+	return e.err
+}

@@ -1,0 +1,191 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
+)
+
+// fakeNode applies commands to a real store at once, as a cluster of one would.
+type fakeNode struct {
+	store *fsm.Store
+	done  chan struct{}
+
+	mu     sync.Mutex
+	index  fsm.Index
+	status node.NodeStatus
+	// The faults to inject; nil or false: none.
+	proposeErr   func(n int, cmd *fsm.Command) error // n counts the proposals, from 1
+	linearizeErr error
+	viewErr      error
+	proposals    int
+	linearized   int
+	commands     []fsm.Command      // all that were proposed
+	during       func(*fsm.Command) // called in each proposal, unlocked
+	broken       bool               // results make no sense
+}
+
+func newFakeNode(tb testing.TB) *fakeNode {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "store")
+	members := []fsm.Member{{RaftID: 1, Name: "node1"}, {RaftID: 2, Name: "node2"}, {RaftID: 3, Name: "node3"}}
+	opts := fsm.Options{MmapBytes: 1 << 30, NoSync: true}
+	require.NoError(tb, fsm.Create(path, fsm.Genesis{Cluster: fsm.ClusterID{1}, Members: members}, opts))
+	store, err := fsm.Open(path, opts)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, store.Close()) })
+	n := &fakeNode{store: store, done: make(chan struct{})}
+	n.status.ID, n.status.Leader, n.status.Role = 1, 1, node.Leader
+	n.status.Term, n.status.Reachable = 3, []uint64{2}
+	n.status.Formed, n.status.Ready, n.status.Fresh = true, true, true
+	n.status.Staleness = 25 * time.Millisecond
+	return n
+}
+
+func (n *fakeNode) Propose(ctx context.Context, cmd *fsm.Command) (fsm.Result, error) {
+	n.mu.Lock()
+	n.proposals++
+	n.commands = append(n.commands, *cmd)
+	var err error
+	if n.proposeErr != nil {
+		err = n.proposeErr(n.proposals, cmd)
+	}
+	during := n.during
+	n.mu.Unlock()
+	if during != nil {
+		during(cmd)
+	}
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	if err = ctx.Err(); err != nil {
+		return fsm.Result{}, &node.WriteError{Outcome: node.NotApplied, Err: node.ErrNoQuorum}
+	}
+	data, err := cmd.Encode()
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.index++
+	fsm.SetOrigin(data, fsm.Origin{Node: 1, Incarnation: 1, Seq: uint64(n.index)})
+	res, err := n.store.Apply([]fsm.Entry{{Index: n.index, Term: 3, Data: data}})
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	if n.broken {
+		return fsm.Result{Outcome: fsm.Repeated}, nil
+	}
+	return res[0], nil
+}
+
+func (n *fakeNode) Linearize(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.linearized++
+	if n.linearizeErr != nil {
+		return n.linearizeErr
+	}
+	return ctx.Err()
+}
+
+func (n *fakeNode) View() (*fsm.View, node.Freshness, error) {
+	if n.viewErr != nil {
+		return nil, node.Freshness{}, n.viewErr
+	}
+	v, err := n.store.View()
+	return v, node.Freshness{}, err
+}
+
+func (n *fakeNode) Status() node.NodeStatus {
+	s := n.status
+	s.State = n.store.State()
+	s.Commit, s.Applied = uint64(s.State.Applied), uint64(s.State.Applied)
+	return s
+}
+
+func (n *fakeNode) Done() <-chan struct{} { return n.done }
+
+// fixture is an API over a fake node.
+type fixture struct {
+	*api
+	tb    testing.TB
+	node  *fakeNode
+	proof standing // what Freshness.Age answers
+	now   time.Time
+	log   bytes.Buffer
+}
+
+func newFixture(tb testing.TB) *fixture {
+	tb.Helper()
+	f := &fixture{
+		tb: tb, node: newFakeNode(tb),
+		proof: standing{age: 12 * time.Millisecond, fresh: true},
+		now:   time.Date(2026, 1, 23, 10, 0, 0, 0, time.UTC),
+	}
+	f.api = newAPI(Config{
+		Node: f.node, Name: "node1",
+		Members: []Member{
+			{Name: "node1", Address: "10.0.1.10", APIPort: 5000, RaftPort: 5001},
+			{Name: "node2", Address: "10.0.1.11", APIPort: 5000, RaftPort: 5001},
+			{Name: "node3", Address: "10.0.1.12", APIPort: 5000, RaftPort: 5001},
+		},
+		Now:    func() time.Time { return f.now },
+		Logger: slog.New(slog.NewTextHandler(&f.log, nil)),
+	})
+	f.age = func(node.Freshness) (time.Duration, bool) { return f.proof.age, f.proof.fresh }
+	return f
+}
+
+// do answers one request; headers are "Name: value".
+func (f *fixture) do(method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	f.tb.Helper()
+	var src io.Reader
+	if body != "" {
+		src = strings.NewReader(body)
+	}
+	r := httptest.NewRequest(method, target, src)
+	r.Header.Set("X-Request-Id", "test-1")
+	for _, h := range headers {
+		name, value, ok := strings.Cut(h, ": ")
+		require.True(f.tb, ok, h)
+		r.Header.Add(name, value)
+	}
+	w := httptest.NewRecorder()
+	f.ServeHTTP(w, r)
+	return w
+}
+
+// ok is do for what must succeed.
+func (f *fixture) ok(method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	f.tb.Helper()
+	w := f.do(method, target, body, headers...)
+	require.Less(f.tb, w.Code, 300, "%s %s: %s", method, target, w.Body)
+	return w
+}
+
+// decoded is an answer's JSON body.
+func decoded(tb testing.TB, w *httptest.ResponseRecorder) map[string]any {
+	tb.Helper()
+	var m map[string]any
+	d := json.NewDecoder(w.Body)
+	d.UseNumber()
+	require.NoError(tb, d.Decode(&m))
+	return m
+}
+
+var _ http.Handler = (*fixture)(nil)

@@ -1,0 +1,89 @@
+package httpapi
+
+import (
+	"time"
+
+	"github.com/confman/confman/fsm"
+)
+
+// Limits of the API. What exceeds one is refused with a problem that names it.
+const (
+	// MaxRequests bounds the requests being worked on, health checks apart; the
+	// next one gets 503 overloaded.
+	MaxRequests = 4096
+
+	// MaxHeaderBytes bounds a request's line and headers. The longest key takes 3
+	// KiB when every byte is escaped, its cursor half of that.
+	MaxHeaderBytes = 32 << 10
+
+	// MaxBodyMemoryBytes bounds the request bodies held in memory together; past
+	// it a request with a body gets 503 overloaded. It takes 256 of the largest
+	// values, or 4 of the largest trees.
+	MaxBodyMemoryBytes = 256 << 20
+
+	// MaxTreeBytes bounds the body of a tree's import, which is read and checked
+	// whole before anything is written. Records have no such bound.
+	MaxTreeBytes = 64 << 20
+
+	// MaxRecordsBytes bounds the body of an import of records, which is streamed.
+	MaxRecordsBytes = 64 << 30
+
+	// MaxLineBytes bounds one record of such an import: the largest value may take
+	// six bytes for each of its own in JSON ("\u0001").
+	MaxLineBytes = 6*fsm.MaxValueBytes + 64<<10
+
+	// MaxImportOps and MaxImportBytes bound one transaction of an import. Larger
+	// ones would save little and delay the writes of others.
+	MaxImportOps   = fsm.MaxTxnOps
+	MaxImportBytes = 1 << 20
+
+	// MaxImportInFlight bounds an import's transactions being replicated at the
+	// same time: enough to keep the log's group commit busy.
+	MaxImportInFlight = 8
+
+	// MaxPage bounds a listing's limit, DefaultPage is the limit if none is given.
+	MaxPage     = 10_000
+	DefaultPage = 1_000
+
+	// MaxPageBytes ends a page early, so that a page of large values stays
+	// bounded. Its last value may exceed it.
+	MaxPageBytes = 8 << 20
+
+	// MaxJSONDepth bounds the nesting of a JSON value.
+	MaxJSONDepth = 1_000
+
+	// MaxFileNameBytes bounds a file's name that a problem echoes.
+	MaxFileNameBytes = 1 << 10
+
+	// MaxEscapeBytes bounds what stands for a slash in imported member names.
+	MaxEscapeBytes = 16
+
+	// DefaultMaxStaleness is the bound of a bounded read that names none, the most
+	// one may ask for is MaxMaxStaleness.
+	DefaultMaxStaleness = 5 * time.Second
+	MaxMaxStaleness     = time.Hour
+
+	// ReadWait bounds the wait for a quorum of a read, WriteWait that of a write,
+	// or of each transaction of an import. Both leave room for an election.
+	ReadWait  = 5 * time.Second
+	WriteWait = 10 * time.Second
+
+	// HeaderTimeout bounds the arrival of a request's headers, IdleTimeout the
+	// silence between two requests of a connection.
+	HeaderTimeout = 10 * time.Second
+	IdleTimeout   = 2 * time.Minute
+
+	// TransferTimeout bounds a short answer's way out, and the silence within a
+	// body that is being streamed in or out.
+	TransferTimeout = 30 * time.Second
+
+	// MaxExports bounds the exports under way: each keeps a view open, and 128 KiB.
+	MaxExports = 64
+
+	// MaxExportTime bounds an export: its view keeps old pages of the database
+	// from being reused.
+	MaxExportTime = 10 * time.Minute
+)
+
+// A key and a value of full size must fit in one transaction.
+const _ = uint(fsm.MaxTxnBytes - MaxImportBytes - fsm.MaxValueBytes - MaxImportOps*(fsm.MaxKeyBytes+fsm.MaxContentTypeBytes+64))

@@ -1,0 +1,136 @@
+package httpapi
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/confman/confman/fsm"
+)
+
+// childrenBatch is how many children are asked for at a time: each may hold a
+// value of full size.
+const childrenBatch = 32
+
+// page is a listing as it is written.
+type page struct {
+	items  []byte // the document up to the last item
+	count  int
+	last   string // key or name of the last item
+	more   bool   // there is more after last
+	target target
+	listing
+}
+
+// list answers with a page of the subtree below t.
+func (c *call) list(t target) error {
+	q, err := parseQuery(c.r.URL.RawQuery, listParams)
+	if err != nil {
+		return err
+	}
+	f, err := q.freshness(c.api.MaxStaleness)
+	if err != nil {
+		return err
+	}
+	l, err := q.listing(t)
+	if err != nil {
+		return err
+	}
+	if accepted(c.r, typeJSON) < 0 {
+		return notAcceptable(typeJSON)
+	}
+	p := page{target: t, listing: l, items: c.buf}
+	st, err := c.read(f, p.fill)
+	if err != nil {
+		return err
+	}
+	if p.count == 0 && !l.resumed && t.key != "" {
+		return &readError{st, problemf(kindNotFound, "no key begins with %q", t.prefix())}
+	}
+	c.buf = p.items // with whatever room it grew
+	c.buf = append(c.buf, ']')
+	if p.more {
+		c.buf = append(c.buf, `,"next_cursor":`...)
+		c.buf = appendString(c.buf, makeCursor(t, l.recursive, p.last))
+	}
+	c.buf = append(c.buf, '}', '\n')
+	c.w.Header()["Cache-Control"] = noCacheHeader
+	status := c.api.Node.Status()
+	c.send(answer{status: http.StatusOK, contentType: jsonHeader}, st, &status)
+	return nil
+}
+
+// fill reads the page; it may be called again.
+func (p *page) fill(v *fsm.View) error {
+	p.items, p.count, p.more = append(p.items[:0], `{"revision":`...), 0, false
+	p.items = strconv.AppendUint(p.items, uint64(v.State().Revision), 10)
+	p.items = append(p.items, `,"items":[`...)
+	if p.recursive {
+		return p.fillKeys(v)
+	}
+	return p.fillChildren(v)
+}
+
+// full tells whether there is no room for another item; there is one, then.
+func (p *page) full() bool {
+	p.more = p.count == p.limit || len(p.items) >= MaxPageBytes
+	return p.more
+}
+
+func (p *page) begin(last string) {
+	if p.count > 0 {
+		p.items = append(p.items, ',')
+	}
+	p.count++
+	p.last = last
+}
+
+func (p *page) fillKeys(v *fsm.View) error {
+	lo := p.target.prefix()
+	if p.resumed {
+		if !strings.HasPrefix(p.after, lo) {
+			return problemf(kindInvalidCursor, "cursor is not one that this API gave out")
+		}
+		lo = p.after + "\x00" // the first key after it
+	}
+	return v.Scan(lo, p.target.end(), func(rec fsm.Record) bool {
+		if p.full() {
+			return false
+		}
+		p.begin(rec.Key)
+		p.items = append(appendRecord(p.items, &rec), '}')
+		return true
+	})
+}
+
+// fillChildren lists what is directly below. An item that is a subtree has
+// "subtree": true; one that is nothing else has no value.
+func (p *page) fillChildren(v *fsm.View) error {
+	p.last = p.after
+	for {
+		children, err := v.Children(p.target.prefix(), p.last, childrenBatch)
+		if err != nil {
+			return err
+		}
+		for i := range children {
+			if p.full() {
+				return nil
+			}
+			child := &children[i]
+			p.begin(child.Name)
+			if child.Record != nil {
+				p.items = appendRecord(p.items, child.Record)
+			} else {
+				p.items = append(p.items, `{"path":`...)
+				p.items = appendString(p.items, p.target.prefix()+child.Name)
+			}
+			if child.Subtree {
+				p.items = append(p.items, `,"subtree":true`...)
+			}
+			p.items = append(p.items, '}')
+		}
+		if len(children) < childrenBatch {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/confman/confman/node"
+)
+
+// kind is what all problems of one type have in common.
+type kind struct {
+	name      string // the type is urn:confman:problem:<name>
+	title     string
+	status    int
+	retryable bool // the same request may succeed later or at another node
+}
+
+// The problems, as docs and clients know them. A name is never used for another.
+var (
+	kindInvalidPath      = kind{"invalid-path", "The path is not a key", http.StatusBadRequest, false}
+	kindInvalidParameter = kind{"invalid-parameter", "A query parameter is wrong", http.StatusBadRequest, false}
+	kindInvalidCursor    = kind{"invalid-cursor", "The cursor does not fit the query", http.StatusBadRequest, false}
+	kindInvalidHeader    = kind{"invalid-header", "A header is wrong", http.StatusBadRequest, false}
+	kindInvalidCondition = kind{"invalid-condition", "The condition cannot be checked", http.StatusBadRequest, false}
+	kindInvalidBody      = kind{"invalid-body", "The body is not what it says it is", http.StatusBadRequest, false}
+	kindIncompleteBody   = kind{"incomplete-body", "The body ended early", http.StatusBadRequest, true}
+	kindSubtree          = kind{"subtree", "The path names a subtree", http.StatusBadRequest, false}
+	kindNotFound         = kind{"not-found", "There is no such key", http.StatusNotFound, false}
+	kindNoRoute          = kind{"no-route", "There is no such resource", http.StatusNotFound, false}
+	kindMethodNotAllowed = kind{"method-not-allowed", "The resource does not take this method", http.StatusMethodNotAllowed, false}
+	kindNotAcceptable    = kind{"not-acceptable", "The resource has no such representation", http.StatusNotAcceptable, false}
+	kindBodyTimeout      = kind{"body-timeout", "The body arrived too slowly", http.StatusRequestTimeout, true}
+	kindCompareFailed    = kind{"precondition-failed", "The key is not as the condition demands", http.StatusPreconditionFailed, false}
+	kindTooLarge         = kind{"too-large", "The request exceeds a limit", http.StatusRequestEntityTooLarge, false}
+	kindUnsupportedMedia = kind{"unsupported-media-type", "The body's type is not taken here", http.StatusUnsupportedMediaType, false}
+	kindOverloaded       = kind{"overloaded", "Too much is in flight", http.StatusServiceUnavailable, true}
+	kindNoQuorum         = kind{"no-quorum", "No quorum answered in time", http.StatusServiceUnavailable, true}
+	kindForming          = kind{"forming", "The cluster is not formed yet", http.StatusServiceUnavailable, true}
+	kindStopping         = kind{"stopping", "The node is stopping", http.StatusServiceUnavailable, true}
+	kindStaleness        = kind{"staleness-bound", "The state may be older than allowed", http.StatusServiceUnavailable, true}
+	kindLeadershipLost   = kind{"leadership-lost", "The leader changed during the write", http.StatusServiceUnavailable, true}
+	kindRepeated         = kind{"repeated", "The write was seen before and its result is no longer known", http.StatusServiceUnavailable, true}
+	kindNotReady         = kind{"not-ready", "The node should get no requests", http.StatusServiceUnavailable, true}
+	kindCanceled         = kind{"canceled", "The client closed the request", http.StatusServiceUnavailable, true}
+	kindDamaged          = kind{"damaged", "The data of this node is damaged", http.StatusInternalServerError, true}
+	kindInternal         = kind{"internal", "The node has a bug", http.StatusInternalServerError, false}
+	kindStorageFull      = kind{"storage-full", "The disk is full", http.StatusInsufficientStorage, true}
+)
+
+// problem is an error as a client sees it.
+type problem struct {
+	kind
+	detail  string
+	outcome node.Outcome // zero: not a write, or one that was refused before it was proposed
+	leader  uint64       // raft id of the node to try, as the error said; 0: it did not
+	members []member
+	cause   error // for the log; never shown
+}
+
+// member is a fact of one kind of problem.
+type member struct {
+	name string
+	json string
+}
+
+func (p *problem) Error() string { return p.name + ": " + p.detail }
+
+// Unwrap returns what was behind the problem, if anything.
+func (p *problem) Unwrap() error { return p.cause }
+
+func problemf(k kind, format string, args ...any) *problem {
+	return &problem{kind: k, detail: fmt.Sprintf(format, args...)}
+}
+
+// with adds a member; a Go string becomes a JSON string.
+func (p *problem) with(name string, value any) *problem {
+	var b []byte
+	switch v := value.(type) {
+	case string:
+		b = appendString(nil, strings.ToValidUTF8(v, "\ufffd"))
+	case []string:
+		b = append(b, '[')
+		for i, s := range v {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendString(b, s)
+		}
+		b = append(b, ']')
+	case int:
+		b = strconv.AppendInt(b, int64(v), 10)
+	case int64:
+		b = strconv.AppendInt(b, v, 10)
+	case uint64:
+		b = strconv.AppendUint(b, v, 10)
+	default:
+		panic(fmt.Sprintf("httpapi: member %s is a %T", name, value))
+	}
+	p.members = append(p.members, member{name, string(b)})
+	return p
+}
+
+func invalidParameter(name, reason string) *problem {
+	return problemf(kindInvalidParameter, "parameter %q %s", name, reason).with("parameter", name)
+}
+
+func invalidHeader(name, reason string) *problem {
+	return problemf(kindInvalidHeader, "%s %s", name, reason).with("header", name)
+}
+
+func tooLarge(what string, limit int64) *problem {
+	return problemf(kindTooLarge, "%s has more than %d bytes", what, limit).with("limit", limit)
+}
+
+// appendJSON appends the problem document.
+func (p *problem) appendJSON(b []byte, requestID, leader string, outcome node.Outcome) []byte {
+	b = append(b, `{"type":"urn:confman:problem:`...)
+	b = append(b, p.name...)
+	b = append(b, `","title":`...)
+	b = appendString(b, p.title)
+	b = append(b, `,"status":`...)
+	b = strconv.AppendInt(b, int64(p.status), 10)
+	b = append(b, `,"detail":`...)
+	b = appendString(b, strings.ToValidUTF8(p.detail, "\ufffd"))
+	b = append(b, `,"instance":`...)
+	b = appendString(b, "urn:confman:request:"+requestID)
+	if outcome != 0 {
+		b = append(b, `,"outcome":`...)
+		b = appendString(b, outcome.String())
+	}
+	b = append(b, `,"retryable":`...)
+	b = strconv.AppendBool(b, p.retryable)
+	if leader != "" {
+		b = append(b, `,"leader":`...)
+		b = appendString(b, leader)
+	}
+	for _, m := range p.members {
+		b = append(b, ',')
+		b = appendString(b, m.name)
+		b = append(b, ':')
+		b = append(b, m.json...)
+	}
+	return append(b, '}', '\n')
+}

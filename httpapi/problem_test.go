@@ -1,0 +1,364 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
+)
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
+
+// golden compares got with a file in testdata.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *rewrite {
+		require.NoError(t, os.WriteFile(path, got, 0o600))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	wants, gots := strings.Split(string(want), "=== "), strings.Split(string(got), "=== ")
+	for i := range min(len(wants), len(gots)) {
+		require.Equal(t, wants[i], gots[i], "%s; go test ./httpapi -rewrite", path)
+	}
+	require.Len(t, gots, len(wants), path)
+}
+
+// show writes an answer as golden files hold it.
+func show(w *httptest.ResponseRecorder) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%d\n", w.Code)
+	for _, name := range slices.Sorted(maps.Keys(w.Header())) {
+		for _, value := range w.Header()[name] {
+			fmt.Fprintf(&b, "%s: %s\n", name, value)
+		}
+	}
+	b.WriteByte('\n')
+	if json.Indent(&b, bytes.TrimSpace(w.Body.Bytes()), "", "  ") != nil {
+		b.Write(w.Body.Bytes())
+	}
+	b.WriteByte('\n')
+	return b.Bytes()
+}
+
+// errorCase is a request that must be refused.
+type errorCase struct {
+	name    string
+	setup   func(*fixture)
+	request string // method and target
+	body    string
+	headers []string
+}
+
+const (
+	config = "/api/v1/config"
+	tooBig = fsm.MaxValueBytes + 1
+)
+
+func writeFails(outcome node.Outcome, leader uint64, err error) func(*fixture) {
+	return func(f *fixture) {
+		f.node.proposeErr = func(int, *fsm.Command) error { return &node.WriteError{Outcome: outcome, Leader: leader, Err: err} }
+	}
+}
+
+func stale(f *fixture) {
+	f.proof = standing{age: 7 * time.Second, fresh: true}
+	f.node.linearizeErr = node.ErrNoQuorum
+}
+
+func quorumless(f *fixture) {
+	f.node.linearizeErr = node.ErrNoQuorum
+	f.node.status.Leader, f.node.status.Fresh, f.node.status.Ready = 0, false, false
+}
+
+func forming(f *fixture) {
+	f.node.status.Formed, f.node.status.Ready, f.node.status.Fresh = false, false, false
+	f.node.status.Leader = 0
+	f.node.status.Waiting = []string{"node2", "node3"}
+	f.node.viewErr = node.ErrForming
+	f.node.linearizeErr = node.ErrForming
+	f.node.proposeErr = func(int, *fsm.Command) error { return &node.WriteError{Outcome: node.NotApplied, Err: node.ErrForming} }
+}
+
+var errorCases = []errorCase{
+	// Paths.
+	{name: "path with an encoded slash", request: "GET /api/v1/config/a%2Fb"},
+	{name: "path with an encoded slash in lower case", request: "GET /api/v1/config/a%2fb"},
+	{name: "path with two dots", request: "GET /api/v1/config/a/../b"},
+	{name: "path with a dot", request: "GET /api/v1/config/./b"},
+	{name: "path with encoded dots", request: "GET /api/v1/config/a/%2e%2e/b"},
+	{name: "path with an empty segment", request: "GET /api/v1/config/a//b"},
+	{name: "path that begins with an empty segment", request: "GET /api/v1/config//a"},
+	{name: "path of slashes", request: "PUT /api/v1/config//", body: "1"},
+	{name: "path with a zero byte", request: "GET /api/v1/config/a%00b"},
+	{name: "path with a line break", request: "PUT /api/v1/config/a%0Ab", body: "1"},
+	{name: "path with a control character of two bytes", request: "GET /api/v1/config/a%C2%85b"},
+	{name: "path that is not UTF-8", request: "GET /api/v1/config/a%FFb"},
+	{name: "path too deep", request: "GET /api/v1/config/" + strings.Repeat("a/", fsm.MaxKeyDepth) + "a"},
+	{name: "path too long", request: "GET /api/v1/config/" + strings.Repeat("a", fsm.MaxKeyBytes+1)},
+	{name: "listing of a bad path", request: "GET /api/v1/config/a//?recursive=true"},
+	{name: "export of a bad path", request: "GET /api/v1/export/a/.."},
+	{name: "import to a bad path", request: "POST /api/v1/import/a//b", body: "{}"},
+	// Routes.
+	{name: "no route", request: "GET /api/v2/config/a"},
+	{name: "no route at the root", request: "GET /"},
+	{name: "route of a later version", request: "POST /api/v1/txn", body: "{}"},
+	{name: "route with a trailing slash", request: "GET /api/v1/cluster/"},
+	{name: "method not allowed", request: "PATCH /api/v1/config/a", body: "{}"},
+	{name: "method not allowed on an import", request: "GET /api/v1/import/a"},
+	{name: "method not allowed on the cluster", request: "DELETE /api/v1/cluster"},
+	// Keys and subtrees.
+	{name: "no such key", request: "GET /api/v1/config/none"},
+	{name: "no such key, HEAD", request: "HEAD /api/v1/config/none"},
+	{name: "no such subtree", request: "GET /api/v1/config/none/"},
+	{name: "no such subtree, recursive", request: "GET /api/v1/config/none/?recursive=true"},
+	{name: "export of nothing", request: "GET /api/v1/export/none"},
+	{name: "delete of nothing", request: "DELETE /api/v1/config/none"},
+	{name: "put of a subtree", request: "PUT /api/v1/config/a/", body: "1"},
+	{name: "put of the root", request: "PUT /api/v1/config", body: "1"},
+	{name: "delete of a subtree", request: "DELETE /api/v1/config/a/"},
+	{name: "delete of the root", request: "DELETE /api/v1/config/"},
+	// Query parameters.
+	{name: "unknown parameter", request: "GET /api/v1/config/a?consistancy=local"},
+	{name: "unknown parameter of a put", request: "PUT /api/v1/config/a?consistency=local", body: "1"},
+	{name: "unknown parameter of the cluster", request: "GET /api/v1/cluster?verbose=true"},
+	{name: "parameter of listings on a key", request: "GET /api/v1/config/a?recursive=true"},
+	{name: "parameter twice", request: "GET /api/v1/config/a?consistency=local&consistency=bounded"},
+	{name: "parameter with a bad escape", request: "GET /api/v1/config/a?consistency=%zz"},
+	{name: "parameter name that is not UTF-8", request: "GET /api/v1/config/a?%ff=1"},
+	{name: "consistency unknown", request: "GET /api/v1/config/a?consistency=eventual"},
+	{name: "staleness bound of a linearizable read", request: "GET /api/v1/config/a?consistency=linearizable&max_staleness=1"},
+	{name: "staleness bound of a local read", request: "GET /api/v1/config/a?max_staleness=1&consistency=local"},
+	{name: "staleness bound of zero", request: "GET /api/v1/config/a?max_staleness=0"},
+	{name: "staleness bound negative", request: "GET /api/v1/config/a?max_staleness=-1s"},
+	{name: "staleness bound too large", request: "GET /api/v1/config/a?max_staleness=2h"},
+	{name: "staleness bound no number", request: "GET /api/v1/config/a?max_staleness=soon"},
+	{name: "recursive no boolean", request: "GET /api/v1/config/?recursive=1"},
+	{name: "limit zero", request: "GET /api/v1/config/?limit=0"},
+	{name: "limit too large", request: "GET /api/v1/config/?limit=10001"},
+	{name: "limit no number", request: "GET /api/v1/config/?limit=all"},
+	{name: "cursor no base64", request: "GET /api/v1/config/?cursor=$"},
+	{name: "cursor too short", request: "GET /api/v1/config/?cursor=AQ"},
+	{name: "cursor of another path", request: "GET /api/v1/config/b/?cursor=" + makeCursor(target{key: "a", subtree: true}, false, "x")},
+	{name: "cursor of another kind of listing", request: "GET /api/v1/config/a/?recursive=true&cursor=" + makeCursor(target{key: "a", subtree: true}, false, "x")},
+	{name: "cursor made up", request: "GET /api/v1/config/a/?recursive=true&cursor=" + makeCursor(target{key: "a", subtree: true}, true, "x")},
+	{name: "export format unknown", request: "GET /api/v1/export/?format=xml"},
+	{name: "escape with a slash", request: "POST /api/v1/import/a?escape=/", body: "{}"},
+	{name: "escape empty", request: "POST /api/v1/import/a?escape=", body: "{}"},
+	{name: "file named twice", request: "POST /api/v1/import/a?file=x.json", body: "{}", headers: []string{"Confman-File: y.json"}},
+	{name: "file name with a line break", request: "POST /api/v1/import/a?file=x%0Ay", body: "{}"},
+	// Headers.
+	{name: "both conditions", request: "PUT /api/v1/config/a", body: "1", headers: []string{`If-Match: "1"`, "If-None-Match: *"}},
+	{name: "if-match weak", request: "PUT /api/v1/config/a", body: "1", headers: []string{`If-Match: W/"1"`}},
+	{name: "if-match list", request: "PUT /api/v1/config/a", body: "1", headers: []string{`If-Match: "1", "2"`}},
+	{name: "if-match twice", request: "DELETE /api/v1/config/a", headers: []string{`If-Match: "1"`, `If-Match: "2"`}},
+	{name: "if-match foreign", request: "PUT /api/v1/config/a", body: "1", headers: []string{`If-Match: "abc"`}},
+	{name: "if-match without quotes", request: "PUT /api/v1/config/a", body: "1", headers: []string{"If-Match: 1"}},
+	{name: "if-none-match of an etag", request: "PUT /api/v1/config/a", body: "1", headers: []string{`If-None-Match: "1"`}},
+	{name: "comment too long", request: "PUT /api/v1/config/a", body: "1", headers: []string{"Confman-Comment: " + strings.Repeat("x", fsm.MaxCommentBytes+1)}},
+	{name: "comment not UTF-8", request: "DELETE /api/v1/config/a", headers: []string{"Confman-Comment: \xff"}},
+	{name: "content type broken", request: "PUT /api/v1/config/a", body: "1", headers: []string{"Content-Type: text"}},
+	{name: "content type too long", request: "PUT /api/v1/config/a", body: "1", headers: []string{"Content-Type: text/" + strings.Repeat("x", fsm.MaxContentTypeBytes)}},
+	{name: "value not acceptable", request: "GET /api/v1/config/seed", headers: []string{"Accept: image/png"}},
+	{name: "listing not acceptable", request: "GET /api/v1/config/", headers: []string{"Accept: text/plain"}},
+	{name: "export not acceptable", request: "GET /api/v1/export/?format=tree", headers: []string{"Accept: application/x-ndjson"}},
+	{name: "cluster not acceptable", request: "GET /api/v1/cluster", headers: []string{"Accept: application/json;q=0"}},
+	// Conditions that do not hold.
+	{name: "if-match fails", request: "PUT /api/v1/config/seed", body: "2", headers: []string{`If-Match: "7"`}},
+	{name: "if-match of an absent key", request: "PUT /api/v1/config/none", body: "2", headers: []string{`If-Match: "7"`}},
+	{name: "if-match star of an absent key", request: "DELETE /api/v1/config/none", headers: []string{"If-Match: *"}},
+	{name: "if-none-match star of a key", request: "PUT /api/v1/config/seed", body: "2", headers: []string{"If-None-Match: *"}},
+	{name: "if-match of a read", request: "GET /api/v1/config/seed", headers: []string{`If-Match: "7"`}},
+	// Bodies.
+	{name: "value too large", request: "PUT /api/v1/config/a", body: strings.Repeat("x", tooBig)},
+	{name: "value of unknown length too large", request: "PUT /api/v1/config/a", body: strings.Repeat("x", tooBig), headers: []string{"Transfer-Encoding: chunked"}},
+	{name: "value that is not the JSON it says", request: "PUT /api/v1/config/a", body: "{\n  \"a\": tru\n}", headers: []string{"Content-Type: application/json"}},
+	{name: "value of a JSON type that is empty", request: "PUT /api/v1/config/a", headers: []string{"Content-Type: application/merge-patch+json"}},
+	{name: "value of a JSON type that is not UTF-8", request: "PUT /api/v1/config/a", body: "\"\xff\"", headers: []string{"Content-Type: application/json"}},
+	{name: "bodies take too much memory", request: "PUT /api/v1/config/a", body: "1", setup: func(f *fixture) { f.bodies.TryAcquire(MaxBodyMemoryBytes) }},
+	// The node.
+	{name: "too many requests", request: "GET /api/v1/config/a", setup: func(f *fixture) { f.requests.Store(MaxRequests) }},
+	{name: "write overloaded", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.NotApplied, 2, node.ErrOverloaded)},
+	{name: "write without a quorum, not applied", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.NotApplied, 0, node.ErrNoQuorum)},
+	{name: "write without a quorum, unknown", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.Unknown, 2, node.ErrNoQuorum)},
+	{name: "delete without a quorum, unknown", request: "DELETE /api/v1/config/a", setup: writeFails(node.Unknown, 2, node.ErrNoQuorum)},
+	{name: "write lost", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.NotApplied, 3, node.ErrLost)},
+	{name: "write repeated", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.Unknown, 0, node.ErrRepeated)},
+	{name: "write undecodable", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.NotApplied, 0, node.ErrUndecodable)},
+	{name: "disk full", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.NotApplied, 2, node.ErrStorageFull)},
+	{name: "write while forming", request: "PUT /api/v1/config/a", body: "1", setup: forming},
+	{name: "write while stopping", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.Unknown, 0, node.ErrStopped)},
+	{name: "write fails for an unknown reason", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.Unknown, 0, errors.New("secret"))},
+	{name: "write with a result that makes no sense", request: "PUT /api/v1/config/a", body: "1", setup: func(f *fixture) { f.node.broken = true }},
+	{name: "bug after the proposal", request: "PUT /api/v1/config/a", body: "1", setup: func(f *fixture) { f.node.during = func(*fsm.Command) { panic("bug") } }},
+	{name: "bug in an import", request: "POST /api/v1/import/a", body: `{"b":1}`, setup: func(f *fixture) { f.node.during = func(*fsm.Command) { panic("bug") } }},
+	{name: "command over a limit", request: "PUT /api/v1/config/a", body: "1", setup: func(f *fixture) {
+		f.node.proposeErr = func(int, *fsm.Command) error { return &fsm.LimitError{What: "command", Got: 9, Max: 8} }
+	}},
+	{name: "command with a bad key", request: "PUT /api/v1/config/a", body: "1", setup: func(f *fixture) {
+		f.node.proposeErr = func(int, *fsm.Command) error { return fsm.ValidateKey("a//b") }
+	}},
+	{name: "read without a quorum", request: "GET /api/v1/config/a?consistency=linearizable", setup: quorumless},
+	{name: "read overloaded", request: "GET /api/v1/config/a?consistency=linearizable", setup: func(f *fixture) { f.node.linearizeErr = node.ErrOverloaded }},
+	{name: "read past the deadline", request: "GET /api/v1/config/a?consistency=linearizable", setup: func(f *fixture) { f.node.linearizeErr = fmt.Errorf("wait: %w", context.DeadlineExceeded) }},
+	{name: "read too stale", request: "GET /api/v1/config/seed", setup: stale},
+	{name: "read too stale for its own bound", request: "GET /api/v1/config/seed?max_staleness=10ms", setup: func(f *fixture) { f.node.linearizeErr = node.ErrNoQuorum }},
+	{name: "read of unknown staleness", request: "GET /api/v1/config/?recursive=true", setup: func(f *fixture) { stale(f); f.proof.fresh = false }},
+	{name: "export too stale", request: "GET /api/v1/export/", setup: stale},
+	{name: "too many exports", request: "GET /api/v1/export/", setup: func(f *fixture) { f.exports.TryAcquire(MaxExports) }},
+	{name: "read while forming", request: "GET /api/v1/config/a?consistency=local", setup: forming},
+	{name: "read while stopping", request: "GET /api/v1/config/a", setup: func(f *fixture) { f.node.viewErr = node.ErrStopped }},
+	{name: "read of damaged data", request: "GET /api/v1/config/a", setup: func(f *fixture) { f.node.viewErr = fmt.Errorf("%w: secret place", fsm.ErrDamaged) }},
+	{name: "bug", request: "GET /api/v1/config/a", setup: func(f *fixture) {
+		f.age = func(node.Freshness) (time.Duration, bool) { panic("bug") }
+	}},
+	// Imports.
+	{name: "import of another type", request: "POST /api/v1/import/a", body: "a: 1", headers: []string{"Content-Type: application/yaml"}},
+	{name: "import of broken JSON", request: "POST /api/v1/import/a?file=en/numbers.json", body: "{\n \"ä\": 1,\n \"ö\": 2,,\n}"},
+	{name: "import of nothing", request: "POST /api/v1/import/a"},
+	{name: "import with a duplicate member", request: "POST /api/v1/import/a", body: "{\n\"b\": {\"x\": 1, \"x\": 2}}", headers: []string{"Confman-File: t.json"}},
+	{name: "import with a slash in a name", request: "POST /api/v1/import/a", body: "{\"b\":\n  {\"x/y\": 1}}", headers: []string{"Confman-File: t.json"}},
+	{name: "import with escaped names that meet", request: "POST /api/v1/import/a?escape=-", body: `{"x/y": 1, "x-y": 2}`},
+	{name: "import with dots as a name", request: "POST /api/v1/import/a", body: `{"b": {"..": 1}}`},
+	{name: "import with a control character in a name", request: "POST /api/v1/import/a", body: `{"b\u0007": 1}`},
+	{name: "import with half a surrogate pair", request: "POST /api/v1/import/a", body: `{"\ud800": 1}`},
+	{name: "import with a byte order mark", request: "POST /api/v1/import/a", body: "\ufeff{}"},
+	{name: "import that is not UTF-8", request: "POST /api/v1/import/a", body: "{\n\"a\": \"\xe9\"}"},
+	{name: "import too deep", request: "POST /api/v1/import/a", body: strings.Repeat(`{"b":`, fsm.MaxKeyDepth) + "1" + strings.Repeat("}", fsm.MaxKeyDepth)},
+	{name: "import with a key too long", request: "POST /api/v1/import/a", body: `{"` + strings.Repeat("k", 600) + `": {"` + strings.Repeat("l", 600) + `": 1}}`},
+	{name: "import of a value at the root", request: "POST /api/v1/import", body: `{"": 1}`},
+	{name: "import of a value too large", request: "POST /api/v1/import/a", body: `{"v": "` + strings.Repeat("x", fsm.MaxValueBytes) + `"}`},
+	{name: "import of a tree too large", request: "POST /api/v1/import/a", body: "{}" + strings.Repeat(" ", MaxTreeBytes)},
+	{name: "import that fails", request: "POST /api/v1/import/a", body: `{"b": 1}`, setup: writeFails(node.NotApplied, 2, node.ErrOverloaded)},
+	{name: "import that fails in the middle", request: "POST /api/v1/import/a", body: manyLeaves(), setup: func(f *fixture) {
+		f.node.proposeErr = func(_ int, cmd *fsm.Command) error {
+			if cmd.Ops[0].Key == "a/k512" {
+				return &node.WriteError{Outcome: node.Unknown, Leader: 2, Err: node.ErrNoQuorum}
+			}
+			return nil
+		}
+	}},
+	{name: "records broken in the middle", request: "POST /api/v1/import/a?file=r.ndjson", body: "{\"path\":\"a/b\",\"value\":1}\n{\"path\":\"a/c\",\"value\":tru}\n", headers: ndjson},
+	{name: "record outside the import", request: "POST /api/v1/import/a", body: `{"path":"ab","value":1}`, headers: ndjson},
+	{name: "record without a path", request: "POST /api/v1/import/a", body: `{"value":1}`, headers: ndjson},
+	{name: "record without a value", request: "POST /api/v1/import/", body: `{"path":"a","subtree":true}`, headers: ndjson},
+	{name: "record that is only a path", request: "POST /api/v1/import/", body: `{"path":"a"}`, headers: ndjson},
+	{name: "record with a bad path", request: "POST /api/v1/import/", body: `{"path":"a//b","value":1}`, headers: ndjson},
+	{name: "record with a duplicate member", request: "POST /api/v1/import/", body: `{"path":"a","value":1,"value":2}`, headers: ndjson},
+	{name: "record with an unknown member", request: "POST /api/v1/import/", body: `{"path":"a","value":1,"ttl":2}`, headers: ndjson},
+	{name: "record that is no object", request: "POST /api/v1/import/", body: "\n[1]\n", headers: ndjson},
+	{name: "record with a bad encoding", request: "POST /api/v1/import/", body: `{"path":"a","value":"1","encoding":"hex"}`, headers: ndjson},
+	{name: "record with bad base64", request: "POST /api/v1/import/", body: `{"path":"a","value":"!","encoding":"base64"}`, headers: ndjson},
+	{name: "record with base64 of no JSON", request: "POST /api/v1/import/", body: `{"path":"a","value":"eA==","encoding":"base64"}`, headers: ndjson},
+	{name: "record with a bad type", request: "POST /api/v1/import/", body: `{"path":"a","value":"1","content_type":"text"}`, headers: ndjson},
+	{name: "record of text that is no string", request: "POST /api/v1/import/", body: `{"path":"a","value":1,"content_type":"text/plain"}`, headers: ndjson},
+	{name: "record with two documents", request: "POST /api/v1/import/", body: `{"path":"a","value":1} {}`, headers: ndjson},
+	{name: "record with a value too large", request: "POST /api/v1/import/", body: `{"path":"a","value":"` + strings.Repeat("x", tooBig) + `"}`, headers: ndjson},
+	{name: "record too long", request: "POST /api/v1/import/", body: strings.Repeat(" ", MaxLineBytes+1), headers: ndjson},
+	// Health.
+	{name: "not ready: forming", request: "GET /health/ready", setup: forming},
+	{name: "not ready: no leader", request: "GET /health/ready", setup: quorumless},
+	{name: "not ready: not confirmed yet", request: "GET /health/ready", setup: func(f *fixture) { f.node.status.Ready, f.node.status.Fresh = false, false }},
+	{name: "not ready: confirmed long ago", request: "GET /health/ready", setup: func(f *fixture) { f.node.status.Ready, f.node.status.Staleness = false, 9*time.Second }},
+	{name: "not ready: shutting down", request: "GET /health/ready", setup: func(f *fixture) { f.draining.Store(true) }},
+	{name: "not ready: stopped", request: "GET /health/ready", setup: func(f *fixture) { close(f.node.done) }},
+	{name: "not live", request: "GET /health/live", setup: func(f *fixture) { close(f.node.done) }},
+}
+
+var ndjson = []string{"Content-Type: application/x-ndjson"}
+
+// manyLeaves is a tree of 600 leaves: two transactions.
+func manyLeaves() string {
+	var b strings.Builder
+	for i := range 600 {
+		fmt.Fprintf(&b, `,"k%03d":%d`, i, i)
+	}
+	return "{" + b.String()[1:] + "}"
+}
+
+// TestErrors answers every error as the golden file has it.
+func TestErrors(t *testing.T) {
+	var all bytes.Buffer
+	seen := make(map[string]bool)
+	for _, tc := range errorCases {
+		f := newFixture(t)
+		f.ok("PUT", config+"/seed", "1")
+		if tc.setup != nil {
+			tc.setup(f)
+		}
+		method, target, _ := strings.Cut(tc.request, " ")
+		w := f.do(method, target, tc.body, tc.headers...)
+		require.GreaterOrEqual(t, w.Code, 400, tc.name)
+		assert.NotContains(t, w.Body.String(), "secret", tc.name)
+		assert.NotEmpty(t, w.Header().Get("Confman-Revision"), tc.name)
+		assert.NotEmpty(t, w.Header().Get("Confman-Leader"), tc.name)
+		var doc struct {
+			Type, Outcome string
+			Status        int
+			Retryable     *bool
+		}
+		if method != "HEAD" {
+			require.NoError(t, json.Unmarshal(w.Body.Bytes(), &doc), "%s: %s", tc.name, w.Body)
+			assert.Equal(t, w.Code, doc.Status, tc.name)
+			assert.NotNil(t, doc.Retryable, tc.name)
+			assert.Equal(t, isWrite(method), doc.Outcome != "", "%s: a write tells its outcome, a read has none", tc.name)
+			seen[strings.TrimPrefix(doc.Type, "urn:confman:problem:")] = true
+		}
+		fmt.Fprintf(&all, "=== %s\n%s\n\n%s", tc.name, abbreviated(tc.request), show(w))
+		all.WriteByte('\n')
+	}
+	golden(t, "errors.golden", all.Bytes())
+	// The rest needs a connection to break: see TestBrokenBodies.
+	seen[kindBodyTimeout.name], seen[kindIncompleteBody.name], seen[kindCanceled.name] = true, true, true
+	for _, name := range problemNames(t) {
+		assert.True(t, seen[name], "no case has problem %s", name)
+	}
+}
+
+func abbreviated(s string) string {
+	if len(s) > 120 {
+		return s[:120] + "..."
+	}
+	return s
+}
+
+// problemNames are the names of all kinds, from the source: a new one cannot be forgotten.
+func problemNames(t *testing.T) []string {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), "problem.go", nil, 0)
+	require.NoError(t, err)
+	var names []string
+	ast.Inspect(f, func(n ast.Node) bool {
+		if lit, ok := n.(*ast.CompositeLit); ok {
+			if id, ok := lit.Type.(*ast.Ident); ok && id.Name == "kind" {
+				name, err := strconv.Unquote(lit.Elts[0].(*ast.BasicLit).Value)
+				require.NoError(t, err)
+				names = append(names, name)
+			}
+		}
+		return true
+	})
+	require.Greater(t, len(names), 20)
+	return names
+}

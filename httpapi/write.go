@@ -1,0 +1,175 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strconv"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
+)
+
+func quote(s string) string { return strconv.Quote(s) }
+
+// put answers PUT of /config: the body becomes the key's value.
+func (c *call) put() error {
+	key, err := c.writtenKey()
+	if err != nil {
+		return err
+	}
+	cond, err := writeCondition(c.r.Header)
+	if err != nil {
+		return err
+	}
+	cmd, err := c.command()
+	if err != nil {
+		return err
+	}
+	header, _ := single(c.r.Header["Content-Type"])
+	limit := int64(c.api.MaxValueBytes)
+	b := c.body(limit)
+	defer b.release()
+	value, err := b.all(limit)
+	if err != nil {
+		return err
+	}
+	contentType, err := contentTypeOf(header, value)
+	if err != nil {
+		return err
+	}
+	cmd.Compares = cond.compares(key)
+	cmd.Ops = []fsm.Op{{Kind: fsm.Put, Key: key, Value: value, ContentType: contentType}}
+	c.proposed = true
+	res, err := c.write(cmd)
+	if err != nil {
+		return err
+	}
+	op := res.Ops[0]
+	a := answer{status: http.StatusOK, contentType: jsonHeader, etag: op.Revision}
+	if op.Created {
+		a.status = http.StatusCreated
+	}
+	c.buf = append(c.buf, `{"path":`...)
+	c.buf = appendString(c.buf, key)
+	c.buf = append(c.buf, `,"content_type":`...)
+	c.buf = appendString(c.buf, contentType)
+	c.buf = append(c.buf, `,"revision":`...)
+	c.buf = strconv.AppendUint(c.buf, uint64(op.Revision), 10)
+	c.buf = append(c.buf, `,"created":`...)
+	c.buf = strconv.AppendBool(c.buf, op.Created)
+	c.sendWritten(a, op, res.Revision)
+	return nil
+}
+
+// delete answers DELETE of /config: the key's record goes.
+func (c *call) delete() error {
+	key, err := c.writtenKey()
+	if err != nil {
+		return err
+	}
+	cond, err := writeCondition(c.r.Header)
+	if err != nil {
+		return err
+	}
+	cmd, err := c.command()
+	if err != nil {
+		return err
+	}
+	cmd.Compares = cond.compares(key)
+	cmd.Ops = []fsm.Op{{Kind: fsm.Delete, Key: key}}
+	c.proposed = true
+	res, err := c.write(cmd)
+	if err != nil {
+		return err
+	}
+	if !res.Ops[0].Changed {
+		return &readError{c.standingAt(res.Revision), problemf(kindNotFound, "key %q has no value", key)}
+	}
+	c.buf = append(c.buf, `{"path":`...)
+	c.buf = appendString(c.buf, key)
+	c.buf = append(c.buf, `,"revision":`...)
+	c.buf = strconv.AppendUint(c.buf, uint64(res.Revision), 10)
+	c.sendWritten(answer{status: http.StatusOK, contentType: jsonHeader}, res.Ops[0], res.Revision)
+	return nil
+}
+
+// sendWritten ends the document of a write and answers with it.
+func (c *call) sendWritten(a answer, op fsm.OpResult, revision fsm.Revision) {
+	c.buf = append(c.buf, `,"changed":`...)
+	c.buf = strconv.AppendBool(c.buf, op.Changed)
+	c.buf = append(c.buf, '}', '\n')
+	status := c.api.Node.Status()
+	st := standingOf(&status)
+	st.revision = revision
+	c.send(a, st, &status)
+}
+
+// writtenKey is the key a write is for, its query checked.
+func (c *call) writtenKey() (string, error) {
+	t, err := parseTarget(c.r.URL, c.param)
+	if err != nil {
+		return "", err
+	}
+	if t.subtree {
+		return "", problemf(kindSubtree,
+			"%q is a subtree (it ends in a slash), and %s takes one key in this version", t, c.r.Method)
+	}
+	_, err = parseQuery(c.r.URL.RawQuery, noParams)
+	return t.key, err
+}
+
+// command begins a command of this request.
+func (c *call) command() (*fsm.Command, error) {
+	comment, _ := single(c.r.Header["Confman-Comment"])
+	if len(comment) > fsm.MaxCommentBytes {
+		return nil, invalidHeader("Confman-Comment", fmt.Sprintf("has %d bytes, at most %d are allowed", len(comment), fsm.MaxCommentBytes))
+	}
+	if reason := checkText(comment); reason != "" {
+		return nil, invalidHeader("Confman-Comment", reason)
+	}
+	// A listener that is not TCP has no address to tell.
+	source, _ := netip.ParseAddrPort(c.r.RemoteAddr)
+	return &fsm.Command{
+		RequestID:  c.id,
+		AcceptedAt: c.api.Now().UnixNano(),
+		Source:     source.Addr().Unmap().WithZone(""),
+		Comment:    comment,
+	}, nil
+}
+
+// write has cmd applied within WriteWait. Its result has one entry for each operation.
+func (c *call) write(cmd *fsm.Command) (fsm.Result, error) {
+	ctx, cancel := context.WithTimeout(c.r.Context(), WriteWait)
+	defer cancel()
+	res, err := c.api.Node.Propose(ctx, cmd)
+	if err != nil {
+		return res, err
+	}
+	switch res.Outcome {
+	case fsm.Applied, fsm.Unchanged:
+		if len(res.Ops) == len(cmd.Ops) {
+			return res, nil
+		}
+	case fsm.CompareFailed:
+		if res.FailedCompare < len(cmd.Compares) {
+			return res, &readError{
+				c.standingAt(res.Revision),
+				compareFailed(cmd.Compares[res.FailedCompare].Key, res.Current),
+			}
+		}
+	default: // not an answer that the node gives without an error
+	}
+	p := internal(fmt.Errorf("httpapi: %d results of %d operations, outcome %d", len(res.Ops), len(cmd.Ops), res.Outcome))
+	p.outcome = node.Unknown
+	return res, p
+}
+
+// standingAt is how an answer made at a revision stands: a write's own.
+func (c *call) standingAt(revision fsm.Revision) standing {
+	status := c.api.Node.Status()
+	st := standingOf(&status)
+	st.revision = revision
+	return st
+}
