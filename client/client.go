@@ -1,0 +1,98 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Client talks to a Confman cluster. Safe for concurrent use.
+type Client struct {
+	http      *http.Client
+	endpoints *endpoints
+	opts      Options
+	turn      atomic.Uint64 // spreads requests that are to be spread
+}
+
+// Options is what a Client is made from. The zero value of a field means its default.
+type Options struct {
+	// Endpoints are the nodes' API addresses, such as http://10.0.1.10:5000; http
+	// is assumed if there is no scheme. At least one.
+	Endpoints []string
+	// HTTP sends the requests (default: one of its own). Its Timeout should be
+	// zero: it would cut exports.
+	HTTP *http.Client
+	// MaxAttempts bounds the attempts of one request; negative: only the context does.
+	MaxAttempts int
+	// AttemptTimeout bounds one attempt, and the silence within a stream.
+	AttemptTimeout time.Duration
+	// MinBackoff and MaxBackoff bound the pause between two rounds over all endpoints.
+	MinBackoff, MaxBackoff time.Duration
+	// OnRetry is called with what the last attempt met before each pause; it may be
+	// called from several goroutines. nil: nobody is told.
+	OnRetry func(error)
+}
+
+// New makes a client. It connects to nothing yet. It fails only on opts.
+func New(opts Options) (*Client, error) {
+	if len(opts.Endpoints) == 0 {
+		return nil, errors.New("client: no endpoints: name at least one node, such as http://127.0.0.1:5000")
+	}
+	list := make([]*endpoint, len(opts.Endpoints))
+	for i, raw := range opts.Endpoints {
+		u, err := parseEndpoint(raw)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = &endpoint{url: u}
+	}
+	if opts.HTTP == nil {
+		opts.HTTP = &http.Client{Transport: newTransport()}
+	}
+	def(&opts.MaxAttempts, DefaultMaxAttempts)
+	def(&opts.AttemptTimeout, DefaultAttemptTimeout)
+	def(&opts.MinBackoff, DefaultMinBackoff)
+	def(&opts.MaxBackoff, DefaultMaxBackoff)
+	return &Client{http: opts.HTTP, endpoints: newEndpoints(list), opts: opts}, nil
+}
+
+// Endpoints returns the addresses in their order, as the requests go to them.
+func (c *Client) Endpoints() []string { return c.endpoints.urls() }
+
+// parseEndpoint returns the address without a slash at its end.
+func parseEndpoint(raw string) (string, error) {
+	s := strings.TrimSpace(raw)
+	if !strings.Contains(s, "://") {
+		s = "http://" + s
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return "", fmt.Errorf("client: endpoint %q is not an address such as http://127.0.0.1:5000", raw)
+	}
+	return strings.TrimRight(u.String(), "/"), nil
+}
+
+// newTransport is net/http's default but for what matters here: a node that is
+// off is found out soon, connections are kept for imports, and nothing is compressed.
+func newTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = (&net.Dialer{Timeout: DialTimeout, KeepAlive: 15 * time.Second}).DialContext
+	t.TLSHandshakeTimeout = 2 * DialTimeout
+	t.MaxIdleConnsPerHost = MaxInFlight
+	t.DisableCompression = true
+	t.WriteBufferSize = 64 << 10
+	t.ReadBufferSize = 64 << 10
+	return t
+}
+
+func def[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}

@@ -1,0 +1,126 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// Outcome is what became of a write that failed.
+type Outcome string
+
+const (
+	// NotApplied says that the write has no effect and never will.
+	NotApplied Outcome = "not_applied"
+	// Unknown says that the write may have been applied, or may still be.
+	Unknown Outcome = "unknown"
+)
+
+// Error is a request that failed.
+type Error struct {
+	// Endpoint is the node that was asked last, Attempts how often one was asked.
+	Endpoint string
+	Attempts int
+	// Outcome is what became of a write, over all attempts; "" for a read.
+	Outcome Outcome
+	// Err is a *Problem if the node answered, else what kept it from it.
+	Err error
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Endpoint != "" {
+		b.WriteString(e.Endpoint)
+		b.WriteString(": ")
+	}
+	b.WriteString(e.Err.Error())
+	if e.Attempts > 1 {
+		fmt.Fprintf(&b, " (after %d attempts)", e.Attempts)
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Problem is an error as a node answers it (RFC 9457).
+type Problem struct {
+	// Type is urn:confman:problem: and the name.
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	// Instance holds the request's id, under which the node's log has more.
+	Instance string `json:"instance"`
+	// Outcome is what became of this attempt of a write; "" for a read.
+	Outcome Outcome `json:"outcome"`
+	// Retryable: the same request may succeed later or at another node.
+	Retryable bool `json:"retryable"`
+	// Leader is the name of the node that leads, "" if none is known.
+	Leader string `json:"leader"`
+	// CurrentRevision is the key's when a condition failed; 0: it has no value.
+	CurrentRevision uint64 `json:"current_revision"`
+	// AppliedRecords is how many records of a failed import surely were applied.
+	AppliedRecords int `json:"applied_records"`
+}
+
+// Name is the type without what all types begin with.
+func (p *Problem) Name() string { return strings.TrimPrefix(p.Type, "urn:confman:problem:") }
+
+func (p *Problem) Error() string {
+	switch {
+	case p.Detail != "":
+		return fmt.Sprintf("%s (%s)", p.Detail, p.Name())
+	case p.Title != "":
+		return fmt.Sprintf("%s (%s)", p.Title, p.Name())
+	}
+	return fmt.Sprintf("HTTP status %d %s", p.Status, http.StatusText(p.Status))
+}
+
+// Errors that this package finds itself.
+var (
+	// ErrAttemptTimeout: no answer came, or a stream fell silent, for Options.AttemptTimeout.
+	ErrAttemptTimeout = errors.New("no answer in time")
+	// ErrAnswer: the answer is not one that a node of this version gives.
+	ErrAnswer = errors.New("answer is not one of a confman node")
+	// ErrBrokenOff: a stream ended before its end.
+	ErrBrokenOff = errors.New("stream broke off")
+)
+
+// OutcomeOf is what became of a write that failed with err; "" if err is not one
+// of a write.
+func OutcomeOf(err error) Outcome {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Outcome
+	}
+	return ""
+}
+
+// IsNotFound tells whether err says that there is no such key or subtree.
+func IsNotFound(err error) bool { return hasStatus(err, http.StatusNotFound) }
+
+// IsConflict tells whether err says that a condition of the request did not hold.
+func IsConflict(err error) bool {
+	return hasStatus(err, http.StatusPreconditionFailed) || hasStatus(err, http.StatusConflict)
+}
+
+// IsUnavailable tells whether err says that no node could do what was asked, but
+// one may later.
+func IsUnavailable(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	var p *Problem
+	if errors.As(err, &p) {
+		return p.Retryable || p.Status >= http.StatusInternalServerError
+	}
+	return !errors.Is(err, ErrAnswer)
+}
+
+func hasStatus(err error, status int) bool {
+	var p *Problem
+	return errors.As(err, &p) && p.Status == status
+}

@@ -1,0 +1,55 @@
+package client
+
+import "time"
+
+// Limits that the servers enforce, checked here before anything is sent, so that
+// an import is refused as a whole.
+const (
+	// MaxKeyBytes bounds one key.
+	MaxKeyBytes = 1 << 10
+	// MaxKeyDepth bounds the segments of a key.
+	MaxKeyDepth = 32
+	// MaxValueBytes bounds one value. A server may be configured to take less.
+	MaxValueBytes = 1 << 20
+	// MaxJSONDepth bounds the nesting of a JSON value.
+	MaxJSONDepth = 1_000
+)
+
+// Limits of this package.
+const (
+	// MaxAnswerBytes bounds an answer that is not a stream: the largest page of a
+	// listing is 8 MiB and one value more, of up to six bytes for each of its own.
+	MaxAnswerBytes = 16 << 20
+	// MaxProblemBytes bounds an error's document; what is longer is cut, not read.
+	MaxProblemBytes = 64 << 10
+	// MaxLineBytes bounds one record of a stream, as the servers do.
+	MaxLineBytes = 6*MaxValueBytes + 64<<10
+
+	// MaxChunkRecords and MaxChunkBytes bound one request of an import: enough for
+	// several transactions to be under way at once, little enough to repeat. Its
+	// last record may exceed the bytes.
+	MaxChunkRecords = 4_096
+	MaxChunkBytes   = 1 << 20
+	// DefaultInFlight and MaxInFlight bound the requests of an import under way.
+	DefaultInFlight = 4
+	MaxInFlight     = 64
+
+	// DefaultMaxAttempts is Options.MaxAttempts unless set: with three endpoints
+	// they take about 7 seconds, longer than an election.
+	DefaultMaxAttempts = 24
+	// DefaultMinBackoff and DefaultMaxBackoff are the pauses after the first round
+	// over all endpoints and after later ones, at most.
+	DefaultMinBackoff = 100 * time.Millisecond
+	DefaultMaxBackoff = 2 * time.Second
+
+	// DefaultAttemptTimeout is Options.AttemptTimeout unless set; a server answers
+	// within 10 s if it can answer at all.
+	DefaultAttemptTimeout = 15 * time.Second
+	// ImportAttemptTimeout bounds one attempt of one chunk: its transactions are
+	// under way together, but share the disks with those of other chunks.
+	ImportAttemptTimeout = 30 * time.Second
+	// DialTimeout bounds the way to a node: one that was switched off does not refuse.
+	DialTimeout = 2 * time.Second
+	// AvoidFor is how long an endpoint that failed is asked last.
+	AvoidFor = 5 * time.Second
+)

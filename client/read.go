@@ -1,0 +1,156 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Consistency is what a read asks for; "" leaves it to the node, which takes bounded.
+type Consistency string
+
+// The consistencies.
+const (
+	// Linearizable: the answer holds every write acknowledged before the request.
+	Linearizable Consistency = "linearizable"
+	// Bounded: the answer is at most MaxStaleness old.
+	Bounded Consistency = "bounded"
+	// Local: the answer is what the node has.
+	Local Consistency = "local"
+)
+
+// ReadOptions says how fresh an answer must be.
+type ReadOptions struct {
+	Consistency Consistency
+	// MaxStaleness is the bound of a bounded read; zero: the node's.
+	MaxStaleness time.Duration
+}
+
+func (o ReadOptions) query() url.Values {
+	q := url.Values{}
+	if o.Consistency != "" {
+		q.Set("consistency", string(o.Consistency))
+	}
+	if o.MaxStaleness != 0 {
+		q.Set("max_staleness", o.MaxStaleness.String())
+	}
+	return q
+}
+
+// Get returns the record of key. IsNotFound tells whether an error says that it
+// has none. Errors: *KeyError, *Error.
+func (c *Client) Get(ctx context.Context, key string, o ReadOptions) (Record, Meta, error) {
+	var (
+		rec  Record
+		meta Meta
+	)
+	if err := CheckKey(key); err != nil {
+		return rec, meta, err
+	}
+	r := &request{method: http.MethodGet, path: pathOf("/config", key), query: o.query().Encode()}
+	err := c.do(ctx, r, func(resp *http.Response) error {
+		meta = metaOf(resp.Header)
+		return readJSON(resp, &rec)
+	})
+	return rec, meta, err
+}
+
+// Item is one of a listing: a key, a subtree, or both at once.
+type Item struct {
+	Record
+	// HasValue: there is a value at the path, Subtree: there are keys below it.
+	HasValue, Subtree bool
+}
+
+// UnmarshalJSON reads an item as the API spells it.
+func (i *Item) UnmarshalJSON(text []byte) error {
+	var j struct {
+		recordJSON
+		Subtree bool `json:"subtree"`
+	}
+	if err := json.Unmarshal(text, &j); err != nil {
+		return err
+	}
+	*i = Item{HasValue: j.Value != nil, Subtree: j.Subtree}
+	return i.from(&j.recordJSON)
+}
+
+// MarshalJSON spells the item as the API does.
+func (i Item) MarshalJSON() ([]byte, error) {
+	var b []byte
+	if i.HasValue {
+		b = i.append(nil, false)
+		b = b[:len(b)-1]
+	} else {
+		b = appendString([]byte(`{"path":`), i.Path)
+	}
+	if i.Subtree {
+		b = append(b, `,"subtree":true`...)
+	}
+	return append(b, '}'), nil
+}
+
+// ListOptions says what a listing holds.
+type ListOptions struct {
+	ReadOptions
+	// Recursive lists all keys below, else what is directly below.
+	Recursive bool
+	// PageSize is how many are asked for at a time; zero: the node's choice.
+	PageSize int
+}
+
+// List returns what is below prefix, in order of path, asking for page after
+// page: each is of one revision, two of them may not be. After an error, which is
+// a *KeyError or *Error, nothing follows.
+func (c *Client) List(ctx context.Context, prefix string, o ListOptions) iter.Seq2[Item, error] {
+	return func(yield func(Item, error) bool) {
+		key, err := CheckPrefix(prefix)
+		if err != nil {
+			yield(Item{}, err)
+			return
+		}
+		q := o.query()
+		if o.Recursive {
+			q.Set("recursive", "true")
+		}
+		if o.PageSize != 0 {
+			q.Set("limit", strconv.Itoa(o.PageSize))
+		}
+		for {
+			var page struct {
+				Items      []Item `json:"items"`
+				NextCursor string `json:"next_cursor"`
+			}
+			r := &request{method: http.MethodGet, path: subtreePath("/config", key), query: q.Encode()}
+			err := c.do(ctx, r, func(resp *http.Response) error {
+				page.Items, page.NextCursor = nil, ""
+				return readJSON(resp, &page)
+			})
+			if err != nil {
+				yield(Item{}, err)
+				return
+			}
+			for _, item := range page.Items {
+				if !yield(item, nil) {
+					return
+				}
+			}
+			if page.NextCursor == "" {
+				return
+			}
+			q.Set("cursor", page.NextCursor)
+		}
+	}
+}
+
+// subtreePath is the escaped path of a subtree.
+func subtreePath(route, key string) string {
+	if key == "" {
+		return base + route + "/"
+	}
+	return pathOf(route, key) + "/"
+}

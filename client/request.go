@@ -1,0 +1,277 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"mime"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"time"
+)
+
+const base = "/api/v1"
+
+// request is one request, however often it is sent.
+type request struct {
+	method string
+	path   string // of the URL, escaped
+	query  string
+	header http.Header
+	body   []byte // nil: none
+
+	// repeatable: a write that may be sent again though its outcome is unknown.
+	repeatable bool
+	// start is the endpoint to begin with.
+	start uint64
+	// timeout bounds an attempt; zero: Options.AttemptTimeout.
+	timeout time.Duration
+	// unbounded: only the context bounds the attempts.
+	unbounded bool
+	// stream: consume keeps the body and closes it.
+	stream bool
+}
+
+// pathOf is the escaped path of a route and a key, or of a subtree with a slash at its end.
+func pathOf(route, key string) string {
+	return (&url.URL{Path: base + route + "/" + key}).EscapedPath()
+}
+
+func (r *request) writes() bool { return r.method != http.MethodGet && r.method != http.MethodHead }
+
+// failure is why an attempt failed.
+type failure struct {
+	err     error
+	outcome Outcome // of a write; "" of a read
+	again   bool    // another attempt may succeed
+}
+
+// do sends r until consume took an answer without an error, or no further attempt
+// is allowed. Its error is an *Error.
+func (c *Client) do(ctx context.Context, r *request, consume func(*http.Response) error) error {
+	result := &Error{}
+	if r.writes() {
+		result.Outcome = NotApplied
+	}
+	def(&r.timeout, c.opts.AttemptTimeout)
+	backoff := c.opts.MinBackoff
+	for {
+		for _, ep := range c.endpoints.round(r.start) {
+			if err := ctx.Err(); err != nil {
+				return result.ended(err)
+			}
+			result.Endpoint = ep.url
+			result.Attempts++
+			f := c.attempt(ctx, ep, r, consume)
+			if f == nil {
+				c.endpoints.answered(ep)
+				return nil
+			}
+			if ctx.Err() == nil || result.Err == nil {
+				result.Err = f.err // else what the attempts before met says more
+			}
+			if f.outcome == Unknown {
+				result.Outcome = Unknown
+			}
+			if f.again {
+				c.endpoints.failed(ep)
+			}
+			stop := !f.again || f.outcome == Unknown && !r.repeatable
+			if stop || c.exhausted(r, result.Attempts) || ctx.Err() != nil {
+				return result
+			}
+		}
+		if c.opts.OnRetry != nil {
+			c.opts.OnRetry(&Error{result.Endpoint, result.Attempts, result.Outcome, result.Err})
+		}
+		if err := pause(ctx, backoff); err != nil {
+			return result.ended(err)
+		}
+		backoff = min(2*backoff, c.opts.MaxBackoff)
+	}
+}
+
+func (c *Client) exhausted(r *request, attempts int) bool {
+	return !r.unbounded && c.opts.MaxAttempts > 0 && attempts >= c.opts.MaxAttempts
+}
+
+// ended is the error if the context ended between two attempts: what the last one
+// met says more than that.
+func (e *Error) ended(err error) error {
+	if e.Err == nil {
+		e.Err = err
+	}
+	return e
+}
+
+// pause waits for half of d to d.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d/2 + rand.N(d/2+1))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// attempt sends r to one endpoint; nil: consume took the answer.
+func (c *Client) attempt(ctx context.Context, ep *endpoint, r *request, consume func(*http.Response) error) *failure {
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(r.timeout, func() { cancel(ErrAttemptTimeout) })
+	stop := func() { timer.Stop(); cancel(nil) }
+	kept := false
+	defer func() {
+		if !kept {
+			stop()
+		}
+	}()
+	var sent atomic.Bool // the request may have left this process
+	req, err := r.build(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
+	}), ep.url)
+	if err != nil {
+		return &failure{err: err, outcome: r.outcome(false)}
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return &failure{err: causeOf(ctx, err), outcome: r.outcome(sent.Load()), again: true}
+	}
+	resp.Body = &body{ReadCloser: resp.Body, ctx: ctx, timer: timer, timeout: r.timeout, stop: stop, stream: r.stream}
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		defer resp.Body.Close()
+		return r.refused(resp)
+	}
+	if r.stream {
+		kept = true
+		timer.Stop()
+	} else {
+		defer resp.Body.Close()
+	}
+	if err := consume(resp); err != nil {
+		if kept {
+			_ = resp.Body.Close()
+		}
+		return &failure{err: err, outcome: r.outcome(true), again: !errors.Is(err, ErrAnswer)}
+	}
+	return nil
+}
+
+func (r *request) build(ctx context.Context, endpoint string) (*http.Request, error) {
+	target := endpoint + r.path
+	if r.query != "" {
+		target += "?" + r.query
+	}
+	var src io.Reader
+	if r.body != nil {
+		src = bytes.NewReader(r.body)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, target, src)
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range r.header {
+		req.Header[name] = values
+	}
+	return req, nil
+}
+
+// outcome is that of an attempt without a word about it from the node.
+func (r *request) outcome(sent bool) Outcome {
+	switch {
+	case !r.writes():
+		return ""
+	case sent:
+		return Unknown
+	}
+	return NotApplied
+}
+
+// refused reads a problem. What is none comes from something between us and the
+// node, and proves nothing about a write.
+func (r *request) refused(resp *http.Response) *failure {
+	text, err := io.ReadAll(io.LimitReader(resp.Body, MaxProblemBytes))
+	p := &Problem{}
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil || kind != "application/problem+json" || json.Unmarshal(text, p) != nil {
+		p = &Problem{Status: resp.StatusCode, Retryable: resp.StatusCode >= http.StatusInternalServerError}
+		return &failure{err: p, outcome: r.outcome(true), again: p.Retryable}
+	}
+	p.Status = resp.StatusCode
+	f := &failure{err: p, again: p.Retryable}
+	if r.writes() {
+		if f.outcome = p.Outcome; f.outcome != NotApplied {
+			f.outcome = Unknown
+		}
+		// An unknown outcome is worth another attempt, to a request that may be repeated.
+		f.again = f.again || f.outcome == Unknown
+	}
+	return f
+}
+
+// causeOf prefers the reason for which we gave up to net/http's word for it, and
+// takes the URL off, which the caller knows.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, ErrAttemptTimeout) {
+		return cause
+	}
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		return ue.Err
+	}
+	return err
+}
+
+// body is an answer's, which may be as long as it likes but not silent.
+type body struct {
+	io.ReadCloser
+	ctx     context.Context //nolint:containedctx // the attempt's: its cause explains a failed read
+	timer   *time.Timer
+	timeout time.Duration
+	stop    func()
+	stream  bool
+}
+
+// Read reads some of it.
+func (b *body) Read(p []byte) (int, error) {
+	if b.stream { // the time between reads is the reader's own
+		b.timer.Reset(b.timeout)
+		defer b.timer.Stop()
+	}
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: %w", ErrBrokenOff, causeOf(b.ctx, err))
+	}
+	return n, err
+}
+
+// Close ends the attempt.
+func (b *body) Close() error {
+	err := b.ReadCloser.Close()
+	if b.stream {
+		b.stop()
+	}
+	return err
+}
+
+// readJSON reads an answer of at most MaxAnswerBytes into v.
+func readJSON(resp *http.Response, v any) error {
+	text, err := io.ReadAll(io.LimitReader(resp.Body, MaxAnswerBytes+1))
+	if err != nil {
+		return err
+	}
+	if len(text) > MaxAnswerBytes {
+		return fmt.Errorf("%w: it has more than %d bytes", ErrAnswer, MaxAnswerBytes)
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return fmt.Errorf("%w: %w", ErrAnswer, err)
+	}
+	return nil
+}

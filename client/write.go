@@ -1,0 +1,83 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+)
+
+// WriteOptions are conditions and remarks of a write. IfRevision, IfAbsent and
+// IfPresent exclude each other.
+type WriteOptions struct {
+	// IfRevision demands that the key's last change was at that revision; zero: no demand.
+	IfRevision uint64
+	// IfAbsent demands that the key has no value, IfPresent that it has one.
+	IfAbsent, IfPresent bool
+	// Comment says why; it goes into the change log.
+	Comment string
+	// Idempotent: the write may be sent again though it may have been applied.
+	Idempotent bool
+}
+
+func (o *WriteOptions) header() http.Header {
+	h := http.Header{}
+	switch {
+	case o.IfRevision != 0:
+		h["If-Match"] = []string{`"` + strconv.FormatUint(o.IfRevision, 10) + `"`}
+	case o.IfAbsent:
+		h["If-None-Match"] = []string{"*"}
+	case o.IfPresent:
+		h["If-Match"] = []string{"*"}
+	}
+	if o.Comment != "" {
+		h["Confman-Comment"] = []string{o.Comment}
+	}
+	return h
+}
+
+// Written is what a write did.
+type Written struct {
+	Path string `json:"path"`
+	// ContentType is the type under which a value was put.
+	ContentType string `json:"content_type,omitempty"`
+	// Revision is that of the key's last change.
+	Revision uint64 `json:"revision"`
+	// Created: there was no value; Changed: what is stored is not what was.
+	Created bool `json:"created"`
+	Changed bool `json:"changed"`
+}
+
+// Put stores value at key. With contentType "" the node takes it as JSON if it
+// parses, else as text if it is UTF-8, else as octets. Errors: *KeyError, *Error;
+// IsConflict tells whether a condition did not hold.
+func (c *Client) Put(ctx context.Context, key string, value []byte, contentType string, o WriteOptions) (Written, Meta, error) {
+	h := o.header()
+	if contentType != "" {
+		h["Content-Type"] = []string{contentType}
+	}
+	if value == nil {
+		value = []byte{}
+	}
+	return c.write(ctx, &request{method: http.MethodPut, header: h, body: value, repeatable: o.Idempotent}, key)
+}
+
+// Delete takes key's value away. Errors as of Put; IsNotFound tells whether there was none.
+func (c *Client) Delete(ctx context.Context, key string, o WriteOptions) (Written, Meta, error) {
+	return c.write(ctx, &request{method: http.MethodDelete, header: o.header(), repeatable: o.Idempotent}, key)
+}
+
+func (c *Client) write(ctx context.Context, r *request, key string) (Written, Meta, error) {
+	var (
+		w    Written
+		meta Meta
+	)
+	if err := CheckKey(key); err != nil {
+		return w, meta, err
+	}
+	r.path = pathOf("/config", key)
+	err := c.do(ctx, r, func(resp *http.Response) error {
+		meta = metaOf(resp.Header)
+		return readJSON(resp, &w)
+	})
+	return w, meta, err
+}
