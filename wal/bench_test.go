@@ -23,11 +23,13 @@ func benchmarkAppend(b *testing.B, n uint64, sync bool) {
 	l, _, err := Open(dir, Options{})
 	require.NoError(b, err)
 	ents := entries(1, n, 1, 256)
+	index := uint64(0)
 	b.ReportAllocs()
 	b.SetBytes(int64(n) * 256)
 	for b.Loop() {
-		for i, e := range ents {
-			e.Index = new(l.index.last + 1 + uint64(i))
+		for _, e := range ents {
+			index++
+			*e.Index = index
 		}
 		if err := l.Append(Batch{Entries: ents, Sync: sync}); err != nil {
 			b.Fatal(err)

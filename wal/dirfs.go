@@ -10,6 +10,8 @@ import (
 // directory must exist. Safe for concurrent use.
 type DirFS string
 
+var _ FS = DirFS("")
+
 // Create is part of FS.
 func (d DirFS) Create(name string) (File, error) {
 	return d.open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)

@@ -293,6 +293,7 @@ func (r *recovery) take(batch []byte) error {
 			if next := rec.sealNext(); err == nil && next != r.current.number+1 {
 				err = damaged(r.current.name, r.end+at, fmt.Sprintf("the seal names segment %d as the next", next))
 			}
+		case typeBatch: // begins a batch, and checkBatch refused any other
 		}
 	})
 	if err == nil {

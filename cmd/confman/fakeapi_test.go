@@ -1,0 +1,214 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/confman/confman/client"
+)
+
+// fakeAPI is the REST API over a map, as far as the commands use it. Its clock
+// stands still.
+type fakeAPI struct {
+	mu       sync.Mutex
+	records  map[string]client.Record
+	revision uint64
+	// faults are answered first, one a request.
+	faults []http.HandlerFunc
+}
+
+func newFakeAPI(t *testing.T) (*fakeAPI, string) {
+	t.Helper()
+	a := &fakeAPI{records: map[string]client.Record{}}
+	s := httptest.NewServer(a)
+	t.Cleanup(s.Close)
+	return a, s.URL
+}
+
+func fakeProblem(status int, name, outcome string, retryable bool, detail string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"type": "urn:confman:problem:" + name, "status": status, "detail": detail, "outcome": outcome, "retryable": retryable,
+		})
+	}
+}
+
+func (a *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.faults) > 0 {
+		fault := a.faults[0]
+		a.faults = a.faults[1:]
+		fault(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	path := strings.TrimPrefix(r.URL.Path, "/api/v1")
+	route, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	key, subtree := strings.CutSuffix(rest, "/")
+	subtree = subtree || rest == ""
+	switch {
+	case route == "config" && r.Method == http.MethodGet && !subtree:
+		if rec, ok := a.records[key]; ok {
+			_ = json.NewEncoder(w).Encode(rec)
+			return
+		}
+		fakeProblem(404, "not-found", "", false, fmt.Sprintf("key %q has no value", key))(w, r)
+	case route == "config" && r.Method == http.MethodGet:
+		a.list(w, r, key)
+	case route == "config" && r.Method == http.MethodPut:
+		value, _ := io.ReadAll(r.Body)
+		contentType := r.Header.Get("Content-Type")
+		if contentType == "" {
+			contentType = "text/plain; charset=utf-8"
+			if json.Valid(value) {
+				contentType = client.TypeJSON
+			}
+		}
+		a.write(w, r, key, &client.Record{Path: key, Value: value, ContentType: contentType})
+	case route == "config" && r.Method == http.MethodDelete:
+		a.write(w, r, key, nil)
+	case route == "import":
+		a.load(w, r)
+	case route == "export":
+		a.export(w, r, key)
+	case route == "cluster":
+		_, _ = fmt.Fprintf(w, `{"node":"node1","role":"leader","leader":"node1","term":2,"revision":%d,"applied_index":%d,"commit_index":%d,
+			"state_hash":"%064d","staleness":0.012,"members":[]}`, a.revision, a.revision+3, a.revision+3, a.revision)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (a *fakeAPI) write(w http.ResponseWriter, r *http.Request, key string, rec *client.Record) {
+	old, exists := a.records[key]
+	match := r.Header.Get("If-Match")
+	if r.Header.Get("If-None-Match") == "*" && exists || match != "" && match != strconv.Quote(strconv.FormatUint(old.Revision, 10)) {
+		fakeProblem(412, "precondition-failed", "not_applied", false, fmt.Sprintf("key %q was last changed at revision %d", key, old.Revision))(w, r)
+		return
+	}
+	if rec == nil {
+		if !exists {
+			fakeProblem(404, "not-found", "not_applied", false, fmt.Sprintf("key %q has no value", key))(w, r)
+			return
+		}
+		delete(a.records, key)
+		a.revision++
+		_ = json.NewEncoder(w).Encode(client.Written{Path: key, Revision: a.revision, Changed: true})
+		return
+	}
+	changed := a.put(rec)
+	_ = json.NewEncoder(w).Encode(client.Written{
+		Path: key, ContentType: rec.ContentType, Revision: a.records[key].Revision, Created: !exists, Changed: changed,
+	})
+}
+
+// put stores rec as a transaction of its own; false if it is there already.
+func (a *fakeAPI) put(rec *client.Record) bool {
+	old, exists := a.records[rec.Path]
+	if exists && string(old.Value) == string(rec.Value) && old.ContentType == rec.ContentType {
+		return false
+	}
+	a.revision++
+	rec.Revision, rec.CreateRevision, rec.Version = a.revision, a.revision, 1
+	if exists {
+		rec.CreateRevision, rec.Version = old.CreateRevision, old.Version+1
+	}
+	rec.ModifiedAt = time.Date(2026, 1, 23, 10, 0, 0, 0, time.UTC)
+	a.records[rec.Path] = *rec
+	return true
+}
+
+// below returns the paths below key, and key, in order.
+func (a *fakeAPI) below(key string) []string {
+	paths := slices.Sorted(maps.Keys(a.records))
+	return slices.DeleteFunc(paths, func(p string) bool {
+		return key != "" && p != key && !strings.HasPrefix(p, key+"/")
+	})
+}
+
+func (a *fakeAPI) list(w http.ResponseWriter, r *http.Request, key string) {
+	prefix := key
+	if prefix != "" {
+		prefix += "/"
+	}
+	var (
+		items []client.Item
+		names = map[string]int{}
+	)
+	for _, path := range a.below(key) {
+		if path == key {
+			continue
+		}
+		item := client.Item{Record: a.records[path], HasValue: true}
+		if name, _, deeper := strings.Cut(path[len(prefix):], "/"); r.URL.Query().Get("recursive") != "true" {
+			if at, ok := names[name]; ok {
+				items[at].Subtree = true
+				continue
+			}
+			names[name] = len(items)
+			if deeper {
+				item = client.Item{Record: client.Record{Path: prefix + name}, Subtree: true}
+			}
+		}
+		items = append(items, item)
+	}
+	if len(items) == 0 && key != "" {
+		fakeProblem(404, "not-found", "", false, fmt.Sprintf("no key begins with %q", prefix))(w, r)
+		return
+	}
+	if items == nil {
+		items = []client.Item{}
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"revision": a.revision, "items": items})
+}
+
+func (a *fakeAPI) load(w http.ResponseWriter, r *http.Request) {
+	var res client.ImportResult
+	for rec, err := range client.ReadRecords(r.Body, "") {
+		if err != nil {
+			fakeProblem(400, "invalid-body", "not_applied", false, err.Error())(w, r)
+			return
+		}
+		res.Records++
+		if a.put(&rec) {
+			res.Changed++
+		}
+	}
+	res.Unchanged, res.Revision = res.Records-res.Changed, a.revision
+	_ = json.NewEncoder(w).Encode(res)
+}
+
+func (a *fakeAPI) export(w http.ResponseWriter, r *http.Request, key string) {
+	paths := a.below(key)
+	if len(paths) == 0 && key != "" {
+		fakeProblem(404, "not-found", "", false, fmt.Sprintf("there is no key %q, nor any below it", key))(w, r)
+		return
+	}
+	var (
+		tree client.Tree
+		out  []byte
+	)
+	for _, path := range paths {
+		rec := a.records[path]
+		out = append(rec.AppendJSON(out), '\n')
+		_ = tree.Add(strings.TrimPrefix(strings.TrimPrefix(path, key), "/"), &rec)
+	}
+	if r.URL.Query().Get("format") == "tree" {
+		out = append(tree.AppendJSON(nil), '\n')
+	}
+	_, _ = w.Write(out)
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"iter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/confman/confman/client"
+)
+
+// lsBlock is how many rows share the widths of their columns: a listing may be
+// longer than memory.
+const lsBlock = 1_000
+
+func newLs(s *session) *cobra.Command {
+	var o client.ListOptions
+	cmd := &cobra.Command{
+		Use:   "ls [PREFIX]",
+		Short: "List what is below a path",
+		Long: `List the keys and subtrees directly below a path, or with -r all keys. The pages
+of a long listing are read one after another and may be of different revisions;
+confman export is of one.`,
+		Example: `  confman ls
+  confman ls teams/payments
+  confman ls -r teams -o json`,
+		Args: usage(cobra.MaximumNArgs(1)),
+	}
+	f := cmd.Flags()
+	readFlags(f, &o.ReadOptions)
+	complete(cmd, "consistency", "linearizable", "bounded", "local")
+	f.BoolVarP(&o.Recursive, "recursive", "r", false, "list all keys below")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkRead(o.ReadOptions); err != nil {
+			return err
+		}
+		c, ctx, cancel, err := s.dial(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer cancel()
+		prefix := ""
+		if len(args) > 0 {
+			prefix = args[0]
+		}
+		return s.list(c.List(ctx, prefix, o))
+	}
+	return cmd
+}
+
+// list prints items as they come.
+func (s *session) list(items iter.Seq2[client.Item, error]) (err error) {
+	w := bufio.NewWriter(s.out)
+	defer func() {
+		if flushed := w.Flush(); err == nil {
+			err = flushed
+		}
+	}()
+	switch s.output {
+	case "json":
+		return listJSON(w, items)
+	case "yaml":
+		for item, err := range items {
+			if err != nil {
+				return err
+			}
+			if err := printYAML(w, []client.Item{item}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	rows := [][]string{recordHead}
+	for item, err := range items {
+		if err != nil {
+			return err
+		}
+		if rows = append(rows, recordRow(&item)); len(rows) > lsBlock {
+			if err := table(w, rows); err != nil {
+				return err
+			}
+			rows = rows[:0]
+		}
+	}
+	return table(w, rows)
+}
+
+// listJSON prints one array, an item a line.
+func listJSON(w *bufio.Writer, items iter.Seq2[client.Item, error]) error {
+	separator := "[\n"
+	for item, err := range items {
+		if err != nil {
+			return err
+		}
+		text, err := marshal(item)
+		if err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintf(w, "%s  %s", separator, text) // Flush tells
+		separator = ",\n"
+	}
+	if separator == "[\n" {
+		_, err := w.WriteString("[]\n")
+		return err
+	}
+	_, err := w.WriteString("\n]\n")
+	return err
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/confman/confman/client"
+)
+
+func newPut(s *session) *cobra.Command {
+	var (
+		o                 client.WriteOptions
+		file, contentType string
+	)
+	cmd := &cobra.Command{
+		Use:   "put KEY [VALUE]",
+		Short: "Store one value",
+		Long: `Store a value, given as an argument or, with -f, as a file (- is the standard
+input). Without --content-type it is taken as JSON if it parses, else as text if
+it is UTF-8, else as octets.`,
+		Example: `  confman put teams/payments/timeout-ms 30
+  confman put teams/payments/banner 'Back at noon' --comment 'planned work'
+  confman put teams/payments/routes -f routes.json --if-revision 42
+  confman put teams/payments/lock '"me"' --if-absent
+  confman put teams/payments/offset -- -5`,
+		Args: usage(cobra.RangeArgs(1, 2)),
+	}
+	f := cmd.Flags()
+	writeFlags(f, &o)
+	f.BoolVar(&o.IfAbsent, "if-absent", false, "write only if the key has no value")
+	f.StringVarP(&file, "file", "f", "", "take the value from this file; - is the standard input")
+	f.StringVar(&contentType, "content-type", "", "what the value is (default: found out)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if o.IfAbsent && o.IfRevision != 0 {
+			return usagef("--if-absent and --if-revision contradict each other: give one")
+		}
+		value, err := s.value(args[1:], file)
+		if err != nil {
+			return err
+		}
+		c, ctx, cancel, err := s.dial(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer cancel()
+		w, _, err := c.Put(ctx, args[0], value, contentType, o)
+		if err != nil {
+			return err
+		}
+		return s.print(w, func(out io.Writer) error {
+			what := "unchanged since"
+			switch {
+			case w.Created:
+				what = "created at"
+			case w.Changed:
+				what = "changed at"
+			}
+			_, err := fmt.Fprintf(out, "%s: %s revision %d\n", w.Path, what, w.Revision)
+			return err
+		})
+	}
+	return cmd
+}
+
+// value is that of the argument or of the file.
+func (s *session) value(args []string, file string) ([]byte, error) {
+	switch {
+	case len(args) == 1 && file != "":
+		return nil, usagef("a value is given and --file too: give one")
+	case len(args) == 1:
+		return []byte(args[0]), nil
+	case file == "":
+		return nil, usagef("no value: give one as an argument, or --file")
+	}
+	src := s.in
+	if file != "-" {
+		f, err := os.Open(file) //nolint:gosec // the user names it
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close() // it was only read
+		src = f
+	}
+	value, err := io.ReadAll(io.LimitReader(src, client.MaxValueBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the value: %w", err)
+	}
+	if len(value) > client.MaxValueBytes {
+		return nil, usagef("the value has more than %d bytes", client.MaxValueBytes)
+	}
+	return value, nil
+}
+
+func newRm(s *session) *cobra.Command {
+	var o client.WriteOptions
+	cmd := &cobra.Command{
+		Use:   "rm KEY",
+		Short: "Delete one key",
+		Example: `  confman rm teams/payments/timeout-ms
+  confman rm teams/payments/lock --if-revision 42 --comment 'released'`,
+		Args: usage(cobra.ExactArgs(1)),
+	}
+	writeFlags(cmd.Flags(), &o)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, ctx, cancel, err := s.dial(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer cancel()
+		w, _, err := c.Delete(ctx, args[0], o)
+		if err != nil {
+			return err
+		}
+		return s.print(w, func(out io.Writer) error {
+			_, err := fmt.Fprintf(out, "%s: deleted at revision %d\n", w.Path, w.Revision)
+			return err
+		})
+	}
+	return cmd
+}

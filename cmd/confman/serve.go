@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/confman/confman/config"
+)
+
+// settings are the flags of serve that stand for keys of the configuration.
+var settings = []struct{ flag, key, usage string }{
+	{"node-id", "Cluster.NodeId", "which of the configured nodes this one is"},
+	{"data-dir", "Data.Dir", "where this node keeps its log and its store"},
+	{"log-level", "Log.Level", "debug, info, warn or error"},
+	{"log-format", "Log.Format", "text or json (default: text on a terminal, else json)"},
+}
+
+func newServe(e env) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "serve --config FILE",
+		Short: "Run one node of a cluster",
+		Long: `Run one node until SIGTERM or SIGINT, then stop in order: take no new requests,
+answer those in flight, flush the store. A second signal does not wait for that.
+
+The configuration is a JSON or YAML file; environment variables such as
+CONFMAN_Cluster__NodeId override it, and flags override both. If the node stops by
+itself, the reason and what to do about it are printed, and the exit code is 1.`,
+		Example: `  confman serve --config /etc/confman/confman.json
+  confman serve --config confman.json --node-id node2 --data-dir /var/lib/confman
+  confman serve --config confman.json --log-level debug --log-format text`,
+		Args: usage(cobra.NoArgs),
+	}
+	f := cmd.Flags()
+	f.StringVar(&file, "config", "", "the configuration file")
+	for _, s := range settings {
+		f.String(s.flag, "", s.usage+" ("+s.key+")")
+	}
+	complete(cmd, "log-level", "debug", "info", "warn", "error")
+	complete(cmd, "log-format", logText, logJSON)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		flags := map[string]string{}
+		for _, s := range settings {
+			if set := f.Lookup(s.flag); set.Changed {
+				flags[s.key] = set.Value.String()
+			}
+		}
+		cfg, err := config.Load(file, e.environ, flags)
+		if err != nil {
+			return usageError{err}
+		}
+		log, err := newLogger(e.err, e.errTerminal, cfg.Log)
+		if err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop) // from then on a signal ends the process at once
+		return (&server{config: cfg, log: log}).run(ctx)
+	}
+	return cmd
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/confman/confman/config"
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/httpapi"
+	"github.com/confman/confman/node"
+	"github.com/confman/confman/transport"
+	"github.com/confman/confman/transport/grpctransport"
+	"github.com/confman/confman/wal"
+)
+
+// drainTime is how long a node that is told to stop goes on answering what it was
+// asked: the longest wait of a write, and a little.
+const drainTime = 12 * time.Second
+
+// server is what one node runs with.
+type server struct {
+	config config.Config
+	log    *slog.Logger
+}
+
+// run serves until ctx ends, then stops in order: no new connections, not ready,
+// requests in flight answered, the store flushed. An error says why the node did
+// not start, or stopped by itself.
+func (s *server) run(ctx context.Context) error {
+	self := s.config.Self()
+	// Before anything is opened: a port that is taken must not start an incarnation.
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", self.API())
+	if err != nil {
+		return fmt.Errorf("listening for the API: %w: is another node running here, or is Address not this machine's?", err)
+	}
+	runner, err := node.Start(node.RunnerConfig{
+		Dir: s.config.Data.Dir, Name: self.ID, Names: s.config.Names(), Dial: s.dial, Logger: s.log,
+	})
+	if err != nil {
+		return errors.Join(explained(err), listener.Close())
+	}
+	api := httpapi.NewServer(httpapi.Config{
+		Node: runner, Name: self.ID, Members: s.members(), Logger: s.log,
+	})
+	served := make(chan error, 1)
+	go func() { served <- api.Serve(listener) }()
+	s.log.Info("serving", slog.String("node", self.ID), slog.String("api", self.API()),
+		slog.String("raft", self.Raft()), slog.String("dir", s.config.Data.Dir))
+	select {
+	case <-ctx.Done():
+		s.log.Info("stopping", slog.String("node", s.config.Cluster.NodeID))
+	case <-runner.Done():
+		closed := api.Close() // ends what holds the store open
+		return errors.Join(explained(runner.Close()), closed)
+	case err := <-served:
+		return errors.Join(fmt.Errorf("serving the API: %w", err), runner.Close())
+	}
+	return s.stop(api, runner)
+}
+
+func (s *server) stop(api *httpapi.Server, runner *node.Runner) error {
+	// The context that ended is the one that told to stop.
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	err := api.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.log.Warn("requests are still in flight and are cut off", slog.String("node", s.config.Cluster.NodeID), slog.Duration("waited", drainTime))
+		err = api.Close()
+	}
+	if err = errors.Join(err, explained(runner.Close())); err == nil {
+		s.log.Info("stopped", slog.String("node", s.config.Cluster.NodeID))
+	}
+	return err
+}
+
+func (s *server) members() []httpapi.Member {
+	var members []httpapi.Member
+	for _, n := range s.config.Cluster.Nodes {
+		members = append(members, httpapi.Member{Name: n.ID, Address: n.Address, APIPort: n.APIPort, RaftPort: n.RaftPort})
+	}
+	return members
+}
+
+// wire is the gRPC transport as the runner knows it.
+type wire struct{ *grpctransport.Transport }
+
+// SetCluster says which cluster this node belongs to.
+func (w wire) SetCluster(id fsm.ClusterID) { w.Transport.SetCluster(id) }
+
+// dial makes the transport of the node.
+func (s *server) dial(self node.Peering, h transport.Handler) (node.Transport, error) {
+	peers := make(map[uint64]string)
+	for id, name := range self.Peers {
+		for _, n := range s.config.Cluster.Nodes {
+			if n.ID == name {
+				peers[id] = n.Raft()
+			}
+		}
+		if peers[id] == "" {
+			return nil, fmt.Errorf("member %s has no address: it is not among Cluster.Nodes", name)
+		}
+	}
+	t, err := grpctransport.New(grpctransport.Config{
+		Listen: s.config.Self().Raft(), RaftID: self.RaftID, Incarnation: self.Incarnation,
+		Peers: peers, Names: self.Peers, Handler: h,
+		Logger: s.log.With(slog.String("node", s.config.Cluster.NodeID)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return wire{t}, nil
+}
+
+// explained adds to why a node did not start, or stopped, what to do about it,
+// where the error does not say so itself.
+func explained(err error) error {
+	for _, e := range [...]struct {
+		is   error
+		todo string
+	}{
+		{node.ErrDiskLost, "if its disk is well and Data.Dir is the right one, replace the node; do not start it with an empty directory in its name"},
+		{node.ErrIdentityDamaged, "keep the directory for an inquiry, and replace the node"},
+		{node.ErrInconsistent, "log and store are not of one piece (was one of them restored from a copy?): replace the node"},
+		{node.ErrOtherCluster, "see that Cluster.Nodes and each node's Data.Dir belong together"},
+		{wal.ErrDamaged, "what this node acknowledged may be lost here, never in the cluster: keep the directory for an inquiry, and replace the node"},
+		{fsm.ErrDamaged, "nothing wrong was served; the other nodes have the data: keep the directory for an inquiry, and replace the node"},
+	} {
+		if errors.Is(err, e.is) {
+			return fmt.Errorf("%w\nwhat to do: %s", err, e.todo)
+		}
+	}
+	return err
+}

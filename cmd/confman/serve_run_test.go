@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/confman/confman/config"
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
+	"github.com/confman/confman/wal"
+)
+
+// freePorts are ports that nothing listens on just now.
+func freePorts(t *testing.T, n int) []int {
+	t.Helper()
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports
+}
+
+func single(t *testing.T, dir string) *server {
+	t.Helper()
+	ports := freePorts(t, 2)
+	n := config.Node{ID: "node1", Address: "127.0.0.1", APIPort: ports[0], RaftPort: ports[1]}
+	return &server{
+		config: config.Config{Cluster: config.Cluster{NodeID: "node1", Nodes: []config.Node{n}}, Data: config.Data{Dir: dir}},
+		log:    slog.New(slog.DiscardHandler),
+	}
+}
+
+// runs starts s and waits until it is ready; stop ends it and returns run's error.
+func runs(t *testing.T, s *server) (url string, stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.run(ctx) }()
+	url = "http://" + s.config.Self().API()
+	require.Eventually(t, func() bool {
+		resp, err := http.Get(url + "/health/ready")
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	}, 10*time.Second, 10*time.Millisecond)
+	return url, func() error {
+		cancel()
+		return <-ended
+	}
+}
+
+func TestServeKeepsWhatWasPut(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	s := single(t, dir)
+	url, stop := runs(t, s)
+	r := command(t, url, "", "put", "a/b", "30")
+	assert.Equal(t, result{out: "a/b: created at revision 1\n"}, r)
+	r = command(t, url, "", "put", "a/b", "31", "--if-absent")
+	assert.Equal(t, exitConflict, r.code, r.err)
+	r = command(t, url, "", "get", "no/such")
+	assert.Equal(t, exitNotFound, r.code, r.err)
+	r = command(t, url, `{"x":{"y":[1, 2.50]},"z":"é"}`, "import", "tree", "-")
+	assert.Contains(t, r.out, "1 file, 2 leaves: 2 changed, 0 unchanged, revision 2", r.err)
+	require.NoError(t, stop())
+
+	url, stop = runs(t, s)
+	r = command(t, url, "", "get", "a/b", "--consistency", "linearizable")
+	assert.Equal(t, result{out: "30"}, r)
+	r = command(t, url, "", "export", "tree")
+	assert.JSONEq(t, `{"x":{"y":[1,2.50]},"z":"é"}`, r.out)
+	r = command(t, url, "", "cluster")
+	assert.Contains(t, r.out, "leader")
+	assert.Zero(t, r.code)
+	require.NoError(t, stop())
+}
+
+func TestServeTellsWhyItDoesNotStart(t *testing.T) {
+	t.Run("API port taken", func(t *testing.T) {
+		s := single(t, t.TempDir())
+		l, err := net.Listen("tcp", s.config.Self().API())
+		require.NoError(t, err)
+		defer l.Close()
+		require.ErrorContains(t, s.run(t.Context()), "is another node running here")
+	})
+	t.Run("Raft port taken", func(t *testing.T) {
+		s := single(t, t.TempDir())
+		l, err := net.Listen("tcp", s.config.Self().Raft())
+		require.NoError(t, err)
+		defer l.Close()
+		require.ErrorContains(t, s.run(t.Context()), s.config.Self().Raft())
+	})
+	t.Run("directory in use", func(t *testing.T) {
+		s := single(t, t.TempDir())
+		_, stop := runs(t, s)
+		other := single(t, s.config.Data.Dir)
+		err := other.run(t.Context())
+		require.ErrorIs(t, err, node.ErrLocked)
+		assert.Contains(t, err.Error(), "stop that one first")
+		require.NoError(t, stop())
+	})
+	t.Run("directory of another node", func(t *testing.T) {
+		s := single(t, t.TempDir())
+		_, stop := runs(t, s)
+		require.NoError(t, stop())
+		s.config.Cluster.NodeID, s.config.Cluster.Nodes[0].ID = "node2", "node2"
+		require.ErrorContains(t, s.run(t.Context()), "belongs to node node1")
+	})
+}
+
+func TestEveryDamageHasAWayOut(t *testing.T) {
+	for _, err := range []error{node.ErrDiskLost, node.ErrIdentityDamaged, node.ErrInconsistent, node.ErrOtherCluster, wal.ErrDamaged, fsm.ErrDamaged} {
+		wrapped := errors.Join(err)
+		require.ErrorIs(t, explained(wrapped), err)
+		assert.Contains(t, explained(wrapped).Error(), "what to do: ")
+	}
+	assert.NoError(t, explained(nil))
+}
+
+func TestServeRefusesWrongConfiguration(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "confman.json")
+	require.NoError(t, os.WriteFile(file, []byte(`{"Cluster": {"NodeId": "node1", "Nodes": [
+		{"Id": "node1", "Address": "127.0.0.1"}, {"Id": "node1", "Address": "127.0.0.1", "Port": 1}]}}`), 0o600))
+	for _, c := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"none", nil, "Cluster.NodeId"},
+		{"missing", []string{"--config", file + ".none"}, "no such file"},
+		{"unknown key", []string{"--config", file}, "Cluster.Nodes[1].Port"},
+		{"wrong level", []string{"--log-level", "loud"}, "loud"},
+		{"unknown flag", []string{"--tpyo"}, "--tpyo"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := command(t, "http://127.0.0.1:1", "", append([]string{"serve"}, c.args...)...)
+			assert.Equal(t, exitUsage, r.code)
+			assert.Contains(t, r.err, c.want)
+			assert.Empty(t, r.out)
+		})
+	}
+}
+
+func TestLogFormats(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		cfg      config.Log
+		terminal bool
+		want     string
+	}{
+		{"terminal", config.Log{Level: "info"}, true, `level=INFO msg=hello n=1`},
+		{"elsewhere", config.Log{Level: "info"}, false, `"level":"INFO","msg":"hello","n":1`},
+		{"text asked for", config.Log{Level: "info", Format: "text"}, false, `level=INFO msg=hello n=1`},
+		{"json asked for", config.Log{Level: "info", Format: "json"}, true, `"level":"INFO","msg":"hello","n":1`},
+		{"level", config.Log{Level: "warn"}, true, ``},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out bytes.Buffer
+			log, err := newLogger(&out, c.terminal, c.cfg)
+			require.NoError(t, err)
+			log.Info("hello", slog.Int("n", 1))
+			assert.Contains(t, out.String(), c.want)
+			assert.Equal(t, c.want == "", out.Len() == 0)
+		})
+	}
+}
+
+func TestProgress(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(env{err: &out}, "import", 1000)
+	p.add(100)
+	assert.Empty(t, out.String(), "not a line for each chunk")
+	p.told = p.told.Add(-progressEvery)
+	p.add(150)
+	assert.Regexp(t, `^import: 250 of 1000 leaves \(25%\), \d+ leaves/s\n$`, out.String())
+	p.end()
+
+	out.Reset()
+	p = newProgress(env{err: &out, errTerminal: true}, "import", 1000)
+	p.add(250)
+	p.end()
+	assert.Contains(t, out.String(), "import")
+}

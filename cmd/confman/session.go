@@ -1,0 +1,127 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/confman/confman/client"
+)
+
+// defaultEndpoints are those of confman dev.
+const defaultEndpoints = "http://127.0.0.1:5000,http://127.0.0.1:5010,http://127.0.0.1:5020"
+
+// endpointsVariable is the environment variable that replaces defaultEndpoints.
+const endpointsVariable = "CONFMAN_ENDPOINTS"
+
+// defaultTimeout bounds a command unless it has a default of its own.
+const defaultTimeout = 30 * time.Second
+
+// rounds is how often a command asks all nodes in turn, within its timeout: that
+// takes 7 seconds, which is longer than an election. Imports go on until the end.
+const rounds = 8
+
+// The first word that a command is still trying comes after retryFirst, then one
+// each retryEvery.
+const (
+	retryFirst = 2 * time.Second
+	retryEvery = 10 * time.Second
+)
+
+// session is one command's way to the cluster.
+type session struct {
+	env
+	endpoints string
+	timeout   time.Duration
+	output    string
+}
+
+// flags adds the flags that all client commands have.
+func (s *session) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&s.endpoints, "endpoints", "", "addresses of nodes, separated by commas (default $"+endpointsVariable+" or "+defaultEndpoints+")")
+	if f.Lookup("timeout") == nil {
+		f.DurationVar(&s.timeout, "timeout", defaultTimeout, "how long to try, in all")
+	}
+	if cmd.Name() != "export" { // which writes what it finds, and nothing about it
+		f.StringVarP(&s.output, "output", "o", "", "json, yaml or table")
+	}
+	complete(cmd, "output", "json", "yaml", "table")
+}
+
+// complete offers the values of a flag to the shell.
+func complete(cmd *cobra.Command, flag string, values ...string) {
+	if cmd.Flags().Lookup(flag) != nil {
+		// It fails only for a flag that has a completion or does not exist.
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	}
+}
+
+// dial makes the client and a context that ends with --timeout.
+func (s *session) dial(ctx context.Context) (*client.Client, context.Context, context.CancelFunc, error) {
+	if s.timeout <= 0 {
+		return nil, nil, nil, usagef("--timeout is %v, want more than zero", s.timeout)
+	}
+	switch s.output {
+	case "", "json", "yaml", "table":
+	default:
+		return nil, nil, nil, usagef("--output is %q, want json, yaml or table", s.output)
+	}
+	endpoints := s.addresses()
+	c, err := client.New(client.Options{Endpoints: endpoints, MaxAttempts: rounds * len(endpoints), OnRetry: s.tellRetries()})
+	if err != nil {
+		return nil, nil, nil, usageError{err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	return c, ctx, cancel, nil
+}
+
+// tellRetries returns what tells a person who waits why.
+func (s *session) tellRetries() func(error) {
+	var (
+		mu   sync.Mutex
+		next = time.Now().Add(retryFirst)
+	)
+	return func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if now := time.Now(); now.After(next) {
+			next = now.Add(retryEvery)
+			_, _ = fmt.Fprintf(s.err, "confman: still trying: %v\n", err)
+		}
+	}
+}
+
+func (s *session) addresses() []string {
+	return strings.Split(cmp.Or(s.endpoints, s.variable(endpointsVariable), defaultEndpoints), ",")
+}
+
+// readFlags adds --consistency and --max-staleness.
+func readFlags(f *pflag.FlagSet, o *client.ReadOptions) {
+	f.StringVar((*string)(&o.Consistency), "consistency", "", "linearizable, bounded (the default) or local")
+	f.DurationVar(&o.MaxStaleness, "max-staleness", 0, "how old a bounded answer may be (default: the node's)")
+}
+
+// writeFlags adds the conditions and remarks of a write.
+func writeFlags(f *pflag.FlagSet, o *client.WriteOptions) {
+	f.Uint64Var(&o.IfRevision, "if-revision", 0, "write only if the key's last change was at this revision")
+	f.StringVar(&o.Comment, "comment", "", "why; it goes into the change log")
+}
+
+func checkRead(o client.ReadOptions) error {
+	switch o.Consistency {
+	case "", client.Bounded, client.Linearizable, client.Local:
+	default:
+		return usagef("--consistency is %q, want linearizable, bounded or local", o.Consistency)
+	}
+	if o.MaxStaleness < 0 {
+		return usagef("--max-staleness is %v, want more than zero", o.MaxStaleness)
+	}
+	return nil
+}
