@@ -15,12 +15,14 @@ const (
 	// MaxQueuedMessages and MaxQueuedBytes bound what waits for one peer, in each
 	// of the two classes; what finds no room is dropped.
 	MaxQueuedMessages = 4096
-	MaxQueuedBytes    = 32 << 20
+	MaxQueuedBytes    = 32 << 20 // more than raft lets be in flight to one peer
 
 	// pingInterval is the time between pings on a stream; pongPatience is how long
-	// one may stay unanswered before the connection is given up.
+	// they may stay unanswered before the connection is given up. Pings wait behind
+	// what a busy receiver has not taken yet, so it is not much shorter than what a
+	// starved machine needs; with it a healed partition is over within five seconds.
 	pingInterval = 500 * time.Millisecond
-	pongPatience = 2 * time.Second
+	pongPatience = 4 * time.Second
 
 	// dialPatience bounds connecting and the handshake.
 	dialPatience = 2 * time.Second

@@ -94,9 +94,9 @@ func (p *peer) run() {
 		if p.t.ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, errRestart) {
-			wait = minBackoff
-			continue
+		if errors.Is(err, errRestart) || reasonOf(err) == errClusterChanged.Error() {
+			wait, said = minBackoff, ""
+			continue // one side became a member: not a fault
 		}
 		// One line for each reason, not one for each attempt.
 		if reason := reasonOf(err); reason != said {

@@ -135,7 +135,7 @@ func (t *Transport) SetCluster(id [16]byte) {
 	}
 }
 
-var errClusterChanged = errors.New("this node became a member of its cluster")
+var errClusterChanged = errors.New("the receiver became a member of its cluster")
 
 func (t *Transport) clusterID() clusterID {
 	t.mu.Lock()
