@@ -147,9 +147,6 @@ func (d *dataDir) openLog() (*wal.Log, wal.Recovered, error) {
 		return nil, wal.Recovered{}, fmt.Errorf("node: %s is missing: %w", d.join(logDir), ErrDiskLost)
 	}
 	log, found, err := wal.Open(d.openFS(d.join(logDir)), d.logOptions)
-	if errors.Is(err, wal.ErrDamaged) {
-		err = fmt.Errorf("%w: what was lost may have been acknowledged, so this node must be replaced by a new member", err)
-	}
 	if err != nil {
 		return nil, wal.Recovered{}, fmt.Errorf("node: %s: %w", d.join(logDir), err)
 	}

@@ -618,7 +618,7 @@ func TestDirectories(t *testing.T) {
 				b[bytes.Index(b, []byte("text/plain"))] ^= 1
 				require.NoError(t, os.WriteFile(segments[0], b, 0o600))
 			},
-			err: wal.ErrDamaged, text: "must be replaced",
+			err: wal.ErrDamaged, text: "rejoin the cluster as a new member",
 		},
 		"store of another cluster": {
 			spoil: func(t *testing.T, dir string) {
