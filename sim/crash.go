@@ -1,0 +1,232 @@
+package sim
+
+import (
+	"errors"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/confman/confman/node"
+	"github.com/confman/confman/wal"
+)
+
+var (
+	// errCut is what a disk says that lost its power in the middle of something.
+	errCut = errors.New("power lost here")
+	// errDisk is a fault of the disk itself.
+	errDisk = errors.New("input/output error")
+)
+
+// excused tells whether err comes of a fault of the disk that the world brought:
+// then the node is right to stop.
+func excused(err error) bool {
+	return errors.Is(err, errDisk) || errors.Is(err, wal.ErrFull) || errors.Is(err, syscall.ENOSPC)
+}
+
+// ending is how a process ends that does not end by itself.
+type ending int
+
+const (
+	// powerLost: what was not synced is lost, kept or torn.
+	powerLost ending = iota
+	// killed: what was written is there, if the machine lives on.
+	killed
+)
+
+// cutAfter lets n more operations on the machine's disks succeed; then the power is off.
+func (r *replica) cutAfter(n int) {
+	cut := func(Op, string) error {
+		if n--; n < 0 {
+			return errCut
+		}
+		return nil
+	}
+	r.home.Fault = cut
+	if r.disk != nil {
+		r.disk.Fault = cut
+	}
+}
+
+func (r *replica) uncut() {
+	r.home.Fault = nil
+	if r.disk != nil {
+		r.disk.Fault = nil
+	}
+}
+
+// crash ends the process at once. What its disk was at work on happened, did not
+// happen, or happened in part.
+func (r *replica) crash(how ending) {
+	if !r.up {
+		return
+	}
+	w := r.w
+	if how == powerLost {
+		w.judge.count("power lost")
+	} else {
+		w.judge.count("killed")
+	}
+	r.breakOff()
+	r.uncut()
+	if r.storage.flush != nil && r.db != nil && w.rngDisk.IntN(2) == 0 {
+		w.judge.count("crash: flush was done")
+		if err := r.commit(); err != nil {
+			w.fail("%s: writing the database: %w", r.name, err)
+		}
+	}
+	r.abandon()
+	if how == powerLost {
+		r.home = r.home.Crash()
+		if r.disk != nil {
+			r.disk = r.disk.Crash()
+		}
+		r.bootClock()
+	} else {
+		r.home = r.home.Kill()
+		if r.disk != nil {
+			r.disk = r.disk.Kill()
+		}
+	}
+	w.clients.dropped(r)
+	w.after(w.nemesis.downtime(), event{kind: evStart, node: r, life: r.life})
+}
+
+// breakOff does a part of what the log was at work on.
+func (r *replica) breakOff() {
+	if len(r.storage.appending) == 0 || r.log == nil || r.w.rngDisk.IntN(3) == 0 {
+		return
+	}
+	r.w.judge.count("crash: during an append")
+	// Most appends are a write and a sync; a new segment takes more.
+	r.cutAfter(pick(r.w.rngDisk, 0, 1, 1, 2, 2, 3, 4, 6, 8, 10))
+	if err := r.write(); err != nil && !errors.Is(err, errCut) && !excused(err) {
+		r.w.fail("%s: writing the log: %w", r.name, err)
+	}
+}
+
+// shutDown ends the process in order: what was applied is flushed, the log proven.
+func (r *replica) shutDown() {
+	w := r.w
+	if !r.formed() || r.paused {
+		r.crash(killed)
+		return
+	}
+	w.judge.count("clean stop")
+	r.uncut()
+	if r.storage.flush == nil {
+		r.storage.flush = r.db.BeginFlush()
+	}
+	if err := r.commit(); err != nil {
+		w.fail("%s: writing the database: %w", r.name, err)
+		return
+	}
+	if err := r.log.Close(); excused(err) {
+		r.storage.flush = nil
+		r.crash(killed)
+		return
+	} else if err != nil {
+		w.fail("%s: closing the log: %w", r.name, err)
+		return
+	}
+	r.shadow.synced()
+	r.abandon()
+	r.home, r.disk = r.home.Kill(), r.disk.Kill()
+	w.clients.dropped(r)
+	w.after(w.nemesis.downtime(), event{kind: evStart, node: r, life: r.life})
+}
+
+// pause stops the process for a while; its machine runs on.
+func (r *replica) pause(d time.Duration) {
+	if !r.up || r.paused {
+		return
+	}
+	r.paused = true
+	r.w.judge.count("pause")
+	r.w.after(d, event{kind: evResume, node: r, life: r.life})
+}
+
+func (r *replica) resume() {
+	if !r.paused {
+		return
+	}
+	r.paused = false
+	life := r.life
+	r.drain()
+	if r.life == life {
+		r.work()
+	}
+}
+
+// answer takes a request off the list of those without an answer.
+func (r *replica) answer(request uint64) bool {
+	i, ok := slices.BinarySearch(r.pending, request)
+	if ok {
+		r.pending = slices.Delete(r.pending, i, i+1)
+	}
+	return ok
+}
+
+// traceInputs and traceEffect put what a node is given and asks for into the hash;
+// of messages the network does.
+func (r *replica) traceInputs(ins []node.Input) {
+	t := &r.w.trace
+	t.add(r.id, uint64(len(ins)), uint64(r.now()))
+	for _, in := range ins {
+		switch in := in.(type) {
+		case node.Tick:
+			t.add(1, uint64(in.Now))
+		case node.Receive:
+			n := &r.w.net
+			n.buf = encodeMessage(n.buf[:0], &in.Message)
+			t.add(2, digest(n.buf))
+		case node.Propose:
+			t.add(3, in.Request, uint64(in.Deadline), digest(in.Command))
+		case node.ReadIndex:
+			t.add(4, in.Request, uint64(in.Deadline))
+		case node.Appended:
+			t.add(5, in.Seq)
+		case node.Applied:
+			t.add(6, uint64(len(in.Results)), uint64(in.OverlayBytes))
+		case node.Flushed:
+			t.add(7, uint64(in.Index), uint64(in.OverlayBytes))
+		case node.Proved:
+			t.add(8)
+		case node.Scrubbed:
+			t.add(9)
+		case node.Unreachable:
+			t.add(10, in.Peer)
+		case node.TransferLeadership:
+			t.add(11, in.Peer)
+		}
+	}
+}
+
+func (r *replica) traceEffect(e node.Effect) {
+	t := &r.w.trace
+	switch e := e.(type) {
+	case node.Send:
+		t.add(1, e.Message.To)
+	case node.Append:
+		t.add(2, e.Seq, uint64(len(e.Batch.Entries)), e.Batch.HardState.GetTerm(), e.Batch.HardState.GetVote(), e.Batch.HardState.GetCommit())
+	case node.Apply:
+		t.add(3, uint64(e.Entries[0].Index), uint64(len(e.Entries)))
+	case node.Flush:
+		t.add(4)
+	case node.Prove:
+		t.add(5)
+	case node.Scrub:
+		t.add(6)
+	case node.ProposeReply:
+		t.add(7, e.Request, uint64(e.Result.Index), uint64(e.Result.Revision), uint64(e.Result.Outcome))
+		if e.Err != nil {
+			t.add(uint64(e.Err.Outcome))
+		}
+	case node.ReadReply:
+		t.add(8, e.Request, uint64(e.Index))
+		if e.Err != nil {
+			t.add(1)
+		}
+	case node.Stop:
+		t.add(9)
+	}
+}

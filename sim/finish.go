@@ -1,0 +1,157 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/linearizability"
+)
+
+const (
+	// settleTime bounds how long a healed cluster may take to agree, in virtual
+	// time: many elections, and the whole log sent an entry at a time.
+	settleTime = 2 * time.Minute
+
+	// settleStep is how often it is looked at.
+	settleStep = 50 * time.Millisecond
+
+	// closingTries is how often each node may refuse the last write through it.
+	closingTries = 20
+)
+
+// finish ends the faults and demands that the cluster comes to rest: everything
+// has an outcome, every node serves reads and writes, and all agree.
+func (w *World) finish() {
+	if w.err != nil {
+		return
+	}
+	w.nemesis.end()
+	w.clients.over = true
+	w.settle()
+	for _, kind := range []linearizability.Kind{linearizability.Put, linearizability.Read} {
+		for _, r := range w.nodes {
+			w.closing(r, kind)
+		}
+	}
+	w.settle()
+	for _, r := range w.nodes {
+		w.inspect(r)
+	}
+	if w.err == nil {
+		if err := w.judge.verdict(); err != nil {
+			w.fail("%w", err)
+		}
+	}
+}
+
+// settle runs the world until all nodes agree.
+func (w *World) settle() {
+	end := w.now + int64(settleTime)
+	why := ""
+	for w.err == nil {
+		if why = w.unsettled(); why == "" {
+			return
+		}
+		if w.now >= end {
+			w.fail("not live: %v after the last fault %s", settleTime, why)
+			return
+		}
+		w.run(w.now + int64(settleStep))
+	}
+}
+
+// unsettled says what keeps the world from rest, or nothing.
+func (w *World) unsettled() string {
+	if !w.clients.idle() {
+		return "an operation has no outcome"
+	}
+	var first fsm.State
+	for i, r := range w.nodes {
+		if !r.formed() {
+			waiting := ""
+			if r.form != nil {
+				waiting = ": " + strings.Join(r.form.Waiting(), "; ")
+			}
+			return r.name + " takes no part" + waiting
+		}
+		s, st := r.core.Status(), r.db.State()
+		if i == 0 {
+			first = st
+		}
+		switch {
+		case s.Leader == 0:
+			return r.name + " knows no leader"
+		case s.Proposals+s.Reads > 0:
+			return fmt.Sprintf("%s has %d proposals and %d reads in flight", r.name, s.Proposals, s.Reads)
+		case s.Applied != s.Commit || uint64(st.Applied) != s.Applied:
+			return fmt.Sprintf("%s has committed %d and applied %d", r.name, s.Commit, s.Applied)
+		case st.Applied != first.Applied:
+			return fmt.Sprintf("%s is at index %d, %s at %d", r.name, st.Applied, w.nodes[0].name, first.Applied)
+		case st.Hash != first.Hash || st.Revision != first.Revision:
+			w.fail("states differ at index %d: %s and %s", st.Applied, r.name, w.nodes[0].name)
+		}
+	}
+	if int(first.Applied) != len(w.judge.slots) {
+		return fmt.Sprintf("all are at index %d, and %d was applied before", first.Applied, len(w.judge.slots))
+	}
+	return ""
+}
+
+// closing demands that a node serves one more operation.
+func (w *World) closing(r *replica, kind linearizability.Kind) {
+	for range closingTries {
+		if w.err != nil {
+			return
+		}
+		o := w.clients.add(0, len(w.clients.clients)+int(r.id), r)
+		o.closing = true
+		o.op.Kind, o.op.Key = kind, "closing."+r.name
+		if kind == linearizability.Put {
+			o.op.Value = fmt.Sprintf("v%d", o.op.ID)
+		}
+		w.clients.call(o)
+		for !o.done && w.err == nil {
+			w.run(w.now + int64(settleStep))
+		}
+		if o.op.Outcome == linearizability.Applied || o.op.Outcome == linearizability.ReadDone {
+			return
+		}
+	}
+	w.fail("not live: %s does not serve a %s although all is well", r.name, kind)
+}
+
+// inspect looks at all that a node's store holds.
+func (w *World) inspect(r *replica) {
+	if w.err != nil {
+		return
+	}
+	view, err := r.db.View()
+	if err != nil {
+		w.fail("%s: %w", r.name, err)
+		return
+	}
+	defer view.Close()
+	if err := fsm.VerifyChain(view); err != nil {
+		w.fail("%s: %w", r.name, err)
+		return
+	}
+	at := 0
+	err = view.Changes(1, view.State().Revision, func(c fsm.Change) bool {
+		at++
+		want := w.judge.model.changes[at-1]
+		if c.RequestID != want.request || len(c.Ops) != 1 || c.Ops[0].Key != want.key {
+			w.fail("%s: revision %d is a change by %s, want one by %s", r.name, c.Revision, c.RequestID, want.request)
+			return false
+		}
+		return true
+	})
+	if err != nil {
+		w.fail("%s: %w", r.name, err)
+		return
+	}
+	if w.err == nil && at != len(w.judge.model.changes) {
+		w.fail("%s: the change log has %d changes, want %d", r.name, at, len(w.judge.model.changes))
+	}
+}

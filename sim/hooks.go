@@ -1,0 +1,16 @@
+package sim
+
+import "github.com/confman/confman/fsm"
+
+// hooks plant bugs in the driver and in its seams: tests show by them that the
+// judges see what they are for.
+type hooks struct {
+	// log wraps each log that is opened.
+	log func(raftLog) raftLog
+	// ackEarly: the core is told of an append when it begins.
+	ackEarly bool
+	// readEarly: reads are served without asking the core.
+	readEarly bool
+	// results changes what the core is told of applied entries.
+	results func(generator, []fsm.Result) []fsm.Result
+}

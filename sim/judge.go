@@ -1,0 +1,302 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/linearizability"
+	"github.com/confman/confman/node"
+	"github.com/confman/confman/transport"
+)
+
+// judge holds the world to its promises while it runs.
+type judge struct {
+	w       *World
+	fired   map[string]uint64
+	cluster fsm.ClusterID
+	leaders map[uint64]uint64 // by term
+	slots   []slot            // by index - 1
+	model   model
+	acks    []acknowledgment // in order of time
+}
+
+// slot is what an index of the log means to all.
+type slot struct {
+	term   uint64
+	digest uint64
+	result modelResult
+	hashed bool
+	hash   [32]byte
+}
+
+// acknowledgment is a write that was acknowledged, and the greatest revision so far.
+type acknowledgment struct {
+	at  int64
+	rev fsm.Revision
+}
+
+func (j *judge) init(w *World) {
+	j.w = w
+	j.fired = map[string]uint64{}
+	j.leaders = map[uint64]uint64{}
+	j.model = newModel()
+}
+
+func (j *judge) count(what string) { j.fired[what]++ }
+
+// joined: there is one cluster.
+func (j *judge) joined(r *replica, id node.Identity) {
+	if j.cluster == (fsm.ClusterID{}) {
+		j.cluster = id.Cluster
+	}
+	if id.Cluster != j.cluster || id.RaftID != r.id {
+		j.w.fail("split: %s joins cluster %x as %d, others are in %x", r.name, id.Cluster[:4], id.RaftID, j.cluster[:4])
+	}
+}
+
+// opened: a store comes back at what it last wrote, and nothing else.
+func (j *judge) opened(r *replica, s fsm.State) error {
+	if s.Applied != r.lastDurable {
+		return fmt.Errorf("the store comes back at index %d, it had written %d", s.Applied, r.lastDurable)
+	}
+	return j.state(r, s)
+}
+
+// state: equal index, equal state.
+func (j *judge) state(r *replica, s fsm.State) error {
+	if s.Applied == 0 {
+		return nil
+	}
+	if int(s.Applied) > len(j.slots) {
+		return fmt.Errorf("the store is at index %d, nobody applied more than %d", s.Applied, len(j.slots))
+	}
+	k := &j.slots[s.Applied-1]
+	if s.Revision != k.result.revision || s.Term != k.term {
+		return fmt.Errorf("at index %d the store of %s is at revision %d and term %d, want %d and %d", s.Applied, r.name, s.Revision, s.Term, k.result.revision, k.term)
+	}
+	if k.hashed && s.Hash != k.hash {
+		return fmt.Errorf("states differ at index %d: %s has hash %x, another had %x", s.Applied, r.name, s.Hash[:6], k.hash[:6])
+	}
+	k.hashed, k.hash = true, s.Hash
+	return nil
+}
+
+// stepped looks at the core after each step.
+func (j *judge) stepped(r *replica) {
+	s := r.core.Status()
+	if s.Role == node.Leader {
+		if other, ok := j.leaders[s.Term]; !ok {
+			j.leaders[s.Term] = r.id
+			j.count("leader elected")
+		} else if other != r.id {
+			j.w.fail("two leaders in term %d: node%d and %s", s.Term, other, r.name)
+		}
+	}
+	switch {
+	case s.Applied < r.lastApplied:
+		j.w.fail("%s: the applied index went back from %d to %d", r.name, r.lastApplied, s.Applied)
+	case s.Applied > s.Commit:
+		j.w.fail("%s applied %d and has committed %d", r.name, s.Applied, s.Commit)
+	case s.Durable > s.Applied:
+		j.w.fail("%s has %d in its database and applied %d", r.name, s.Durable, s.Applied)
+	}
+	r.lastApplied = s.Applied
+	if s.Fresh && s.FreshAt != r.claimed {
+		r.claimed = s.FreshAt
+		j.fresh(r, s.FreshAt)
+	}
+}
+
+// fresh: the node has every write that was acknowledged before the instant it claims.
+func (j *judge) fresh(r *replica, at time.Duration) {
+	j.count("fresh claim")
+	when := r.clock.world(at)
+	n := sort.Search(len(j.acks), func(i int) bool { return j.acks[i].at >= when })
+	if n == 0 {
+		return
+	}
+	if need, have := j.acks[n-1].rev, r.db.State().Revision; need > have {
+		j.w.fail("stale: %s claims to hold all that was acknowledged before %v, is at revision %d, and revision %d was acknowledged by %v",
+			r.name, time.Duration(when), have, need, time.Duration(j.acks[n-1].at))
+	}
+}
+
+// sent: nothing is said that rests on what is not durable.
+func (j *judge) sent(r *replica, m *transport.Message) {
+	raft := m.Raft
+	if raft == nil || raft.GetReject() {
+		return
+	}
+	s := &r.shadow
+	switch raft.GetType() {
+	case raftpb.MsgVoteResp:
+		j.count("vote granted")
+		if s.durableTerm < raft.GetTerm() || (s.durableTerm == raft.GetTerm() && s.durableVote != raft.GetTo()) {
+			j.w.fail("%s tells node %d that it has its vote in term %d; durable are term %d and a vote for %d",
+				r.name, raft.GetTo(), raft.GetTerm(), s.durableTerm, s.durableVote)
+		}
+	case raftpb.MsgAppResp:
+		// In a newer term what was durable may be replaced already.
+		if s.durableTerm == raft.GetTerm() && raft.GetIndex() > uint64(s.durable) {
+			j.w.fail("%s tells node %d that it has all up to %d; durable are %d entries", r.name, raft.GetTo(), raft.GetIndex(), s.durable)
+		}
+	default:
+	}
+}
+
+// appliedEntries holds what a store did with entries against what others and the
+// model did with them.
+func (j *judge) appliedEntries(r *replica, ents []fsm.Entry, results []fsm.Result) {
+	if len(results) != len(ents) {
+		j.w.fail("%s has %d results for %d entries", r.name, len(results), len(ents))
+		return
+	}
+	for i := range ents {
+		if err := j.appliedEntry(&ents[i], &results[i]); err != nil {
+			j.w.fail("%s: %w", r.name, err)
+			return
+		}
+	}
+	if err := j.state(r, r.db.State()); err != nil {
+		j.w.fail("%w", err)
+	}
+}
+
+func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {
+	switch n := fsm.Index(len(j.slots)); {
+	case e.Index == n+1:
+		j.slots = append(j.slots, slot{term: e.Term, digest: digest(e.Data), result: j.model.apply(e.Index, e.Data)})
+		j.w.trace.add(e.Term, digest(e.Data))
+	case e.Index == 0 || e.Index > n+1:
+		return fmt.Errorf("index %d is applied, nobody applied more than %d", e.Index, n)
+	}
+	k := &j.slots[e.Index-1]
+	if e.Term != k.term || digest(e.Data) != k.digest {
+		return fmt.Errorf("logs differ: the entry applied at index %d is of term %d, another was of term %d", e.Index, e.Term, k.term)
+	}
+	want := k.result
+	if r.Index != e.Index || r.Term != e.Term || r.Outcome != want.outcome || r.Revision != want.revision {
+		return fmt.Errorf("the entry at index %d did %v at revision %d (index %d, term %d), want %v at %d", e.Index, r.Outcome, r.Revision, r.Index, r.Term, want.outcome, want.revision)
+	}
+	if r.Outcome == fsm.CompareFailed && r.Current != want.current {
+		return fmt.Errorf("the compare of the entry at index %d found revision %d, want %d", e.Index, r.Current, want.current)
+	}
+	if len(r.Ops) > 0 && r.Ops[0].Revision != want.key {
+		return fmt.Errorf("the entry at index %d left its key at revision %d, want %d", e.Index, r.Ops[0].Revision, want.key)
+	}
+	return nil
+}
+
+// acknowledged: what is acknowledged is durable at a quorum, and what it was said to be.
+func (j *judge) acknowledged(r *replica, request string, res *fsm.Result) {
+	if int(res.Index) > len(j.slots) || res.Index == 0 {
+		j.w.fail("%s acknowledges index %d, nobody applied more than %d", r.name, res.Index, len(j.slots))
+		return
+	}
+	k := &j.slots[res.Index-1]
+	held := 0
+	for _, peer := range j.w.nodes {
+		if peer.shadow.holds(uint64(res.Index), k.term) {
+			held++
+		}
+	}
+	if held <= len(j.w.nodes)/2 {
+		j.w.fail("%s acknowledges %s at index %d, which is durable at %d of %d nodes", r.name, request, res.Index, held, len(j.w.nodes))
+	}
+	if res.Outcome != fsm.Applied {
+		return
+	}
+	if n := int(res.Revision); n > len(j.model.changes) || j.model.changes[n-1].request != request {
+		j.w.fail("%s acknowledges %s at revision %d, which another write made", r.name, request, res.Revision)
+	}
+	rev := res.Revision
+	if n := len(j.acks); n > 0 {
+		rev = max(rev, j.acks[n-1].rev)
+	}
+	j.acks = append(j.acks, acknowledgment{at: j.w.now, rev: rev})
+}
+
+// read: what a view shows is what the model had at its index.
+func (j *judge) read(r *replica, s fsm.State, key string, rec fsm.Record, found bool) {
+	want := j.model.at(key, s.Applied)
+	if found != (want.rev != 0) || rec.Revision != want.rev || (found && rec.ContentType+"\n"+string(rec.Value) != want.value) {
+		j.w.fail("%s reads %s at revision %d as %q of revision %d, want %q of revision %d", r.name, key, s.Revision, rec.Value, rec.Revision, want.value, want.rev)
+	}
+	if err := j.state(r, s); err != nil {
+		j.w.fail("%w", err)
+	}
+}
+
+// history is what clients saw, with the change log.
+func (j *judge) history() linearizability.History {
+	h := linearizability.History{HasChanges: true}
+	for _, o := range j.w.clients.ops {
+		h.Ops = append(h.Ops, o.op)
+	}
+	for i, c := range j.model.changes {
+		h.Changes = append(h.Changes, linearizability.Change{Revision: uint64(i + 1), Op: opOf(c.request), Key: c.key})
+	}
+	return h
+}
+
+// verdict judges the history when the world has come to rest.
+func (j *judge) verdict() error {
+	if err := j.traffic(); err != nil {
+		return err
+	}
+	h := j.history()
+	if err := linearizability.CheckRevisions(&h); err != nil {
+		return fmt.Errorf("by revisions: %w", err)
+	}
+	claims, err := linearizability.CheckStaleness(&h)
+	if err != nil {
+		return err
+	}
+	j.fired["fresh claim read"] += uint64(claims)
+	report, err := linearizability.CheckRegisters(&h, j.w.opts.Budget)
+	if err != nil {
+		return err
+	}
+	j.fired["key judged"] += uint64(report.Keys)
+	if len(report.NoAnswer) > 0 {
+		return fmt.Errorf("no answer for %d of %d keys (%s) in %v each: nothing is proven", len(report.NoAnswer), report.Keys, strings.Join(report.NoAnswer, ", "), j.w.opts.Budget)
+	}
+	return nil
+}
+
+// errThin means that a run proves nothing.
+var errThin = errors.New("too little traffic to prove anything")
+
+// traffic refuses a run in which next to nothing happened.
+func (j *judge) traffic() error {
+	writes, reads, unknown, all := 0, 0, 0, 0
+	for _, o := range j.w.clients.ops {
+		if o.closing {
+			continue
+		}
+		all++
+		switch o.op.Outcome {
+		case linearizability.Applied:
+			writes++
+		case linearizability.ReadDone:
+			reads++
+		case linearizability.Unknown:
+			unknown++
+		default:
+		}
+	}
+	least := 2 + int(j.w.opts.Time/(30*time.Second))
+	if writes < least || reads < least {
+		return fmt.Errorf("%w: %d writes acknowledged, %d reads answered in %v, want %d of each", errThin, writes, reads, j.w.opts.Time, least)
+	}
+	if j.w.setup.mix == Calm && unknown > 0 {
+		return fmt.Errorf("%d of %d operations ended unknown without any fault", unknown, all)
+	}
+	return nil
+}

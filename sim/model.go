@@ -1,0 +1,107 @@
+package sim
+
+import (
+	"sort"
+
+	"github.com/confman/confman/fsm"
+)
+
+// model is the store as it should be: plain, slow where nobody minds, and
+// written without a look at fsm's own code.
+type model struct {
+	revision fsm.Revision
+	keys     map[string][]modelVersion
+	origins  map[uint64]*modelOrigin
+	changes  []modelChange // by revision - 1
+}
+
+// modelVersion is a key from an index of the log on.
+type modelVersion struct {
+	index fsm.Index
+	rev   fsm.Revision // 0: there is no record
+	value string
+}
+
+// modelChange is one revision.
+type modelChange struct {
+	request string
+	key     string
+}
+
+type modelOrigin struct {
+	incarnation uint64
+	newest      uint64
+	seen        map[uint64]bool
+}
+
+// modelResult is what an entry does.
+type modelResult struct {
+	outcome  fsm.Outcome
+	revision fsm.Revision // of the store afterwards
+	key      fsm.Revision // of the key afterwards
+	current  fsm.Revision // of the key whose compare failed
+}
+
+func newModel() model {
+	return model{keys: map[string][]modelVersion{}, origins: map[uint64]*modelOrigin{}}
+}
+
+// apply does the entry at index; the clients' commands have one operation each.
+func (m *model) apply(index fsm.Index, data []byte) modelResult {
+	if len(data) == 0 {
+		return modelResult{outcome: fsm.Empty, revision: m.revision}
+	}
+	cmd, err := fsm.Decode(data)
+	if err != nil {
+		return modelResult{outcome: fsm.Undecodable, revision: m.revision}
+	}
+	if m.repeated(cmd.Origin) {
+		return modelResult{outcome: fsm.Repeated, revision: m.revision}
+	}
+	for _, c := range cmd.Compares {
+		now := m.at(c.Key, index).rev
+		if holds := map[fsm.CompareKind]bool{
+			fsm.KeyAbsent: now == 0, fsm.KeyExists: now != 0, fsm.RevisionIs: now == c.Revision,
+		}[c.Kind]; !holds {
+			return modelResult{outcome: fsm.CompareFailed, revision: m.revision, current: now}
+		}
+	}
+	op := cmd.Ops[0]
+	now := m.at(op.Key, index)
+	value := op.ContentType + "\n" + string(op.Value)
+	if (op.Kind == fsm.Delete && now.rev == 0) || (op.Kind == fsm.Put && now.rev != 0 && now.value == value) {
+		return modelResult{outcome: fsm.Unchanged, revision: m.revision, key: now.rev}
+	}
+	m.revision++
+	next := modelVersion{index: index}
+	if op.Kind == fsm.Put {
+		next.rev, next.value = m.revision, value
+	}
+	m.keys[op.Key] = append(m.keys[op.Key], next)
+	m.changes = append(m.changes, modelChange{request: cmd.RequestID, key: op.Key})
+	return modelResult{outcome: fsm.Applied, revision: m.revision, key: next.rev}
+}
+
+// repeated tells whether the proposal was applied before, or may have been.
+func (m *model) repeated(o fsm.Origin) bool {
+	from := m.origins[o.Node]
+	if from == nil || o.Incarnation > from.incarnation {
+		from = &modelOrigin{incarnation: o.Incarnation, seen: map[uint64]bool{}}
+		m.origins[o.Node] = from
+	}
+	if o.Incarnation < from.incarnation || from.seen[o.Seq] || o.Seq+fsm.WindowSize <= from.newest {
+		return true
+	}
+	from.seen[o.Seq] = true
+	from.newest = max(from.newest, o.Seq)
+	return false
+}
+
+// at is the key after the entry at index was applied.
+func (m *model) at(key string, index fsm.Index) modelVersion {
+	vs := m.keys[key]
+	if n := sort.Search(len(vs), func(i int) bool { return vs[i].index > index }); n > 0 {
+		return vs[n-1]
+	}
+	return modelVersion{}
+}

@@ -1,0 +1,395 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
+	"github.com/confman/confman/transport"
+	"github.com/confman/confman/wal"
+)
+
+// storeMmapBytes is the address space of one store; no run fills it.
+const storeMmapBytes = 256 << 20
+
+// raftLog is what the driver asks of a log. *wal.Log is one; planted bugs wrap it.
+type raftLog interface {
+	node.LogReader
+	Append(b wal.Batch) error
+	Prove() error
+	Full() bool
+	Close() error
+}
+
+// replica is one node: its machine and, while it is up, its process.
+type replica struct {
+	w     *World
+	id    uint64
+	name  string
+	names []string
+
+	// The machine.
+	home  *Disk // the data directory but for what is in it
+	disk  *Disk // its log; nil: none yet
+	store string
+	hasDB bool
+	clock clock
+
+	// The process; meaningful while up.
+	up     bool
+	paused bool
+	life   uint64 // counts starts and crashes: events of another are void
+	form   *node.Formation
+	core   *node.Core
+	log    raftLog
+	db     *fsm.Store
+	rng    generator
+	raft   generator // raft's randomness
+
+	inbox   []node.Input // that wait for the loop
+	busy    bool         // the loop is in a step
+	missed  bool         // a tick is due
+	batch   []node.Input
+	storage storage
+	pending []uint64 // requests without an answer, ascending
+
+	shadow      shadow
+	lastApplied uint64
+	lastDurable fsm.Index // what the database holds
+	claimed     time.Duration
+}
+
+// clock is a machine's monotonic clock: it runs on through restarts of the process.
+type clock struct {
+	base  time.Duration
+	since int64 // world time at which it read base
+	ppm   int64
+}
+
+func (c clock) at(now int64) time.Duration {
+	d := now - c.since
+	return c.base + time.Duration(d+d/1_000_000*c.ppm+d%1_000_000*c.ppm/1_000_000)
+}
+
+// world returns the instant at which the clock read t, or up to 2 ns before.
+func (c clock) world(t time.Duration) int64 {
+	d := int64(t - c.base)
+	at := c.since + d/(1_000_000+c.ppm)*1_000_000 + d%(1_000_000+c.ppm)*1_000_000/(1_000_000+c.ppm)
+	for at > c.since && c.at(at) >= t {
+		at--
+	}
+	return at
+}
+
+// span is how long the clock takes to measure d.
+func (c clock) span(d time.Duration) time.Duration {
+	return time.Duration(int64(d) * 1_000_000 / (1_000_000 + c.ppm))
+}
+
+func newReplica(w *World, id uint64, name string, names []string) *replica {
+	r := &replica{
+		w: w, id: id, name: name, names: names,
+		rng:   newGenerator(w.opts.Seed, "node "+name),
+		raft:  newGenerator(w.opts.Seed, "raft "+name),
+		store: filepath.Join(w.dir, name+".db"),
+	}
+	r.home = NewDisk(newGenerator(w.opts.Seed, "home "+name).Rand)
+	if d := w.setup.drift; d > 0 {
+		r.clock.ppm = r.rng.Int64N(2*d+1) - d
+	}
+	r.bootClock()
+	return r
+}
+
+// bootClock starts the clock anew: the machine was off.
+func (r *replica) bootClock() {
+	r.clock.base = r.rng.between(0, time.Hour)
+	r.clock.since = r.w.now
+}
+
+func (r *replica) now() time.Duration { return r.clock.at(r.w.now) }
+
+// formed tells whether the node takes part.
+func (r *replica) formed() bool { return r.up && r.core != nil }
+
+func (r *replica) leads() bool { return r.formed() && r.core.Status().Role == node.Leader }
+
+// start begins a life.
+func (r *replica) start() {
+	if r.up {
+		return
+	}
+	r.life++
+	r.up, r.paused, r.busy, r.missed = true, false, false, false
+	r.w.judge.count("start")
+	if err := r.boot(); err != nil {
+		if errors.Is(err, errCut) {
+			r.crash(powerLost)
+			return
+		}
+		if excused(err) {
+			r.w.judge.count("does not start on its disk")
+			r.crash(killed)
+			return
+		}
+		r.w.fail("%s does not start: %w", r.name, err)
+		return
+	}
+	r.scheduleTick(true)
+	r.gather(node.Tick{Now: r.now()})
+}
+
+// boot does what comes before the first input. The incarnation is durable first.
+func (r *replica) boot() error {
+	if r.w.nemesis.tender(r, tenderStart) {
+		r.cutAfter(r.rng.IntN(20))
+	}
+	id, err := node.LoadIdentity(r.home)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	id.Name = r.name
+	id.Incarnation++
+	if err := node.StoreIdentity(r.home, id); err != nil {
+		return err
+	}
+	var draw fsm.ClusterID
+	for i := range draw {
+		draw[i] = byte(r.rng.Uint32())
+	}
+	r.form = node.NewFormation(r.names, r.name, id, draw)
+	if id.Formed {
+		if err := r.join(); err != nil {
+			return err
+		}
+	}
+	r.uncut()
+	return nil
+}
+
+// join opens what a formed node has on its disk and starts the core on it.
+func (r *replica) join() error {
+	id := r.form.Identity()
+	if r.disk == nil {
+		return errors.New("the node is formed and has no log")
+	}
+	log, found, err := wal.Open(r.disk, r.walOptions())
+	if err != nil {
+		return err
+	}
+	r.log = log
+	if found.Cut != nil {
+		r.w.judge.count("log: torn tail cut")
+	}
+	if r.w.opts.hooks.log != nil {
+		r.log = r.w.opts.hooks.log(r.log)
+	}
+	if err := r.shadow.recovered(log, found.HardState); err != nil {
+		r.w.fail("%s lost what was durable: %w", r.name, err)
+		return nil
+	}
+	opts := fsm.Options{MaxOverlayBytes: r.w.setup.node.MaxOverlayBytes, MmapBytes: storeMmapBytes, NoSync: true}
+	if !r.hasDB {
+		if err := fsm.Create(r.store, fsm.Genesis{Cluster: id.Cluster, Members: id.Members}, opts); err != nil {
+			return err
+		}
+		r.hasDB = true
+	}
+	if r.db, err = fsm.Open(r.store, opts); err != nil {
+		return err
+	}
+	state := r.db.State()
+	if err := r.w.judge.opened(r, state); err != nil {
+		r.w.fail("%s: %w", r.name, err)
+		return nil
+	}
+	r.w.entropy.now = r.raft.Rand
+	r.core, err = node.NewCore(node.Config{
+		Settings:    r.w.setup.node,
+		ID:          id.RaftID,
+		Incarnation: id.Incarnation,
+		HardState:   found.HardState,
+		Log:         r.log,
+		State:       state,
+		Now:         r.now(),
+	})
+	if err != nil {
+		return err
+	}
+	r.w.judge.joined(r, id)
+	r.lastApplied = uint64(state.Applied)
+	r.claimed = 0
+	return nil
+}
+
+// logReserveBytes is the log's reserve: little, since nothing large is written.
+const logReserveBytes = 16 << 10
+
+func (r *replica) walOptions() wal.Options {
+	return wal.Options{SegmentBytes: r.w.setup.segmentBytes, ReserveBytes: logReserveBytes, Nonce: r.rng.Uint64()}
+}
+
+func (r *replica) scheduleTick(first bool) {
+	d := r.w.setup.node.TickInterval
+	if d == 0 {
+		d = 50 * time.Millisecond
+	}
+	if first {
+		d = r.rng.between(0, d)
+	}
+	r.w.after(r.clock.span(d), event{kind: evTick, node: r, life: r.life})
+}
+
+func (r *replica) tick() {
+	r.scheduleTick(false)
+	if r.paused || r.busy {
+		r.missed = true // one is enough, however many were missed
+		return
+	}
+	r.gather(node.Tick{Now: r.now()})
+}
+
+func (r *replica) receive(m transport.Message) { r.take(node.Receive{Message: m}) }
+
+func (r *replica) unreachable(peer uint64) { r.take(node.Unreachable{Peer: peer}) }
+
+// take gives the loop an input, now or when it has time.
+func (r *replica) take(in node.Input) {
+	if r.paused || r.busy {
+		r.inbox = append(r.inbox, in)
+		return
+	}
+	r.gather(in)
+}
+
+// loop ends the time that a step takes: what came meanwhile is taken together.
+func (r *replica) loop() {
+	r.busy = false
+	r.drain()
+}
+
+func (r *replica) drain() {
+	if !r.up || r.paused || r.busy || (len(r.inbox) == 0 && !r.missed) {
+		return
+	}
+	r.batch = r.batch[:0]
+	if r.missed {
+		r.missed = false
+		r.batch = append(r.batch, node.Tick{Now: r.now()})
+	}
+	r.batch = append(r.batch, r.inbox...)
+	clear(r.inbox)
+	r.inbox = r.inbox[:0]
+	r.gather(r.batch...)
+}
+
+// gather takes inputs together: those of the formation first come first, the
+// rest in one step of the core.
+func (r *replica) gather(ins ...node.Input) {
+	r.traceInputs(ins)
+	life := r.life
+	if r.core == nil {
+		for _, in := range ins {
+			// Nothing else is for a node that takes no part yet.
+			if tick, ok := in.(node.Tick); ok {
+				r.obey(r.form.Tick(tick.Now))
+			} else if got, ok := in.(node.Receive); ok && got.Message.Form != nil {
+				r.obey(r.form.Receive(got.Message))
+			}
+			if r.life != life || r.w.err != nil {
+				return
+			}
+		}
+		return
+	}
+	rest := ins
+	for i := 0; i < len(rest); i++ {
+		if in, ok := rest[i].(node.Receive); ok && in.Message.Form != nil {
+			r.obey(r.form.Receive(in.Message))
+			if r.life != life || r.w.err != nil {
+				return
+			}
+			rest = append(append([]node.Input{}, rest[:i]...), rest[i+1:]...)
+			i--
+		}
+	}
+	if len(rest) == 0 {
+		return
+	}
+	r.step(rest)
+}
+
+func (r *replica) step(ins []node.Input) {
+	w := r.w
+	w.entropy.now = r.raft.Rand
+	effects := r.core.Step(ins...)
+	if d := w.setup.loopTime; d > 0 {
+		r.busy = true
+		w.after(r.rng.between(0, 2*d), event{kind: evLoop, node: r, life: r.life})
+	}
+	w.judge.stepped(r)
+	r.dispatch(effects)
+}
+
+// obey does what the formation asks for, in the order that it is owed.
+func (r *replica) obey(step node.FormStep) {
+	if step.Err != nil {
+		r.w.fail("%s: forming the cluster: %w", r.name, step.Err)
+		return
+	}
+	if step.Persist != nil {
+		if r.w.nemesis.tender(r, tenderForm) {
+			r.cutAfter(r.rng.IntN(12))
+		}
+		if err := r.persist(*step.Persist); err != nil {
+			if errors.Is(err, errCut) {
+				r.crash(powerLost)
+				return
+			}
+			r.w.fail("%s: forming the cluster: %w", r.name, err)
+			return
+		}
+		r.uncut()
+	}
+	for _, m := range step.Send {
+		r.w.net.send(r, m)
+	}
+	if id := r.form.Identity(); id.Formed && r.core == nil {
+		if err := r.join(); err != nil {
+			r.w.fail("%s: %w", r.name, err)
+			return
+		}
+		r.w.judge.count("formed")
+	}
+}
+
+// persist makes the identity durable; the log comes before the word that the
+// node may vote. It is made aside, and there when it is whole.
+func (r *replica) persist(id node.Identity) error {
+	if id.Formed && r.disk == nil {
+		made := NewDisk(newGenerator(r.w.opts.Seed, fmt.Sprintf("log %s %d", r.name, r.life)).Rand)
+		if err := wal.Create(made, r.walOptions()); err != nil {
+			return err
+		}
+		r.disk = made
+	}
+	return node.StoreIdentity(r.home, id)
+}
+
+// abandon closes what the process has open, without a word to the disk.
+func (r *replica) abandon() {
+	if r.db != nil {
+		if err := r.db.Close(); err != nil {
+			r.w.fail("%s: closing the store: %w", r.name, err)
+		}
+	}
+	r.up, r.core, r.form, r.log, r.db = false, nil, nil, nil, nil
+	r.storage = storage{}
+	clear(r.inbox)
+	r.inbox = r.inbox[:0]
+	r.life++
+}

@@ -1,0 +1,233 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/confman/confman/node"
+)
+
+// setup is what a seed makes of a world before it begins.
+type setup struct {
+	mix   Mix
+	nodes int
+
+	node          node.Settings
+	segmentBytes  int64
+	loopTime      time.Duration // how long a node's loop is busy with one step
+	groupCommit   bool          // appends that wait are merged
+	drift         int64         // clocks run up to this many ppm fast or slow
+	reportDelay   time.Duration // between a store operation and the core's hearing of it
+	valueBytes    int           // about; added to what makes values unique
+	clientTimeout time.Duration
+
+	net    netSetup
+	disk   diskSetup
+	faults [faultKinds]time.Duration // mean time between two of a kind; 0: never
+	tender [tenderPoints]float64     // chance of a crash at each
+	early  bool                      // faults begin before the cluster is formed
+
+	clients  int
+	think    time.Duration
+	keys     int
+	retries  float64 // share of unknown puts that are proposed again
+	putShare int     // per cent, as the next two; the rest is local reads
+	delShare int
+	getShare int
+}
+
+type netSetup struct {
+	base      time.Duration // least delay
+	jitter    time.Duration // mean of what comes on top
+	fifo      bool          // messages of a link do not overtake each other
+	loss      float64
+	repeat    float64
+	straggler float64 // share of messages that come up to straggle late
+	straggle  time.Duration
+}
+
+type diskSetup struct {
+	sync   time.Duration // mean of an append with sync
+	stall  float64       // share of operations that take up to stalled
+	stalls time.Duration
+	apply  time.Duration // mean
+	flush  time.Duration // mean
+}
+
+// newSetup draws the setup of a seed.
+func newSetup(o Options) setup {
+	g := newGenerator(o.Seed, "setup")
+	mix, nodes := o.Mix, o.Nodes
+	if drawn := pick(g, Uniform, Swarm); mix == "" {
+		mix = drawn
+	}
+	if drawn := pick(g, 3, 3, 5); nodes == 0 {
+		nodes = drawn
+	}
+	s := setup{
+		mix: mix, nodes: nodes,
+		node: node.Settings{
+			FlushInterval: 2 * time.Second,
+			FlushBytes:    64 << 10,
+			ScrubInterval: 30 * time.Second,
+			// They cost as much as all else: the tail is looked at after each step.
+			Checks: g.IntN(8) == 0,
+		},
+		segmentBytes:  64 << 10,
+		groupCommit:   true,
+		drift:         200,
+		reportDelay:   20 * time.Microsecond,
+		clientTimeout: 2 * time.Second,
+		net:           netSetup{base: 200 * time.Microsecond, jitter: 300 * time.Microsecond},
+		disk: diskSetup{
+			sync: time.Millisecond, apply: 50 * time.Microsecond, flush: 10 * time.Millisecond,
+		},
+		clients: 4, think: 400 * time.Millisecond, keys: 5,
+		retries: 0.3, putShare: 40, delShare: 8, getShare: 40,
+	}
+	switch mix {
+	case Uniform:
+		s.uniform()
+	case Swarm:
+		s.swarm(g, o.Nodes == 0)
+	case Calm:
+	}
+	return s
+}
+
+// uniform is every fault, none of them often.
+func (s *setup) uniform() {
+	s.net.jitter = time.Millisecond
+	s.net.loss, s.net.repeat = 0.005, 0.005
+	s.net.straggler, s.net.straggle = 0.005, time.Second
+	s.disk.stall, s.disk.stalls = 0.002, 500*time.Millisecond
+	for k := range s.faults {
+		s.faults[k] = 50 * time.Second
+	}
+	for p := range s.tender {
+		s.tender[p] = 0.0005
+	}
+}
+
+// swarm draws which faults there are, how strong, and how the nodes are set up.
+func (s *setup) swarm(g generator, resize bool) {
+	if resize && g.chance(0.1) {
+		s.nodes = 1
+	}
+	s.swarmSettings(g)
+	s.net = netSetup{
+		base:   g.some(50*time.Microsecond, 20*time.Millisecond),
+		jitter: g.some(50*time.Microsecond, 120*time.Millisecond),
+		fifo:   g.IntN(2) == 0,
+	}
+	if g.IntN(2) == 0 {
+		s.net.loss = g.Float64() * 0.2 * g.Float64()
+	}
+	if g.IntN(2) == 0 {
+		s.net.repeat = g.Float64() * 0.3 * g.Float64()
+	}
+	if g.IntN(2) == 0 {
+		s.net.straggler, s.net.straggle = g.Float64()*0.1, g.some(50*time.Millisecond, 20*time.Second)
+	}
+	if s.node.MaxMessageBytes == 1 && g.IntN(4) != 0 {
+		// Where a message has one entry, each that overtakes makes raft send all
+		// those in flight again: true, and slow to simulate.
+		s.net.fifo = true
+	}
+	if s.net.fifo {
+		s.net.straggle = min(s.net.straggle, 300*time.Millisecond) // one holds up all behind it
+	}
+	s.disk.sync = g.some(50*time.Microsecond, 50*time.Millisecond)
+	s.disk.apply = g.some(10*time.Microsecond, 50*time.Millisecond)
+	s.disk.flush = g.some(time.Millisecond, 3*time.Second)
+	if g.IntN(2) == 0 {
+		s.disk.stall, s.disk.stalls = g.Float64()*0.02, g.some(50*time.Millisecond, 5*time.Second)
+	}
+	for k := range s.faults {
+		if g.IntN(2) == 0 {
+			s.faults[k] = g.some(3*time.Second, time.Minute)
+		}
+	}
+	s.spare(minFaultGap)
+	for p := range s.tender {
+		if g.IntN(3) == 0 {
+			s.tender[p] = pick(g, 0.3, 0.05, 0.01, 0.002, 0.0005)
+			if p == int(tenderSend) || p == int(tenderApply) || p == int(tenderAppend) || p == int(tenderApplied) {
+				s.tender[p] = min(s.tender[p], 0.002)
+			}
+		}
+	}
+	s.early = g.IntN(2) == 0
+	s.clients = 1 + g.IntN(8)
+	s.think = g.some(40*time.Millisecond, time.Second)
+	s.keys = 1 + g.IntN(8)
+	s.clientTimeout = g.some(200*time.Millisecond, 10*time.Second)
+	s.retries = g.Float64()
+	s.putShare = 10 + g.IntN(60)
+	s.delShare = g.IntN(20)
+	s.getShare = g.IntN(100 - s.putShare - s.delShare)
+	if s.getShare < 10 {
+		s.putShare -= 10
+		s.getShare += 10
+	}
+}
+
+// minFaultGap is the least mean time between two faults of any kind: a cluster
+// that is always down proves nothing.
+const minFaultGap = 2500 * time.Millisecond
+
+// spare makes all faults rarer, if together they come more often than every gap.
+func (s *setup) spare(gap time.Duration) {
+	rate := 0.0
+	for _, every := range s.faults {
+		if every > 0 {
+			rate += float64(gap) / float64(every)
+		}
+	}
+	if rate > 1 {
+		for k := range s.faults {
+			s.faults[k] = time.Duration(float64(s.faults[k]) * rate)
+		}
+	}
+}
+
+func (s *setup) swarmSettings(g generator) {
+	n := &s.node
+	n.TickInterval = pick(g, 50*time.Millisecond, 50*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond)
+	n.ElectionTicks = pick(g, 10, 10, 3, 5, 20)
+	n.MaxMessageBytes = pick[uint64](g, 0, 1, 200, 4096)
+	n.MaxApplyBytes = pick[uint64](g, 0, 1, 500)
+	n.FlushBytes = pick(g, 64<<10, 1, 2<<10)
+	n.FlushInterval = g.some(100*time.Millisecond, 10*time.Second)
+	n.MaxOverlayBytes = pick(g, 0, 0, 16<<10)
+	n.TailBytes = pick(g, 0, 1, 1<<10)
+	n.ProbeInterval = g.some(50*time.Millisecond, time.Second)
+	n.ResendInterval = g.some(50*time.Millisecond, 2*time.Second)
+	n.ScrubInterval = g.some(time.Second, 30*time.Second)
+	s.segmentBytes = pick[int64](g, 1<<10, 4<<10, 64<<10)
+	s.loopTime = pick(g, 0, 0, 100*time.Microsecond, 5*time.Millisecond)
+	s.groupCommit = g.IntN(4) != 0
+	s.drift = pick[int64](g, 0, 200, 10_000, 100_000)
+	s.reportDelay = g.some(time.Microsecond, 20*time.Millisecond)
+	s.valueBytes = pick(g, 0, 0, 50, 1000)
+}
+
+// String is the setup on one line.
+func (s *setup) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, %d nodes, %d clients, %d keys, think %v, tick %v, election %d, net %v+%v loss %.3f repeat %.3f late %.3f/%v, sync %v",
+		s.mix, s.nodes, s.clients, s.keys, s.think, s.node.TickInterval, s.node.ElectionTicks,
+		s.net.base, s.net.jitter, s.net.loss, s.net.repeat, s.net.straggler, s.net.straggle, s.disk.sync)
+	for k, every := range s.faults {
+		if every > 0 {
+			fmt.Fprintf(&b, ", %s every %v", faultKind(k), every.Round(time.Second))
+		}
+	}
+	for p, chance := range s.tender {
+		if chance > 0 {
+			fmt.Fprintf(&b, ", %s %.4f", tenderPoint(p), chance)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,294 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
+	"github.com/confman/confman/wal"
+)
+
+// storage is what a node's disk and store are at work on.
+type storage struct {
+	appends   []node.Effect // Append and Prove that wait
+	appending []node.Effect // under way: a group of Appends, or one Prove
+	applies   []node.Effect // Apply and Flush that wait
+	applying  bool          // the first of applies is under way
+	reports   []node.Applied
+	reportsBy int64      // when the last of reports is made
+	flush     *fsm.Flush // under way
+	scrubs    int        // under way
+}
+
+// dispatch does the effects of one step, in order.
+func (r *replica) dispatch(effects []node.Effect) {
+	w := r.w
+	life := r.life
+	for _, e := range effects {
+		if point, ok := tenderOf(e); ok && w.nemesis.tender(r, point) {
+			r.crash(pick(w.nemesis.rng, powerLost, killed))
+			return
+		}
+		r.traceEffect(e)
+		switch e := e.(type) {
+		case node.Send:
+			w.net.send(r, e.Message)
+			if granted(e.Message.Raft) && w.nemesis.tender(r, tenderVote) {
+				r.crash(powerLost)
+			}
+		case node.Append, node.Prove:
+			r.storage.appends = append(r.storage.appends, e)
+		case node.Apply, node.Flush:
+			r.storage.applies = append(r.storage.applies, e)
+		case node.Scrub:
+			r.storage.scrubs++
+			w.after(r.rng.between(0, 2*w.setup.disk.flush), event{kind: evScrubbed, node: r, life: r.life, n: uint64(e.Budget)})
+		case node.ProposeReply:
+			w.clients.proposed(r, e)
+		case node.ReadReply:
+			w.clients.confirmed(r, e)
+		case node.Stop:
+			r.stopped(e.Err)
+			return
+		default:
+			panic(fmt.Sprintf("sim: unhandled effect %T", e))
+		}
+		if r.life != life {
+			return
+		}
+	}
+	r.work()
+}
+
+func granted(m *raftpb.Message) bool {
+	return m != nil && m.GetType() == raftpb.MsgVoteResp && !m.GetReject()
+}
+
+// stopped ends a node that found that it must not go on: right only if a fault of
+// its disk was the reason.
+func (r *replica) stopped(err error) {
+	if excused(err) {
+		r.w.judge.count("stopped by its disk")
+		r.crash(killed)
+		return
+	}
+	r.w.fail("%s stopped: %w", r.name, err)
+}
+
+// work starts what waits and can be started.
+func (r *replica) work() {
+	if !r.up || r.paused {
+		return
+	}
+	s := &r.storage
+	if len(s.appending) == 0 && len(s.appends) > 0 {
+		r.startAppends()
+	}
+	if !s.applying && len(s.applies) > 0 {
+		s.applying = true
+		r.w.after(r.latency(r.w.nemesis.disk.apply), event{kind: evApply, node: r, life: r.life})
+	}
+}
+
+// latency draws how long an operation takes that takes mean on average.
+func (r *replica) latency(mean time.Duration) time.Duration {
+	d := mean/2 + r.w.rngDisk.about(mean/2)
+	if disk := &r.w.nemesis.disk; r.w.rngDisk.chance(disk.stall) {
+		r.w.judge.count("disk stalls")
+		d += r.w.rngDisk.between(0, disk.stalls)
+	}
+	return d
+}
+
+func (r *replica) startAppends() {
+	s := &r.storage
+	n := 1
+	if _, ok := s.appends[0].(node.Append); ok && r.w.setup.groupCommit {
+		for n < len(s.appends) {
+			if _, ok := s.appends[n].(node.Append); !ok {
+				break
+			}
+			n++
+		}
+	}
+	s.appending = append([]node.Effect(nil), s.appends[:n]...)
+	s.appends = append(s.appends[:0], s.appends[n:]...)
+	if n > 1 {
+		r.w.judge.count("appends grouped")
+	}
+	if r.w.opts.hooks.ackEarly {
+		r.reportAppends()
+	}
+	r.w.after(r.latency(r.w.nemesis.disk.sync), event{kind: evAppended, node: r, life: r.life})
+}
+
+// appended is the end of what startAppends began: what it does to the disk
+// happens here, at once; a crash before decides for itself how far it came.
+func (r *replica) appended() {
+	if err := r.write(); err != nil {
+		if excused(err) {
+			// A log that failed takes nothing more: nothing is under way at it.
+			r.storage.appending = nil
+			r.stopped(err)
+			return
+		}
+		r.w.fail("%s: writing the log: %w", r.name, err)
+		return
+	}
+	if r.w.opts.hooks.ackEarly {
+		r.storage.appending = nil
+		r.work()
+		return
+	}
+	r.reportAppends()
+}
+
+func (r *replica) reportAppends() {
+	s := &r.storage
+	last := s.appending[len(s.appending)-1]
+	if !r.w.opts.hooks.ackEarly {
+		s.appending = nil
+	}
+	life := r.life
+	if a, ok := last.(node.Append); ok {
+		r.take(node.Appended{Seq: a.Seq, Full: r.log.Full()})
+	} else {
+		r.take(node.Proved{Full: r.log.Full()})
+	}
+	if r.life == life {
+		r.work()
+	}
+}
+
+// write does what is under way at the log: the last of a group syncs for all.
+func (r *replica) write() error {
+	group := r.storage.appending
+	if _, ok := group[0].(node.Prove); ok {
+		if err := r.log.Prove(); err != nil {
+			return err
+		}
+		r.shadow.synced()
+		return nil
+	}
+	sync := false
+	for _, e := range group {
+		sync = sync || e.(node.Append).Batch.Sync
+	}
+	merged := wal.Batch{}
+	for i, e := range group {
+		b := e.(node.Append).Batch
+		last := i == len(group)-1
+		if !last && continues(b, group[i+1].(node.Append).Batch) && continues(merged, b) {
+			merged = merge(merged, b)
+			continue
+		}
+		if continues(merged, b) {
+			b = merge(merged, b)
+		} else if err := r.append(merged, false); err != nil {
+			return err
+		}
+		merged = wal.Batch{}
+		if err := r.append(b, last && sync); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *replica) append(b wal.Batch, sync bool) error {
+	b.Sync = sync
+	r.shadow.begun(b)
+	if err := r.log.Append(b); err != nil {
+		return err
+	}
+	r.shadow.appended(b)
+	if sync {
+		r.shadow.synced()
+	}
+	return nil
+}
+
+// continues tells whether b's entries follow a's without a gap and replace none.
+func continues(a, b wal.Batch) bool {
+	if len(a.Entries) == 0 || len(b.Entries) == 0 {
+		return true
+	}
+	return b.Entries[0].GetIndex() == a.Entries[len(a.Entries)-1].GetIndex()+1
+}
+
+func merge(a, b wal.Batch) wal.Batch {
+	out := wal.Batch{HardState: a.HardState}
+	out.Entries = append(append(out.Entries, a.Entries...), b.Entries...)
+	if b.HardState != nil {
+		out.HardState = b.HardState
+	}
+	return out
+}
+
+// apply is the end of the first of what waits for the store.
+func (r *replica) apply() {
+	s := &r.storage
+	e := s.applies[0]
+	s.applies[0] = nil
+	s.applies = s.applies[1:]
+	s.applying = false
+	if e, ok := e.(node.Apply); ok {
+		results, err := r.db.Apply(e.Entries)
+		if err != nil {
+			r.w.fail("%s: applying: %w", r.name, err)
+			return
+		}
+		if h := r.w.opts.hooks.results; h != nil {
+			results = h(r.w.rngNodes, results)
+		}
+		r.w.judge.appliedEntries(r, e.Entries, results)
+		s.reports = append(s.reports, node.Applied{Results: results, OverlayBytes: r.db.OverlayBytes()})
+		s.reportsBy = max(s.reportsBy, r.w.now+int64(r.rng.between(0, 2*r.w.setup.reportDelay)))
+		r.w.queue.push(event{at: s.reportsBy, kind: evApplied, node: r, life: r.life})
+	} else {
+		s.flush = r.db.BeginFlush()
+		// The applies before it are reported before it.
+		at := max(s.reportsBy, r.w.now+int64(r.latency(r.w.nemesis.disk.flush)))
+		r.w.queue.push(event{at: at, kind: evFlushed, node: r, life: r.life})
+	}
+	r.work()
+}
+
+// applied tells the core of the oldest operation that it was not told of.
+func (r *replica) applied() {
+	s := &r.storage
+	in := s.reports[0]
+	s.reports[0] = node.Applied{}
+	s.reports = s.reports[1:]
+	r.take(in)
+}
+
+// flushed is the end of a flush: the real commit happens here.
+func (r *replica) flushed() {
+	s := &r.storage
+	if err := r.commit(); err != nil {
+		r.w.fail("%s: writing the database: %w", r.name, err)
+		return
+	}
+	in := node.Flushed{Index: r.lastDurable, OverlayBytes: r.db.OverlayBytes()}
+	s.flush = nil
+	r.take(in)
+}
+
+func (r *replica) commit() error {
+	if err := r.storage.flush.Commit(); err != nil {
+		return err
+	}
+	r.w.judge.count("flush")
+	r.lastDurable = r.storage.flush.Applied()
+	return nil
+}
+
+func (r *replica) scrubbed(budget int) {
+	r.storage.scrubs--
+	_, err := r.db.Scrub(budget)
+	r.take(node.Scrubbed{Err: err})
+}

@@ -1,0 +1,237 @@
+package sim
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/confman/confman/linearizability"
+)
+
+// World is one cluster, its clients and its faults, in virtual time.
+type World struct {
+	opts  Options
+	setup setup
+	now   int64 // ns of virtual time
+	queue queue
+	trace trace
+	ends  int64 // when clients and faults stop
+
+	entropy  entropy
+	net      network
+	nodes    []*replica
+	dir      string // of the stores
+	clients  clients
+	nemesis  nemesis
+	judge    judge
+	events   uint64
+	err      error
+	rngDisk  generator
+	rngNodes generator
+}
+
+// Result is what a run did, whether it failed or not.
+type Result struct {
+	Trace   uint64
+	Events  uint64
+	Virtual time.Duration
+	Setup   string
+	// Fired counts what happened, by name: faults, tender points, outcomes.
+	Fired map[string]uint64
+	// History is what the clients saw.
+	History linearizability.History
+}
+
+// Failure is what a run found. Its text ends with the command that finds it again.
+type Failure struct {
+	Err    error
+	Replay string
+}
+
+func (f *Failure) Error() string { return f.Err.Error() + "\n" + f.Replay }
+
+// Unwrap returns what was found.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Run runs the world that o describes. The error is a *Failure if the world is
+// not as it should be; any other says that it could not be run. One at a time:
+// it waits for another one in this process to end.
+func Run(o Options) (Result, error) {
+	if err := o.Validate(); err != nil {
+		return Result{}, err
+	}
+	o = o.withDefaults()
+	w := &World{opts: o, setup: newSetup(o), trace: newTrace(), ends: int64(o.Time)}
+	if err := w.makeDir(); err != nil {
+		return Result{}, err
+	}
+	defer w.entropy.install()()
+	w.build()
+	w.live()
+	for _, r := range w.nodes {
+		r.abandon()
+	}
+	if err := os.RemoveAll(w.dir); err != nil {
+		return Result{}, fmt.Errorf("sim: %w", err)
+	}
+	result := Result{
+		Trace: w.trace.sum.Sum64(), Events: w.events, Virtual: time.Duration(w.now),
+		Setup: w.setup.String(), Fired: w.judge.fired, History: w.judge.history(),
+	}
+	if w.err != nil {
+		return result, &Failure{Err: w.err, Replay: o.Replay()}
+	}
+	return result, nil
+}
+
+// makeDir makes the stores' directory, in memory if there is a file system for it.
+func (w *World) makeDir() error {
+	base := "/dev/shm"
+	if info, err := os.Stat(base); err != nil || !info.IsDir() {
+		base = ""
+	}
+	dir, err := os.MkdirTemp(base, "confman-sim-")
+	if err != nil {
+		return fmt.Errorf("sim: directory for the stores: %w", err)
+	}
+	w.dir = dir
+	return nil
+}
+
+func (w *World) build() {
+	seed := w.opts.Seed
+	w.rngDisk = newGenerator(seed, "disk")
+	w.rngNodes = newGenerator(seed, "nodes")
+	w.judge.init(w)
+	var names []string
+	for i := range w.setup.nodes {
+		names = append(names, fmt.Sprintf("node%d", i+1))
+	}
+	for i, name := range names {
+		w.nodes = append(w.nodes, newReplica(w, uint64(i+1), name, names))
+	}
+	w.net.init(w)
+	w.clients.init(w)
+	w.nemesis.init(w)
+	for _, r := range w.nodes {
+		w.at(w.rngNodes.between(0, 500*time.Millisecond), event{kind: evStart, node: r, life: r.life})
+	}
+}
+
+// live runs the world to its end. A panic in it is what it found.
+func (w *World) live() {
+	defer func() {
+		if p := recover(); p != nil {
+			w.fail("panic: %v\n%s", p, ownStack())
+		}
+	}()
+	w.run(w.ends)
+	w.finish()
+}
+
+// ownStack is the stack of a panic without the lines of the machine it ran on.
+func ownStack() string {
+	var out []string
+	for line := range strings.SplitSeq(string(debug.Stack()), "\n") {
+		if strings.HasPrefix(line, "github.com/confman/") || strings.HasPrefix(line, "go.etcd.io/") {
+			name, _, _ := strings.Cut(line, "({") // arguments are pointers: they differ from run to run
+			name, _, _ = strings.Cut(name, "(0x")
+			out = append(out, "\t"+name)
+		}
+	}
+	return strings.Join(out[:min(len(out), 25)], "\n")
+}
+
+// run lets happen what is due until the given time.
+func (w *World) run(until int64) {
+	for w.err == nil && len(w.queue.heap) > 0 && w.queue.heap[0].at <= until {
+		e := w.queue.pop()
+		w.now = e.at
+		w.happen(&e)
+	}
+	if w.err == nil {
+		w.now = max(w.now, until)
+	}
+}
+
+// after schedules e in d from now.
+func (w *World) after(d time.Duration, e event) {
+	e.at = w.now + int64(max(d, 0))
+	w.queue.push(e)
+}
+
+func (w *World) at(t time.Duration, e event) {
+	e.at = int64(t)
+	w.queue.push(e)
+}
+
+func (w *World) happen(e *event) {
+	r := e.node
+	if r != nil && e.life != r.life {
+		return // of a life that is over
+	}
+	w.events++
+	id := uint64(0)
+	if r != nil {
+		id = r.id
+	}
+	w.trace.add(uint64(e.at), uint64(e.kind), id, e.n)
+	switch e.kind {
+	case evTick:
+		r.tick()
+	case evDeliver:
+		w.net.deliver(e.mail)
+	case evUnreachable:
+		r.unreachable(e.n)
+	case evLoop:
+		r.loop()
+	case evAppended:
+		r.appended()
+	case evApply:
+		r.apply()
+	case evApplied:
+		r.applied()
+	case evFlushed:
+		r.flushed()
+	case evScrubbed:
+		r.scrubbed(int(e.n))
+	case evRequest:
+		w.clients.arrive(e.n)
+	case evReply:
+		w.clients.reply(e.n)
+	case evTimeout:
+		w.clients.timeout(e.n)
+	case evClient:
+		w.clients.wake(int(e.n))
+	case evStart:
+		r.start()
+	case evResume:
+		r.resume()
+	case evFault:
+		w.nemesis.strike(faultKind(e.n))
+	case evHeal:
+		w.nemesis.heal(e.n)
+	default:
+		panic(fmt.Sprintf("sim: unhandled event %d", e.kind))
+	}
+}
+
+// fail ends the run; the first failure is the one that counts.
+func (w *World) fail(format string, args ...any) {
+	if w.err == nil {
+		w.err = fmt.Errorf("at %v: %w", time.Duration(w.now), fmt.Errorf(format, args...))
+	}
+}
+
+// leader is the node that leads in the newest term, or nil.
+func (w *World) leader() *replica {
+	var best *replica
+	for _, r := range w.nodes {
+		if r.leads() && (best == nil || r.core.Status().Term > best.core.Status().Term) {
+			best = r
+		}
+	}
+	return best
+}
