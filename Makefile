@@ -7,16 +7,17 @@ BENCH ?= .
 GO    ?= go
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev test race lint fmt generate tidy check fuzz sim bench cover clean
+.PHONY: help build dev test race lint fmt generate tidy check e2e fuzz sim bench cover clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the programs, into bin/
 	$(GO) build -o bin/ ./cmd/...
 
 dev: ## a cluster of three on loopback, in this terminal; Ctrl-C stops it
-	$(GO) run ./cmd/confman dev
+	@$(GO) build -o bin/ ./cmd/confman
+	@bin/confman dev
 
 test: ## unit tests, conversations, fixed seeds, three real processes
 	$(GO) test -short ./...
@@ -48,6 +49,9 @@ check: lint ## all that CI asks of the sources: build, vet, lint, format, tidy, 
 	$(GO) mod tidy -diff
 	$(GO) tool golangci-lint fmt --diff ./...
 	$(GO) test -short ./...
+
+e2e: ## real processes: crashes, bad input, a full disk; the real tree if ../shared/data has it
+	$(GO) test -count=1 -timeout 15m -run 'E2E' ./cmd/confman
 
 fuzz: ## every fuzz target for FUZZTIME
 	@for pkg in $$($(GO) list ./...); do \
