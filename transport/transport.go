@@ -119,6 +119,7 @@ type Transport interface {
 type Handler interface {
 	// Receive takes one message that arrived; the message is the handler's.
 	Receive(m Message)
-	// Unreachable says that messages to peer were dropped or its connection was lost.
+	// Unreachable says that messages to peer were dropped or its connection was
+	// lost: once for each burst of losses. It may be called from within Send.
 	Unreachable(peer uint64)
 }

@@ -7,7 +7,9 @@
 // sides belong to a cluster, only the messages that form one pass.
 //
 // A peer has a sender of its own with bounded queues, so that a slow or dead one
-// delays nobody else. Heartbeats, votes and answers go before bulk. A stream on
-// which pings are not answered is given up with its connection, so that a healed
-// partition is not slept through by TCP's back-off.
+// delays nobody else. Heartbeats, votes and answers go before bulk, and of bulk no
+// more is on its way than the peer acknowledges, so that they overtake it on a
+// slow link, too. A connection on which the peer stays silent is given up, so that
+// a healed partition is not slept through by TCP's back-off; one that is slow, but
+// gets on, is kept.
 package grpctransport

@@ -82,7 +82,5 @@ func messagesOf(f *wire.Frame, from, to uint64) ([]transport.Message, error) {
 	return out, nil
 }
 
-// onlyForms passes what may be said before both sides are members of the cluster.
-func onlyForms(m transport.Message) bool { return m.Form != nil }
-
-func anything(transport.Message) bool { return true }
+// isForm tells what may be said before both sides are members of the cluster.
+func isForm(m transport.Message) bool { return m.Form != nil }

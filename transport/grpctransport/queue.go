@@ -27,30 +27,40 @@ func classOf(m transport.Message) class {
 	return urgent
 }
 
-// sizeOf is about what a message takes in a frame.
+// sizeOf bounds what a message takes in a frame from above.
 func sizeOf(m transport.Message) int {
-	const overhead = 64
+	const (
+		messageOverhead = 192 // all numbers of a message at their longest
+		entryOverhead   = 48
+	)
 	switch {
 	case m.Raft != nil:
-		size := overhead + len(m.Raft.GetContext())
+		size := messageOverhead + len(m.Raft.GetContext()) + len(m.Raft.GetSnapshot().GetData())
 		for _, e := range m.Raft.GetEntries() {
-			size += overhead + len(e.GetData())
+			size += entryOverhead + len(e.GetData())
 		}
 		return size
 	case m.Forward != nil:
-		return overhead + len(m.Forward.Command)
+		return messageOverhead + len(m.Forward.Command)
 	}
-	return overhead
+	return messageOverhead
 }
 
 // queue is what waits for one peer, bounded in each class.
 type queue struct {
+	wake chan struct{} // capacity 1
+
 	mu      sync.Mutex
-	items   [classes][]queued
-	bytes   [classes]int
+	lanes   [classes]lane
 	dropped uint64
-	burst   bool          // dropping since the last message that was taken
-	wake    chan struct{} // capacity 1
+}
+
+type lane struct {
+	items []queued
+	bytes int
+	// dropping: since the lane was full the last time, it has not become half
+	// empty. One burst of losses it is till then, and reported once.
+	dropping bool
 }
 
 type queued struct {
@@ -58,54 +68,66 @@ type queued struct {
 	size int
 }
 
+func (q *queue) init() { q.wake = make(chan struct{}, 1) }
+
 // put adds m. It reports whether m was dropped as the first of a burst.
 func (q *queue) put(m transport.Message) (firstDropped bool) {
-	c, size := classOf(m), sizeOf(m)
+	size := sizeOf(m)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	full := len(q.items[c]) >= MaxQueuedMessages || q.bytes[c] > 0 && q.bytes[c]+size > MaxQueuedBytes
-	if full || size > MaxReceiveBytes {
+	l := &q.lanes[classOf(m)]
+	if len(l.items) >= MaxQueuedMessages || l.bytes > 0 && l.bytes+size > MaxQueuedBytes {
 		q.dropped++
-		first := !q.burst
-		q.burst = true
+		first := !l.dropping
+		l.dropping = true
 		return first
 	}
-	q.burst = false
-	q.items[c] = append(q.items[c], queued{m, size})
-	q.bytes[c] += size
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
+	l.items = append(l.items, queued{m, size})
+	l.bytes += size
+	signal(q.wake)
 	return false
 }
 
-// take removes up to a frame's worth of messages that pass allows; what it does
-// not allow is dropped.
-func (q *queue) take(pass func(transport.Message) bool) []transport.Message {
+// refuse counts a message that cannot be queued at all.
+func (q *queue) refuse() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var out []transport.Message
-	size := 0
-	for c := range q.items {
-		n := 0
-		for _, it := range q.items[c] {
-			if len(out) > 0 && size+it.size > maxFrameBytes {
-				break
-			}
-			n++
-			q.bytes[c] -= it.size
-			if pass(it.m) {
-				out = append(out, it.m)
-				size += it.size
-			}
-		}
-		clear(q.items[c][:n])
-		if q.items[c] = q.items[c][n:]; len(q.items[c]) == 0 {
-			q.items[c] = nil
-		}
+	q.dropped++
+}
+
+// take removes a frame's worth of messages, in the order of their class; of bulk,
+// which is bulkBytes of it, only if room says that the peer keeps up.
+func (q *queue) take(room bool) (msgs []transport.Message, bulkBytes int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	msgs, _ = q.lanes[urgent].take(msgs, maxUrgentBytes)
+	if room {
+		msgs, bulkBytes = q.lanes[bulk].take(msgs, maxFrameBytes)
 	}
-	return out
+	return msgs, bulkBytes
+}
+
+// take appends to msgs what is of at most limit bytes together, or one message.
+func (l *lane) take(msgs []transport.Message, limit int) (_ []transport.Message, size int) {
+	n := 0
+	for _, it := range l.items {
+		if n > 0 && size+it.size > limit {
+			break
+		}
+		n++
+		size += it.size
+		msgs = append(msgs, it.m)
+	}
+	clear(l.items[:n])
+	l.items = l.items[n:]
+	l.bytes -= size
+	if len(l.items) == 0 {
+		l.items = nil
+	}
+	if len(l.items) <= MaxQueuedMessages/2 && l.bytes <= MaxQueuedBytes/2 {
+		l.dropping = false
+	}
+	return msgs, size
 }
 
 // clear drops everything; it reports whether there was anything.
@@ -113,10 +135,18 @@ func (q *queue) clear() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := 0
-	for c := range q.items {
-		n += len(q.items[c])
-		q.items[c], q.bytes[c] = nil, 0
+	for c := range q.lanes {
+		n += len(q.lanes[c].items)
+		q.lanes[c] = lane{}
 	}
 	q.dropped += uint64(n)
 	return n > 0
+}
+
+// signal wakes who waits on a channel of capacity 1, once.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }

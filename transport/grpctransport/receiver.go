@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -22,7 +23,12 @@ type receiver struct {
 }
 
 // incoming is one accepted stream.
-type incoming struct{ cancel context.CancelCauseFunc }
+type incoming struct {
+	hello
+	member  bool      // both its ends belong to one cluster
+	cluster clusterID // this node's, when the stream was accepted
+	cancel  context.CancelCauseFunc
+}
 
 // hello is a stream's metadata.
 type hello struct {
@@ -33,45 +39,31 @@ type hello struct {
 // Stream is part of wire.PeerServer.
 func (r *receiver) Stream(s grpc.BidiStreamingServer[wire.Frame, wire.Pong]) error {
 	t := r.t
-	h, member, err := t.admit(s.Context())
-	if err != nil {
-		t.log.Warn("refused a stream", slog.String("from", remote(s.Context())), slog.String("error", reasonOf(err)))
-		return err
-	}
 	ctx, cancel := context.WithCancelCause(s.Context())
 	defer cancel(nil)
-	in := &incoming{cancel: cancel}
-	t.mu.Lock()
-	old := t.incoming[h.from]
-	t.incoming[h.from] = in
-	mine := t.cluster
-	t.mu.Unlock()
-	t.log.Info("a peer connected", slog.String("peer", t.name(h.from)), slog.String("from", remote(s.Context())), slog.Uint64("incarnation", h.incarnation), slog.Bool("member", member))
-	if old != nil {
-		old.cancel(fmt.Errorf("%s opened a newer stream", t.name(h.from)))
+	in, err := t.accept(ctx, cancel)
+	if err != nil {
+		t.refused(remote(ctx), reasonOf(err))
+		return err
 	}
-	defer func() {
-		t.mu.Lock()
-		if t.incoming[h.from] == in {
-			delete(t.incoming, h.from)
-		}
-		t.mu.Unlock()
-	}()
-	if err := s.SendHeader(metadata.Pairs(metaCluster, mine.String())); err != nil {
+	defer t.forget(in)
+	t.log.Info("a peer connected", slog.String("peer", t.name(in.from)), slog.String("from", remote(ctx)),
+		slog.Uint64("incarnation", in.incarnation), slog.Bool("member", in.member))
+	if err := s.SendHeader(metadata.Pairs(metaCluster, in.cluster.String())); err != nil {
 		return err
 	}
 	failed := make(chan error, 1)
-	t.running.Go(func() { failed <- t.receive(s, h.from, member) })
+	t.running.Go(func() { failed <- t.receive(s, in) })
 	select {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
 		// Returning ends the stream, and with it the goroutine's Recv.
-		return status.Error(codes.Unavailable, context.Cause(ctx).Error())
+		return status.Convert(context.Cause(ctx)).Err()
 	}
 }
 
-func (t *Transport) receive(s grpc.BidiStreamingServer[wire.Frame, wire.Pong], from uint64, member bool) error {
+func (t *Transport) receive(s grpc.BidiStreamingServer[wire.Frame, wire.Pong], in *incoming) error {
 	for {
 		f, err := s.Recv()
 		if err != nil {
@@ -82,22 +74,55 @@ func (t *Transport) receive(s grpc.BidiStreamingServer[wire.Frame, wire.Pong], f
 				return err
 			}
 		}
-		msgs, err := messagesOf(f, from, t.cfg.RaftID)
+		msgs, err := messagesOf(f, in.from, t.cfg.RaftID)
 		if err != nil {
-			t.log.Error("a peer sent what this protocol does not have", slog.String("peer", t.name(from)), slog.Any("error", err))
+			t.log.Error("a peer sent what this protocol does not have", slog.String("peer", t.name(in.from)), slog.Any("error", err))
 			return status.Error(codes.InvalidArgument, err.Error())
 		}
 		for _, m := range msgs {
-			if member || onlyForms(m) {
+			if in.member || isForm(m) {
 				t.cfg.Handler.Receive(m)
 			}
 		}
 	}
 }
 
-// admit decides whether a stream may be opened, and whether both its ends are
-// members of one cluster. The refusal says what does not fit, to both sides' logs.
-func (t *Transport) admit(ctx context.Context) (hello, bool, error) {
+// accept decides whether a stream may be opened, and whether both its ends are
+// members of one cluster. The refusal says what does not fit; both sides log it.
+func (t *Transport) accept(ctx context.Context, cancel context.CancelCauseFunc) (*incoming, error) {
+	h, err := t.greet(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// What SetCluster finds here and what the stream is taken for must agree.
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	none, mine := clusterID{}.String(), t.cluster.String()
+	in := &incoming{hello: h, member: h.cluster == mine && mine != none, cluster: t.cluster, cancel: cancel}
+	if !in.member && h.cluster != none && mine != none {
+		return nil, status.Errorf(codes.FailedPrecondition,
+			"%s belongs to cluster %s, %s (%s) to cluster %s: one of the two has another cluster's data directory, or the wrong addresses in Cluster.Nodes",
+			t.name(h.from), h.cluster, t.name(t.cfg.RaftID), t.listener.Addr(), mine)
+	}
+	// A member that forgot its incarnation has forgotten its votes. One that is none
+	// is heard all the same: it must be told what it lost.
+	if newest := t.incarnations[h.from]; in.member && h.incarnation < newest {
+		return nil, status.Errorf(codes.FailedPrecondition,
+			"%s is in its incarnation %d, but %s has spoken with its incarnation %d: its data directory was set back, or two processes run as one node",
+			t.name(h.from), h.incarnation, t.name(t.cfg.RaftID), newest)
+	}
+	if in.member {
+		t.incarnations[h.from] = h.incarnation
+	}
+	if old := t.incoming[h.from]; old != nil {
+		old.cancel(status.Errorf(codes.Unavailable, "%s opened a newer stream", t.name(h.from)))
+	}
+	t.incoming[h.from] = in
+	return in, nil
+}
+
+// greet reads a stream's metadata, and refuses what is not from a member to this node.
+func (t *Transport) greet(ctx context.Context) (hello, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	get := func(key string) string {
 		if v := md.Get(key); len(v) == 1 {
@@ -105,32 +130,52 @@ func (t *Transport) admit(ctx context.Context) (hello, bool, error) {
 		}
 		return ""
 	}
+	self := t.name(t.cfg.RaftID)
 	if v := get(metaVersion); v != strconv.Itoa(WireVersion) {
-		return hello{}, false, status.Errorf(codes.FailedPrecondition, "wire version %q, this node speaks %d", v, WireVersion)
+		return hello{}, status.Errorf(codes.FailedPrecondition, "a stream of wire version %q, %s speaks %d: the two run programs that do not go together", v, self, WireVersion)
 	}
 	from, err1 := strconv.ParseUint(get(metaFrom), 10, 64)
 	to, err2 := strconv.ParseUint(get(metaTo), 10, 64)
 	incarnation, err3 := strconv.ParseUint(get(metaIncarnation), 10, 64)
 	if err1 != nil || err2 != nil || err3 != nil {
-		return hello{}, false, status.Error(codes.InvalidArgument, "the stream does not say who speaks to whom")
-	}
-	if to != t.cfg.RaftID {
-		return hello{}, false, status.Errorf(codes.FailedPrecondition, "the stream is for raft id %d, this node is %d: compare the addresses in Cluster.Nodes", to, t.cfg.RaftID)
-	}
-	if t.peers[from] == nil {
-		return hello{}, false, status.Errorf(codes.PermissionDenied, "raft id %d is not a member that this node (%d) knows", from, t.cfg.RaftID)
+		return hello{}, status.Error(codes.InvalidArgument, "the stream does not say who speaks to whom")
 	}
 	h := hello{from: from, incarnation: incarnation, cluster: get(metaCluster)}
-	mine, none := t.clusterID().String(), clusterID{}.String()
-	switch {
-	case h.cluster == none || mine == none:
-		return h, false, nil
-	case h.cluster != mine:
-		return hello{}, false, status.Errorf(codes.FailedPrecondition,
-			"%s belongs to cluster %s, this node (raft id %d) to cluster %s: one of the two has another cluster's data directory, or the wrong addresses in Cluster.Nodes",
-			t.name(from), h.cluster, t.cfg.RaftID, mine)
+	places := fmt.Sprintf("(its cluster: %s, that of %s: %s)", h.cluster, self, t.clusterID())
+	if to != t.cfg.RaftID {
+		return hello{}, status.Errorf(codes.FailedPrecondition, "the stream is for raft id %d, this node is %d, %s, at %s %s: compare the addresses in Cluster.Nodes", to, t.cfg.RaftID, self, t.listener.Addr(), places)
 	}
-	return h, true, nil
+	if t.peers[from] == nil {
+		return hello{}, status.Errorf(codes.PermissionDenied, "raft id %d is not a member that %s (raft id %d, at %s) knows %s: compare Cluster.Nodes of both", from, self, t.cfg.RaftID, t.listener.Addr(), places)
+	}
+	return h, nil
+}
+
+// forget is the end of an accepted stream.
+func (t *Transport) forget(in *incoming) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.incoming[in.from] == in {
+		delete(t.incoming, in.from)
+	}
+}
+
+// refused logs a refusal, unless it was logged a short while ago: who is refused tries again.
+func (t *Transport) refused(from, reason string) {
+	now := time.Now()
+	t.mu.Lock()
+	at, known := t.refusals[reason]
+	again := known && now.Sub(at) < refusalInterval
+	if !again {
+		if len(t.refusals) >= maxRefusals {
+			clear(t.refusals)
+		}
+		t.refusals[reason] = now
+	}
+	t.mu.Unlock()
+	if !again {
+		t.log.Warn("refused a stream", slog.String("from", from), slog.String("error", reason))
+	}
 }
 
 func remote(ctx context.Context) string {

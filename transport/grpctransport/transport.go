@@ -1,6 +1,7 @@
 package grpctransport
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -9,10 +10,14 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	"github.com/confman/confman/transport"
 	"github.com/confman/confman/transport/grpctransport/wire"
@@ -56,9 +61,11 @@ type Transport struct {
 	end      context.CancelFunc
 	running  sync.WaitGroup
 
-	mu       sync.Mutex
-	cluster  clusterID
-	incoming map[uint64]*incoming // the newest stream of each peer
+	mu           sync.Mutex
+	cluster      clusterID
+	incoming     map[uint64]*incoming // the newest stream of each peer
+	incarnations map[uint64]uint64    // the newest of each peer that came as a member
+	refusals     map[string]time.Time // when each was logged; at most maxRefusals
 }
 
 // New listens and begins to connect to all peers.
@@ -77,11 +84,13 @@ func New(cfg Config) (*Transport, error) {
 		return nil, fmt.Errorf("grpctransport: listen for peers: %w", err)
 	}
 	t := &Transport{
-		cfg:      cfg,
-		log:      cfg.Logger,
-		listener: l,
-		peers:    make(map[uint64]*peer),
-		incoming: make(map[uint64]*incoming),
+		cfg:          cfg,
+		log:          cfg.Logger,
+		listener:     l,
+		peers:        make(map[uint64]*peer),
+		incoming:     make(map[uint64]*incoming),
+		incarnations: make(map[uint64]uint64),
+		refusals:     make(map[string]time.Time),
 	}
 	t.ctx, t.end = context.WithCancel(context.Background())
 	t.server = grpc.NewServer(
@@ -89,12 +98,17 @@ func New(cfg Config) (*Transport, error) {
 		grpc.MaxRecvMsgSize(MaxReceiveBytes),
 		grpc.InitialWindowSize(streamWindowBytes),
 		grpc.InitialConnWindowSize(streamWindowBytes),
-		grpc.ConnectionTimeout(dialPatience),
+		grpc.ConnectionTimeout(handshakePatience),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveInterval, Timeout: silencePatience}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveInterval / 2}),
+		// Without it Stop returns while a stream is still being accepted.
+		grpc.WaitForHandlers(true),
 	)
 	wire.RegisterPeerServer(t.server, &receiver{t: t})
 	for id, address := range cfg.Peers {
-		p := newPeer(t, id, address)
-		t.peers[id] = p
+		t.peers[id] = newPeer(t, id, address)
+	}
+	for _, p := range t.peers {
 		t.running.Go(p.run)
 	}
 	t.running.Go(func() {
@@ -121,21 +135,23 @@ func (t *Transport) Send(msgs []transport.Message) {
 // SetCluster says which cluster this node belongs to. All streams begin anew.
 func (t *Transport) SetCluster(id [16]byte) {
 	t.mu.Lock()
+	if t.cluster == id {
+		t.mu.Unlock()
+		return
+	}
 	t.cluster = id
-	streams := make([]*incoming, 0, len(t.incoming))
 	for _, in := range t.incoming {
-		streams = append(streams, in)
+		in.cancel(errMember)
 	}
 	t.mu.Unlock()
-	for _, in := range streams {
-		in.cancel(errClusterChanged)
-	}
 	for _, p := range t.peers {
-		p.restart()
+		signal(p.again)
 	}
 }
 
-var errClusterChanged = errors.New("the receiver became a member of its cluster")
+// errMember ends a stream that was opened before this node was a member; the peer
+// opens the next at once.
+var errMember = status.Error(codes.Aborted, "the peer became a member of its cluster")
 
 func (t *Transport) clusterID() clusterID {
 	t.mu.Lock()
@@ -160,6 +176,8 @@ type PeerStats struct {
 	Queued      int
 	QueuedBytes int
 	Dropped     uint64
+	// RoundTrip is the last ping's, with what it waited behind; zero: not known yet.
+	RoundTrip time.Duration
 }
 
 // Stats returns the state of each peer, in ascending order of ids.
@@ -168,7 +186,7 @@ func (t *Transport) Stats() []PeerStats {
 	for _, p := range t.peers {
 		out = append(out, p.stats())
 	}
-	slices.SortFunc(out, func(a, b PeerStats) int { return int(a.ID) - int(b.ID) })
+	slices.SortFunc(out, func(a, b PeerStats) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 

@@ -3,7 +3,6 @@ package grpctransport
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"runtime"
@@ -18,7 +17,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/confman/confman/transport"
-	"github.com/confman/confman/transport/grpctransport/wire"
 )
 
 const patience = 20 * time.Second
@@ -88,6 +86,13 @@ func freePorts(t testing.TB, n int) []string {
 }
 
 func start(t testing.TB, addresses []string, i int) *testNode {
+	t.Helper()
+	return startAs(t, addresses, i, 1)
+}
+
+// startAs starts the node with the i-th address, in one of its incarnations.
+func startAs(t testing.TB, addresses []string, i int, incarnation uint64) *testNode {
+	t.Helper()
 	n := &testNode{inbox: &inbox{}, log: &lockedBuffer{}}
 	peers, names := map[uint64]string{}, map[uint64]string{}
 	for k, a := range addresses {
@@ -98,7 +103,7 @@ func start(t testing.TB, addresses []string, i int) *testNode {
 	}
 	var err error
 	n.Transport, err = New(Config{
-		Listen: addresses[i], RaftID: uint64(i + 1), Incarnation: 1, Peers: peers, Names: names,
+		Listen: addresses[i], RaftID: uint64(i + 1), Incarnation: incarnation, Peers: peers, Names: names,
 		Handler: n.inbox, Logger: slog.New(slog.NewTextHandler(n.log, nil)),
 	})
 	require.NoError(t, err)
@@ -226,9 +231,98 @@ func TestStrangersAreRefusedAndBothSidesSayWhy(t *testing.T) {
 			return strings.Contains(s, "belongs to cluster aa000000000000000000000000000000") && strings.Contains(s, "to cluster bb000000000000000000000000000000")
 		}, "the log of both names both clusters")
 	}
+	for _, n := range []*testNode{a, b} {
+		assert.Contains(t, n.log.String(), "node1")
+		assert.Contains(t, n.log.String(), addresses[1])
+	}
 	a.Send([]transport.Message{beat(1, 2), form(1, 2)})
 	assert.Empty(t, b.inbox.messages())
 	assert.False(t, connected(a, 2)())
+}
+
+func TestARefusalIsLoggedOnce(t *testing.T) {
+	addresses := freePorts(t, 2)
+	tr := start(t, addresses, 0)
+	for range 3 * maxRefusals {
+		tr.refused("10.0.0.1:1", "the same")
+	}
+	assert.Equal(t, 1, strings.Count(tr.log.String(), "the same"))
+	for i := range 3 * maxRefusals {
+		tr.refused("10.0.0.1:1", fmt.Sprint("reason ", i))
+	}
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	assert.LessOrEqual(t, len(tr.refusals), maxRefusals)
+}
+
+func TestUnknownMemberIsRefusedOnBothSides(t *testing.T) {
+	addresses := freePorts(t, 3)
+	// Node 2 was configured without node 3.
+	b := start(t, addresses[:2], 1)
+	c := start(t, addresses, 2)
+	for _, n := range []*testNode{b, c} {
+		eventually(t, func() bool {
+			return strings.Contains(n.log.String(), "raft id 3 is not a member that node2 (raft id 2, at "+addresses[1]+") knows")
+		}, "the log of both says so")
+	}
+}
+
+func TestAMemberThatForgotItsIncarnationIsRefused(t *testing.T) {
+	addresses := freePorts(t, 2)
+	b := start(t, addresses, 1)
+	b.SetCluster(cluster)
+	a := startAs(t, addresses, 0, 7)
+	a.SetCluster(cluster)
+	eventually(t, func() bool { a.Send([]transport.Message{beat(1, 2)}); return len(b.inbox.messages()) > 0 }, "connected")
+	require.NoError(t, a.Close())
+
+	old := startAs(t, addresses, 0, 6)
+	eventually(t, func() bool { old.Send([]transport.Message{form(1, 2)}); return formsOf(b) > 0 }, "before it is a member it is heard")
+	old.SetCluster(cluster)
+	for _, n := range []*testNode{old, b} {
+		eventually(t, func() bool { return strings.Contains(n.log.String(), "node1 is in its incarnation 6") }, "both say why")
+	}
+	require.NoError(t, old.Close())
+
+	was := len(b.inbox.messages())
+	next := startAs(t, addresses, 0, 8)
+	next.SetCluster(cluster)
+	eventually(t, func() bool { next.Send([]transport.Message{beat(1, 2)}); return len(b.inbox.messages()) > was }, "the next one is heard")
+}
+
+// TestBothBecomeMembersAtOnce is what happens when a cluster forms: whoever comes
+// first, both directions end as streams between members.
+func TestBothBecomeMembersAtOnce(t *testing.T) {
+	for range 30 {
+		addresses := freePorts(t, 2)
+		a, b := start(t, addresses, 0), start(t, addresses, 1)
+		eventually(t, func() bool {
+			a.Send([]transport.Message{form(1, 2)})
+			b.Send([]transport.Message{form(2, 1)})
+			return formsOf(a) > 0 && formsOf(b) > 0
+		}, "met")
+		var both sync.WaitGroup
+		both.Go(func() { a.SetCluster(cluster) })
+		both.Go(func() { b.SetCluster(cluster) })
+		both.Wait()
+		eventually(t, func() bool {
+			a.Send([]transport.Message{beat(1, 2)})
+			b.Send([]transport.Message{beat(2, 1)})
+			return len(a.inbox.messages()) > formsOf(a) && len(b.inbox.messages()) > formsOf(b)
+		}, "members hear each other")
+		require.NoError(t, a.Close())
+		require.NoError(t, b.Close())
+	}
+}
+
+func formsOf(n *testNode) int {
+	count := 0
+	for _, m := range n.inbox.messages() {
+		if m.Form != nil {
+			count++
+		}
+	}
+	return count
 }
 
 func TestWrongAddresseeIsRefused(t *testing.T) {
@@ -293,77 +387,13 @@ func TestADeadPeerDelaysNobody(t *testing.T) {
 	assert.Less(t, a.inbox.unreachable[3], 100, "once for each burst")
 }
 
-// gate forwards bytes between a client and target until it is shut; then it
-// swallows them, as a partition does: nobody is told.
-type gate struct {
-	mu   sync.Mutex
-	shut bool
-}
-
-func (g *gate) set(shut bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.shut = shut
-}
-
-func (g *gate) copy(dst io.Writer, src io.Reader) {
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := src.Read(buf)
-		if err != nil {
-			return
-		}
-		g.mu.Lock()
-		shut := g.shut
-		g.mu.Unlock()
-		if !shut {
-			if _, err := dst.Write(buf[:n]); err != nil {
-				return
-			}
-		}
-	}
-}
-
-func TestABlackHoleIsNoticedAndHeals(t *testing.T) {
-	addresses := freePorts(t, 3) // node 1, node 2, and the way from 1 to 2
-	g := &gate{}
-	l, err := net.Listen("tcp", addresses[2])
-	require.NoError(t, err)
-	defer l.Close()
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", addresses[1])
-			if err != nil {
-				_ = in.Close()
-				continue
-			}
-			go func() { g.copy(out, in); _ = out.Close() }()
-			go func() { g.copy(in, out); _ = in.Close() }()
-		}
-	}()
-	a := start(t, []string{addresses[0], addresses[2]}, 0)
-	b := start(t, addresses[:2], 1)
-	a.SetCluster(cluster)
-	b.SetCluster(cluster)
-	eventually(t, func() bool { a.Send([]transport.Message{beat(1, 2)}); return len(b.inbox.messages()) > 0 }, "connected")
-	g.set(true)
-	eventually(t, func() bool { return !connected(a, 2)() }, "silence is noticed although TCP says nothing")
-	g.set(false)
-	was := len(b.inbox.messages())
-	eventually(t, func() bool { a.Send([]transport.Message{beat(1, 2)}); return len(b.inbox.messages()) > was }, "healed")
-}
-
 func TestOversizeMessageIsDroppedAloneAndReported(t *testing.T) {
 	addresses := freePorts(t, 2)
 	a, b := start(t, addresses, 0), start(t, addresses, 1)
 	a.SetCluster(cluster)
 	b.SetCluster(cluster)
 	eventually(t, func() bool { a.Send([]transport.Message{beat(1, 2)}); return len(b.inbox.messages()) > 0 }, "connected")
-	a.Send([]transport.Message{app(1, 2, 1, MaxReceiveBytes), app(1, 2, 2, 4<<20)})
+	a.Send([]transport.Message{app(1, 2, 1, MaxMessageBytes), app(1, 2, 2, 4<<20)})
 	eventually(t, func() bool {
 		got := b.inbox.messages()
 		return got[len(got)-1].Raft.GetIndex() == 2
@@ -372,6 +402,10 @@ func TestOversizeMessageIsDroppedAloneAndReported(t *testing.T) {
 		require.NotEqual(t, uint64(1), m.Raft.GetIndex())
 	}
 	assert.True(t, connected(a, 2)())
+	assert.Contains(t, a.log.String(), "too large to be sent")
+	a.inbox.mu.Lock()
+	defer a.inbox.mu.Unlock()
+	assert.Positive(t, a.inbox.unreachable[2])
 }
 
 func TestCloseEndsEverything(t *testing.T) {
@@ -387,50 +421,4 @@ func TestCloseEndsEverything(t *testing.T) {
 	eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, "goroutines end")
 	_, err := net.Dial("tcp", addresses[0])
 	require.Error(t, err)
-}
-
-func FuzzFrame(f *testing.F) {
-	for _, m := range []transport.Message{form(1, 2), app(1, 2, 3, 10), {From: 1, To: 2, Forward: &transport.Forward{Seq: 1, Command: []byte("x")}}} {
-		b, err := proto.Marshal(frameOf([]transport.Message{m}))
-		require.NoError(f, err)
-		f.Add(b)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var frame wire.Frame
-		if proto.Unmarshal(b, &frame) != nil {
-			return
-		}
-		msgs, err := messagesOf(&frame, 1, 2)
-		if err != nil {
-			require.ErrorIs(t, err, errFrame)
-			return
-		}
-		again, err := messagesOf(frameOf(msgs), 1, 2)
-		require.NoError(t, err)
-		require.Len(t, again, len(msgs))
-	})
-}
-
-func BenchmarkSmallMessages(b *testing.B) {
-	addresses := freePorts(b, 2)
-	x, y := start(b, addresses, 0), start(b, addresses, 1)
-	x.SetCluster(cluster)
-	y.SetCluster(cluster)
-	eventually(b, func() bool { x.Send([]transport.Message{beat(1, 2)}); return len(y.inbox.messages()) > 0 }, "connected")
-	b.ReportAllocs()
-	for b.Loop() {
-		y.inbox.mu.Lock()
-		was := len(y.inbox.got)
-		y.inbox.mu.Unlock()
-		for range 64 {
-			x.Send([]transport.Message{app(1, 2, 1, 300)})
-		}
-		for got := was; got < was+64; {
-			runtime.Gosched()
-			y.inbox.mu.Lock()
-			got = len(y.inbox.got)
-			y.inbox.mu.Unlock()
-		}
-	}
-	b.ReportMetric(float64(b.N)*64/b.Elapsed().Seconds(), "messages/s")
 }
