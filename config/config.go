@@ -78,20 +78,14 @@ func (c Config) Names() []string {
 	return names
 }
 
-// withDefaults fills in what the file need not say.
-func (c *Config) withDefaults() {
-	for i := range c.Cluster.Nodes {
-		n := &c.Cluster.Nodes[i]
-		if n.APIPort == 0 {
-			n.APIPort = DefaultAPIPort
-		}
-		if n.RaftPort == 0 {
-			n.RaftPort = DefaultRaftPort
-		}
+// place is what an address and a port are compared by: host names have no case,
+// and an IP address has several spellings.
+func place(address string, port int) string {
+	host := strings.ToLower(address)
+	if ip := net.ParseIP(address); ip != nil {
+		host = ip.String()
 	}
-	if c.Log.Level == "" {
-		c.Log.Level = "info"
-	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 var (
@@ -137,11 +131,11 @@ func (c Config) Validate() error {
 				bad("%s: %d is not a port (1 to 65535)", name, p.port)
 				continue
 			}
-			place := net.JoinHostPort(n.Address, strconv.Itoa(p.port))
-			if other, ok := places[place]; ok {
-				bad("%s: %s is used by %s already", name, place, other)
+			at := place(n.Address, p.port)
+			if other, ok := places[at]; ok {
+				bad("%s: %s is used by %s already", name, at, other)
 			} else {
-				places[place] = name
+				places[at] = name
 			}
 		}
 	}
@@ -167,4 +161,10 @@ func (c Config) Validate() error {
 // isSection tells whether name is the first part of a setting's name.
 func isSection(name string) bool {
 	return slices.ContainsFunc(known(), func(key string) bool { return strings.HasPrefix(key, name+".") })
+}
+
+// firstIn is the first of the settings in a section.
+func firstIn(section string) string {
+	keys := known()
+	return keys[slices.IndexFunc(keys, func(key string) bool { return strings.HasPrefix(key, section+".") })]
 }

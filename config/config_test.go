@@ -83,6 +83,20 @@ Log.Level: "loud", want debug, info, warn or error`,
 			"one place for two", `{"Cluster":{"NodeId":"a","Nodes":[{"Id":"a","Address":"h","ApiPort":5001}]},"Data":{"Dir":"/d"}}`,
 			"Cluster.Nodes[0].RaftPort: h:5001 is used by Cluster.Nodes[0].ApiPort already",
 		},
+		{
+			"one place in two spellings", `{"Cluster":{"NodeId":"a","Nodes":[{"Id":"a","Address":"::1"},{"Id":"b","Address":"Host"},{"Id":"c","Address":"host","RaftPort":1},{"Id":"d","Address":"0::1","ApiPort":1}]},"Data":{"Dir":"/d"}}`,
+			`Cluster.Nodes: 4 nodes, want 1, 3 or 5
+Cluster.Nodes[2].ApiPort: host:5000 is used by Cluster.Nodes[1].ApiPort already
+Cluster.Nodes[3].RaftPort: [::1]:5001 is used by Cluster.Nodes[0].RaftPort already`,
+		},
+		{
+			"port 0", `{"Cluster":{"NodeId":"a","Nodes":[{"Id":"a","Address":"h","ApiPort":0}]},"Data":{"Dir":"/d"}}`,
+			"Cluster.Nodes[0].ApiPort: 0 is not a port (1 to 65535)",
+		},
+		{
+			"key with a dot", `{"Cluster.NodeId":"a","Cluster":{"Nodes":[` + node + `]},"Data":{"Dir":"/d"}}`,
+			`unknown key "Cluster.NodeId": a key in a file is one name, and sections are objects`,
+		},
 		{"wrong type of a port", `{"Cluster":{"NodeId":"a","Nodes":[{"Id":"a","Address":"h","ApiPort":"http"}]},"Data":{"Dir":"/d"}}`, `Cluster.Nodes[0].ApiPort: "http", want a whole number`},
 		{"fraction of a port", `{"Cluster":{"NodeId":"a","Nodes":[{"Id":"a","Address":"h","ApiPort":1.5}]},"Data":{"Dir":"/d"}}`, `Cluster.Nodes[0].ApiPort: 1.5, want a whole number`},
 		{"number for text", `{"Cluster":{"NodeId":7,"Nodes":[` + node + `]},"Data":{"Dir":"/d"}}`, "Cluster.NodeId: 7, want text"},
@@ -115,6 +129,7 @@ func TestFaultsOfEnvironmentFlagsAndFiles(t *testing.T) {
 	}{
 		{"no such file", "testdata/none.json", nil, nil, "testdata/none.json: no such file"},
 		{"unknown variable", "testdata/good.json", []string{"CONFMAN_Cluster__NodeID=x"}, nil, "environment variable CONFMAN_Cluster__NodeID: unknown key Cluster.NodeID: did you mean Cluster.NodeId?"},
+		{"section", "testdata/good.json", []string{"CONFMAN_Data=/x"}, nil, "environment variable CONFMAN_Data: Data is a section: set the keys in it, such as Data.Dir"},
 		{"list that is none", "testdata/good.json", []string{"CONFMAN_Cluster__Nodes=a,b"}, nil, "environment variable CONFMAN_Cluster__Nodes: Cluster.Nodes wants a list in JSON"},
 		{"unknown key in a list", "testdata/good.json", []string{`CONFMAN_Cluster__Nodes=[{"id":"a"}]`}, nil, "unknown key Cluster.Nodes[0].id: did you mean Cluster.Nodes[].Id?"},
 		{"unknown flag", "testdata/good.json", nil, map[string]string{"Data.Dirs": "x"}, "flag for Data.Dirs: unknown key Data.Dirs: did you mean Data.Dir?"},

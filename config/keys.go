@@ -54,6 +54,10 @@ func unknownIn(at string, v any) error {
 	case map[string]any:
 		for _, key := range slices.Sorted(maps.Keys(v)) {
 			name := join(at, key)
+			if strings.ContainsAny(key, ".[]") {
+				errs = append(errs, fmt.Errorf("unknown key %q: a key in a file is one name, and sections are objects", name))
+				continue
+			}
 			if !slices.ContainsFunc(known(), func(k string) bool {
 				return k == generic(name) || strings.HasPrefix(k, generic(name)+".") || strings.HasPrefix(k, generic(name)+listItem)
 			}) {

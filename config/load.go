@@ -45,11 +45,10 @@ func Load(path string, environ []string, flags map[string]string) (Config, error
 	if err := loadFlags(k, flags); err != nil {
 		return Config{}, err
 	}
-	var c Config
+	c := Config{Log: Log{Level: "info"}}
 	if err := decode(reflect.ValueOf(&c).Elem(), "", k.Raw()); err != nil {
 		return Config{}, fmt.Errorf("config: %w", err)
 	}
-	c.withDefaults()
 	if err := c.Validate(); err != nil {
 		return Config{}, fmt.Errorf("config: %w", err)
 	}
@@ -192,6 +191,9 @@ func parse(key, text string) (any, error) {
 		}
 		return v, unknownIn(key, v)
 	}
+	if isSection(key) {
+		return nil, fmt.Errorf("%s is a section: set the keys in it, such as %s", key, firstIn(key))
+	}
 	return nil, unknown(key)
 }
 
@@ -220,6 +222,10 @@ func decode(to reflect.Value, at string, from any) error {
 		to.Set(reflect.MakeSlice(to.Type(), len(list), len(list)))
 		var errs []error
 		for i, v := range list {
+			// Here and not afterwards: a port that is set to 0 is a fault.
+			if n, ok := to.Index(i).Addr().Interface().(*Node); ok {
+				n.APIPort, n.RaftPort = DefaultAPIPort, DefaultRaftPort
+			}
 			errs = append(errs, decode(to.Index(i), fmt.Sprintf("%s[%d]", at, i), v))
 		}
 		return errors.Join(errs...)
