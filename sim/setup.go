@@ -164,7 +164,7 @@ func (s *setup) swarm(g generator, resize bool) {
 	s.keys = 1 + g.IntN(8)
 	s.clientTimeout = g.some(200*time.Millisecond, 10*time.Second)
 	s.retries = g.Float64()
-	s.putShare = 10 + g.IntN(60)
+	s.putShare = 20 + g.IntN(50)
 	s.delShare = g.IntN(20)
 	s.getShare = g.IntN(100 - s.putShare - s.delShare)
 	if s.getShare < 10 {
