@@ -177,9 +177,11 @@ func (r *Runner) claim(id Identity) error {
 			return fmt.Errorf("node: %s belongs to cluster %x, whose member %s is not configured: compare Data.Dir and Cluster.Nodes", r.cfg.Dir, id.Cluster, m.Name)
 		}
 	}
-	if len(r.cfg.Names) > len(id.Members) {
-		r.log.Warn("some configured nodes are not members of the cluster; they take no part in it",
-			slog.Any("configured", r.cfg.Names), slog.Any("members", id.Members))
+	for _, name := range r.cfg.Names {
+		if !slices.ContainsFunc(id.Members, func(m fsm.Member) bool { return m.Name == name }) {
+			// Started, it would serve a cluster that the others know nothing of.
+			return fmt.Errorf("node: %s belongs to cluster %x, of which the configured %s is no member: members cannot be added yet; compare Data.Dir and Cluster.Nodes", r.cfg.Dir, id.Cluster, name)
+		}
 	}
 	return nil
 }

@@ -39,6 +39,9 @@ const (
 	// left over shares its sync.
 	maxMergeBytes = 4 << 20
 
+	// sayWaitingInterval is how often a node that waits to form its cluster says so.
+	sayWaitingInterval = 10 * time.Second
+
 	// answerTicks is how many ticks before a caller's deadline the core's lies, so
 	// that the caller hears what became of its write and not only that time is up.
 	answerTicks = 2

@@ -15,6 +15,8 @@ type loopState struct {
 	ins     []Input
 	waiters map[uint64]*waiter // by request
 	request uint64             // the last number given to one
+
+	saidWaiting time.Duration // when the log last named whom formation waits for
 }
 
 // runLoop takes inputs until the node is to stop. It waits for nothing else: what
@@ -115,13 +117,17 @@ func (r *Runner) persist(id Identity) error {
 	return r.dir.storeIdentity(id)
 }
 
+// publishWaiting shows whom formation waits for: at once what changed, and again
+// from time to time, for whoever looks at the log later.
 func (r *Runner) publishWaiting() {
 	waiting := r.loop.form.Waiting()
-	if old := r.waiting.Load(); old != nil && slices.Equal(*old, waiting) {
-		return
+	old := r.waiting.Load()
+	changed := old == nil || !slices.Equal(*old, waiting)
+	if changed {
+		r.waiting.Store(&waiting)
 	}
-	r.waiting.Store(&waiting)
-	if len(waiting) > 0 {
+	if now := bootTime(); len(waiting) > 0 && (changed || now-r.loop.saidWaiting >= sayWaitingInterval) {
+		r.loop.saidWaiting = now
 		r.log.Info("waiting for members to form the cluster", slog.Any("waiting", waiting))
 	}
 }

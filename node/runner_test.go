@@ -628,6 +628,9 @@ func TestDirectories(t *testing.T) {
 			},
 			text: "state of cluster 09",
 		},
+		"configured to be more than the cluster": {
+			cfg: func(c *RunnerConfig) { c.Names = []string{"new1", "new2", "only"} }, text: "new1 is no member",
+		},
 		"not a member of its own cluster": {
 			cfg: func(c *RunnerConfig) { c.Names = []string{"someone"} }, text: "not among the configured members",
 		},
