@@ -37,6 +37,10 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if answer := os.Getenv(emptyVariable); answer != "" {
+		fmt.Fprintln(os.Stderr, serveEmpty(answer))
+		os.Exit(1)
+	}
 	code := m.Run()
 	if dir := programDir; dir != "" {
 		_ = os.RemoveAll(dir) // the verdict stands without it
