@@ -26,7 +26,7 @@ func TestE2EImportSurvivesItsLeader(t *testing.T) {
 	}
 	f.until(readyWait, "the import has begun", reached(leader, 3))
 	f.kill(leader)
-	require.False(t, importing.over(), "the import was over before the kill: %s", importing.out.String())
+	require.False(t, importing.over(), "the import was over before the kill")
 
 	survivor := f.others(leader)[0]
 	before, ok := f.standing(survivor)
