@@ -7,7 +7,7 @@ BENCH ?= .
 GO    ?= go
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev test race lint fmt generate tidy check e2e fuzz sim bench cover clean
+.PHONY: help build dev test race lint fmt generate tidy check e2e failpoints jepsen fuzz sim bench cover clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ check: lint ## all that CI asks of the sources: build, vet, lint, format, tidy, 
 
 e2e: ## real processes: crashes, bad input, a full disk; the real tree if ../shared/data has it
 	$(GO) test -count=1 -timeout 15m -run 'E2E' ./cmd/confman
+
+failpoints: ## tests with injected faults; a cache of their own, so that builds do not mix
+	GOCACHE="$$($(GO) env GOCACHE)-failpoint" $(GO) test -tags failpoints \
+	  -toolexec "$$($(GO) tool -n failpoint-toolexec)" -run Failpoint ./node
+
+jepsen: e2e ## real processes under faults: today the end-to-end tests, the chaos harness comes with issue 7
 
 fuzz: ## every fuzz target for FUZZTIME
 	@for pkg in $$($(GO) list ./...); do \

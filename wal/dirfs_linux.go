@@ -10,6 +10,9 @@ import (
 // Allocate is part of File. It asks for the free space first: an allocation that
 // fails has taken all of it for a moment, and others on the same disk fail with it.
 func (f dirFile) Allocate(size int64) error {
+	if err := allocateFault(f.Name()); err != nil {
+		return err
+	}
 	var stat unix.Statfs_t
 	if err := unix.Fstatfs(int(f.Fd()), &stat); err != nil {
 		return &os.PathError{Op: "fstatfs", Path: f.Name(), Err: err}
@@ -37,6 +40,9 @@ func (f dirFile) Allocate(size int64) error {
 // Sync is part of File. It leaves out what is not needed to read the file again,
 // such as its times.
 func (f dirFile) Sync() error {
+	if err := syncFault(f.Name()); err != nil {
+		return err
+	}
 	for {
 		switch err := unix.Fdatasync(int(f.Fd())); {
 		case errors.Is(err, unix.EINTR):
