@@ -26,6 +26,7 @@ type Core struct {
 
 	role   Role
 	leader uint64
+	lostAt time.Duration // when the last leader was lost, if none is known
 	term   uint64
 	commit uint64
 
@@ -74,6 +75,7 @@ func NewCore(cfg Config) (*Core, error) {
 		raft:   rn,
 		log:    log,
 		now:    cfg.Now,
+		lostAt: cfg.Now,
 		term:   log.hard.GetTerm(),
 		commit: log.hard.GetCommit(),
 		heard:  make(map[uint64]time.Duration),
@@ -249,9 +251,18 @@ func (c *Core) changeLeader(leader uint64, role Role) {
 	if role == c.role && leader == c.leader {
 		return
 	}
+	if c.leader != 0 && leader == 0 {
+		c.lostAt = c.now
+	}
 	c.role, c.leader = role, leader
 	c.leaderChanged()
 	c.restartReads()
+}
+
+// leaderless tells whether no leader has been known for so many elections that a
+// new request would most likely wait in vain: a minority says so at once.
+func (c *Core) leaderless() bool {
+	return c.leader == 0 && c.now-c.lostAt >= leaderlessElections*time.Duration(c.cfg.ElectionTicks)*c.cfg.TickInterval
 }
 
 func roleOf(s raft.StateType) Role {

@@ -92,6 +92,9 @@ func (c *Core) propose(in Propose) {
 	case c.full:
 		c.refuse(in.Request, ErrStorageFull)
 		return
+	case c.leaderless():
+		c.refuse(in.Request, ErrNoQuorum)
+		return
 	}
 	p := &proposal{request: in.Request, seq: c.nextSeq, data: in.Command, deadline: in.Deadline, wait: true}
 	fsm.SetOrigin(p.data, fsm.Origin{Node: c.cfg.ID, Incarnation: c.cfg.Incarnation, Seq: p.seq})

@@ -82,7 +82,8 @@ func randomRun(t *testing.T, seed uint64, outcomes map[string]int) {
 				return
 			}
 			outcomes[e.Err.Outcome.String()]++
-			if o, ok := origins[e.Request]; ok && e.Err.Outcome == NotApplied {
+			// One refused at once has no sequence number: the next proposal gets it.
+			if o, ok := origins[e.Request]; ok && e.Err.Outcome == NotApplied && a.core.nextSeq > o.Seq {
 				refused[o] = true
 			}
 		case ReadReply:

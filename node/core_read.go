@@ -61,6 +61,10 @@ func (c *Core) read(in ReadIndex) {
 		c.emit(ReadReply{Request: in.Request, Err: ErrOverloaded})
 		return
 	}
+	if c.leaderless() {
+		c.emit(ReadReply{Request: in.Request, Err: ErrNoQuorum})
+		return
+	}
 	c.asked = append(c.asked, pendingRead{request: in.Request, deadline: in.Deadline})
 }
 

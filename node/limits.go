@@ -28,6 +28,11 @@ const (
 	// queues of them have no bound.
 	MaxReadRounds = 64
 
+	// leaderlessElections is how many election timeouts without a leader make a node
+	// refuse requests at once instead of holding them to their deadline: with the
+	// defaults, two seconds. A healthy cluster elects in one or two.
+	leaderlessElections = 4
+
 	// maxProposeBatchBytes bounds the entries handed to raft at a time; each batch becomes one append message for each peer.
 	maxProposeBatchBytes = 1 << 20
 
