@@ -17,8 +17,10 @@ const (
 	// settleStep is how often it is looked at.
 	settleStep = 50 * time.Millisecond
 
-	// closingTries is how often each node may refuse the last write through it.
-	closingTries = 20
+	// closingTime bounds how long a healed node may refuse the last operation
+	// through it: its disk may have been full until now, and it looks for room only
+	// once a second.
+	closingTime = 20 * time.Second
 )
 
 // finish ends the faults and demands that the cluster comes to rest: everything
@@ -101,7 +103,7 @@ func (w *World) unsettled() string {
 
 // closing demands that a node serves one more operation.
 func (w *World) closing(r *replica, kind linearizability.Kind) {
-	for range closingTries {
+	for end := w.now + int64(closingTime); w.now < end; {
 		if w.err != nil {
 			return
 		}
