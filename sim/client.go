@@ -202,7 +202,7 @@ func (c *clients) command(o *operation) []byte {
 	}
 	b, err := cmd.Encode()
 	if err != nil {
-		c.w.fail("a command does not encode: %w", err)
+		c.w.fail(JudgeInvariant, "a command does not encode: %w", err)
 	}
 	return b
 }
@@ -210,7 +210,7 @@ func (c *clients) command(o *operation) []byte {
 // proposed takes the core's word on a write.
 func (c *clients) proposed(r *replica, e node.ProposeReply) {
 	if !r.answer(e.Request) {
-		c.w.fail("%s answers request %d twice, or without being asked", r.name, e.Request)
+		c.w.fail(JudgeAnswer, "%s answers request %d twice, or without being asked", r.name, e.Request)
 		return
 	}
 	o := c.ops[e.Request-1]
@@ -237,7 +237,7 @@ func (c *clients) proposed(r *replica, e node.ProposeReply) {
 			op.Outcome = linearizability.CompareFailed
 			op.KeyRevision = uint64(res.Current)
 		default:
-			c.w.fail("%s answers %s with %v", r.name, requestID(op.ID), res.Outcome)
+			c.w.fail(JudgeAnswer, "%s answers %s with %v", r.name, requestID(op.ID), res.Outcome)
 		}
 	})
 }
@@ -245,13 +245,13 @@ func (c *clients) proposed(r *replica, e node.ProposeReply) {
 // confirmed takes the core's word that a read may be served.
 func (c *clients) confirmed(r *replica, e node.ReadReply) {
 	if c.ops[e.Request-1].op.Kind != linearizability.Read {
-		c.w.fail("%s answers request %d as a read", r.name, e.Request)
+		c.w.fail(JudgeAnswer, "%s answers request %d as a read", r.name, e.Request)
 		return
 	}
 	o := c.ops[e.Request-1]
 	if e.Err != nil {
 		if !r.answer(e.Request) {
-			c.w.fail("%s answers request %d twice, or without being asked", r.name, e.Request)
+			c.w.fail(JudgeAnswer, "%s answers request %d twice, or without being asked", r.name, e.Request)
 		}
 		c.w.judge.count("read: " + e.Err.Error())
 		c.answered(o, func(op *linearizability.Op) { op.Outcome = linearizability.ReadFailed })
@@ -263,18 +263,18 @@ func (c *clients) confirmed(r *replica, e node.ReadReply) {
 // readDone serves a read from what the node holds now.
 func (c *clients) readDone(r *replica, o *operation) {
 	if !r.answer(o.op.ID) {
-		c.w.fail("%s answers request %d twice, or without being asked", r.name, o.op.ID)
+		c.w.fail(JudgeAnswer, "%s answers request %d twice, or without being asked", r.name, o.op.ID)
 		return
 	}
 	view, err := r.db.View()
 	if err != nil {
-		c.w.fail("%s: %w", r.name, err)
+		c.w.fail(JudgeStop, "%s: %w", r.name, err)
 		return
 	}
 	defer view.Close()
 	rec, found, err := view.Get(o.op.Key)
 	if err != nil {
-		c.w.fail("%s: reading %s: %w", r.name, o.op.Key, err)
+		c.w.fail(JudgeState, "%s: reading %s: %w", r.name, o.op.Key, err)
 		return
 	}
 	s := view.State()

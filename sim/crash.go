@@ -71,7 +71,7 @@ func (r *replica) crash(how ending) {
 	if r.storage.flush != nil && r.db != nil && w.rngDisk.IntN(2) == 0 {
 		w.judge.count("crash: flush was done")
 		if err := r.commit(); err != nil {
-			w.fail("%s: writing the database: %w", r.name, err)
+			w.fail(JudgeStop, "%s: writing the database: %w", r.name, err)
 		}
 	}
 	r.abandon()
@@ -100,7 +100,7 @@ func (r *replica) breakOff() {
 	// Most appends are a write and a sync; a new segment takes more.
 	r.cutAfter(pick(r.w.rngDisk, 0, 1, 1, 2, 2, 3, 4, 6, 8, 10))
 	if err := r.write(); err != nil && !errors.Is(err, errCut) && !excused(err) {
-		r.w.fail("%s: writing the log: %w", r.name, err)
+		r.w.fail(JudgeStop, "%s: writing the log: %w", r.name, err)
 	}
 }
 
@@ -117,7 +117,7 @@ func (r *replica) shutDown() {
 		r.storage.flush = r.db.BeginFlush()
 	}
 	if err := r.commit(); err != nil {
-		w.fail("%s: writing the database: %w", r.name, err)
+		w.fail(JudgeStop, "%s: writing the database: %w", r.name, err)
 		return
 	}
 	if err := r.log.Close(); excused(err) {
@@ -125,7 +125,7 @@ func (r *replica) shutDown() {
 		r.crash(killed)
 		return
 	} else if err != nil {
-		w.fail("%s: closing the log: %w", r.name, err)
+		w.fail(JudgeStop, "%s: closing the log: %w", r.name, err)
 		return
 	}
 	r.shadow.synced()

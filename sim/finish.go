@@ -42,8 +42,8 @@ func (w *World) finish() {
 		w.inspect(r)
 	}
 	if w.err == nil {
-		if err := w.judge.verdict(); err != nil {
-			w.fail("%w", err)
+		if by, err := w.judge.verdict(); err != nil {
+			w.fail(by, "%w", err)
 		}
 	}
 }
@@ -57,7 +57,7 @@ func (w *World) settle() {
 			return
 		}
 		if w.now >= end {
-			w.fail("not live: %v after the last fault %s", settleTime, why)
+			w.fail(JudgeLive, "not live: %v after the last fault %s", settleTime, why)
 			return
 		}
 		w.run(w.now + int64(settleStep))
@@ -92,7 +92,7 @@ func (w *World) unsettled() string {
 		case st.Applied != first.Applied:
 			return fmt.Sprintf("%s is at index %d, %s at %d", r.name, st.Applied, w.nodes[0].name, first.Applied)
 		case st.Hash != first.Hash || st.Revision != first.Revision:
-			w.fail("states differ at index %d: %s and %s", st.Applied, r.name, w.nodes[0].name)
+			w.fail(JudgeState, "states differ at index %d: %s and %s", st.Applied, r.name, w.nodes[0].name)
 		}
 	}
 	if int(first.Applied) != len(w.judge.slots) {
@@ -121,7 +121,7 @@ func (w *World) closing(r *replica, kind linearizability.Kind) {
 			return
 		}
 	}
-	w.fail("not live: %s does not serve a %s although all is well", r.name, kind)
+	w.fail(JudgeLive, "not live: %s does not serve a %s although all is well", r.name, kind)
 }
 
 // inspect looks at all that a node's store holds.
@@ -131,12 +131,12 @@ func (w *World) inspect(r *replica) {
 	}
 	view, err := r.db.View()
 	if err != nil {
-		w.fail("%s: %w", r.name, err)
+		w.fail(JudgeState, "%s: %w", r.name, err)
 		return
 	}
 	defer view.Close()
 	if err := fsm.VerifyChain(view); err != nil {
-		w.fail("%s: %w", r.name, err)
+		w.fail(JudgeState, "%s: %w", r.name, err)
 		return
 	}
 	at := 0
@@ -144,16 +144,16 @@ func (w *World) inspect(r *replica) {
 		at++
 		want := w.judge.model.changes[at-1]
 		if c.RequestID != want.request || len(c.Ops) != 1 || c.Ops[0].Key != want.key {
-			w.fail("%s: revision %d is a change by %s, want one by %s", r.name, c.Revision, c.RequestID, want.request)
+			w.fail(JudgeState, "%s: revision %d is a change by %s, want one by %s", r.name, c.Revision, c.RequestID, want.request)
 			return false
 		}
 		return true
 	})
 	if err != nil {
-		w.fail("%s: %w", r.name, err)
+		w.fail(JudgeState, "%s: %w", r.name, err)
 		return
 	}
 	if w.err == nil && at != len(w.judge.model.changes) {
-		w.fail("%s: the change log has %d changes, want %d", r.name, at, len(w.judge.model.changes))
+		w.fail(JudgeState, "%s: the change log has %d changes, want %d", r.name, at, len(w.judge.model.changes))
 	}
 }

@@ -56,7 +56,7 @@ func (j *judge) joined(r *replica, id node.Identity) {
 		j.cluster = id.Cluster
 	}
 	if id.Cluster != j.cluster || id.RaftID != r.id {
-		j.w.fail("split: %s joins cluster %x as %d, others are in %x", r.name, id.Cluster[:4], id.RaftID, j.cluster[:4])
+		j.w.fail(JudgeSplit, "split: %s joins cluster %x as %d, others are in %x", r.name, id.Cluster[:4], id.RaftID, j.cluster[:4])
 	}
 }
 
@@ -95,16 +95,16 @@ func (j *judge) stepped(r *replica) {
 			j.leaders[s.Term] = r.id
 			j.count("leader elected")
 		} else if other != r.id {
-			j.w.fail("two leaders in term %d: node%d and %s", s.Term, other, r.name)
+			j.w.fail(JudgeSplit, "two leaders in term %d: node%d and %s", s.Term, other, r.name)
 		}
 	}
 	switch {
 	case s.Applied < r.lastApplied:
-		j.w.fail("%s: the applied index went back from %d to %d", r.name, r.lastApplied, s.Applied)
+		j.w.fail(JudgeInvariant, "%s: the applied index went back from %d to %d", r.name, r.lastApplied, s.Applied)
 	case s.Applied > s.Commit:
-		j.w.fail("%s applied %d and has committed %d", r.name, s.Applied, s.Commit)
+		j.w.fail(JudgeInvariant, "%s applied %d and has committed %d", r.name, s.Applied, s.Commit)
 	case s.Durable > s.Applied:
-		j.w.fail("%s has %d in its database and applied %d", r.name, s.Durable, s.Applied)
+		j.w.fail(JudgeInvariant, "%s has %d in its database and applied %d", r.name, s.Durable, s.Applied)
 	}
 	r.lastApplied = s.Applied
 	if s.Fresh && s.FreshAt != r.claimed {
@@ -122,7 +122,7 @@ func (j *judge) fresh(r *replica, at time.Duration) {
 		return
 	}
 	if need, have := j.acks[n-1].rev, r.db.State().Revision; need > have {
-		j.w.fail("stale: %s claims to hold all that was acknowledged before %v, is at revision %d, and revision %d was acknowledged by %v",
+		j.w.fail(JudgeFresh, "stale: %s claims to hold all that was acknowledged before %v, is at revision %d, and revision %d was acknowledged by %v",
 			r.name, time.Duration(when), have, need, time.Duration(j.acks[n-1].at))
 	}
 }
@@ -138,13 +138,13 @@ func (j *judge) sent(r *replica, m *transport.Message) {
 	case raftpb.MsgVoteResp:
 		j.count("vote granted")
 		if s.durableTerm < raft.GetTerm() || (s.durableTerm == raft.GetTerm() && s.durableVote != raft.GetTo()) {
-			j.w.fail("%s tells node %d that it has its vote in term %d; durable are term %d and a vote for %d",
+			j.w.fail(JudgeDurable, "%s tells node %d that it has its vote in term %d; durable are term %d and a vote for %d",
 				r.name, raft.GetTo(), raft.GetTerm(), s.durableTerm, s.durableVote)
 		}
 	case raftpb.MsgAppResp:
 		// In a newer term what was durable may be replaced already.
 		if s.durableTerm == raft.GetTerm() && raft.GetIndex() > uint64(s.durable) {
-			j.w.fail("%s tells node %d that it has all up to %d; durable are %d entries", r.name, raft.GetTo(), raft.GetIndex(), s.durable)
+			j.w.fail(JudgeDurable, "%s tells node %d that it has all up to %d; durable are %d entries", r.name, raft.GetTo(), raft.GetIndex(), s.durable)
 		}
 	default:
 	}
@@ -154,17 +154,17 @@ func (j *judge) sent(r *replica, m *transport.Message) {
 // model did with them.
 func (j *judge) appliedEntries(r *replica, ents []fsm.Entry, results []fsm.Result) {
 	if len(results) != len(ents) {
-		j.w.fail("%s has %d results for %d entries", r.name, len(results), len(ents))
+		j.w.fail(JudgeInvariant, "%s has %d results for %d entries", r.name, len(results), len(ents))
 		return
 	}
 	for i := range ents {
 		if err := j.appliedEntry(&ents[i], &results[i]); err != nil {
-			j.w.fail("%s: %w", r.name, err)
+			j.w.fail(JudgeState, "%s: %w", r.name, err)
 			return
 		}
 	}
 	if err := j.state(r, r.db.State()); err != nil {
-		j.w.fail("%w", err)
+		j.w.fail(JudgeState, "%w", err)
 	}
 }
 
@@ -196,7 +196,7 @@ func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {
 // acknowledged: what is acknowledged is durable at a quorum, and what it was said to be.
 func (j *judge) acknowledged(r *replica, request string, res *fsm.Result) {
 	if int(res.Index) > len(j.slots) || res.Index == 0 {
-		j.w.fail("%s acknowledges index %d, nobody applied more than %d", r.name, res.Index, len(j.slots))
+		j.w.fail(JudgeAnswer, "%s acknowledges index %d, nobody applied more than %d", r.name, res.Index, len(j.slots))
 		return
 	}
 	k := &j.slots[res.Index-1]
@@ -207,13 +207,13 @@ func (j *judge) acknowledged(r *replica, request string, res *fsm.Result) {
 		}
 	}
 	if held <= len(j.w.nodes)/2 {
-		j.w.fail("%s acknowledges %s at index %d, which is durable at %d of %d nodes", r.name, request, res.Index, held, len(j.w.nodes))
+		j.w.fail(JudgeDurable, "%s acknowledges %s at index %d, which is durable at %d of %d nodes", r.name, request, res.Index, held, len(j.w.nodes))
 	}
 	if res.Outcome != fsm.Applied {
 		return
 	}
 	if n := int(res.Revision); n > len(j.model.changes) || j.model.changes[n-1].request != request {
-		j.w.fail("%s acknowledges %s at revision %d, which another write made", r.name, request, res.Revision)
+		j.w.fail(JudgeAnswer, "%s acknowledges %s at revision %d, which another write made", r.name, request, res.Revision)
 	}
 	rev := res.Revision
 	if n := len(j.acks); n > 0 {
@@ -226,10 +226,10 @@ func (j *judge) acknowledged(r *replica, request string, res *fsm.Result) {
 func (j *judge) read(r *replica, s fsm.State, key string, rec fsm.Record, found bool) {
 	want := j.model.at(key, s.Applied)
 	if found != (want.rev != 0) || rec.Revision != want.rev || (found && rec.ContentType+"\n"+string(rec.Value) != want.value) {
-		j.w.fail("%s reads %s at revision %d as %q of revision %d, want %q of revision %d", r.name, key, s.Revision, rec.Value, rec.Revision, want.value, want.rev)
+		j.w.fail(JudgeState, "%s reads %s at revision %d as %q of revision %d, want %q of revision %d", r.name, key, s.Revision, rec.Value, rec.Revision, want.value, want.rev)
 	}
 	if err := j.state(r, s); err != nil {
-		j.w.fail("%w", err)
+		j.w.fail(JudgeState, "%w", err)
 	}
 }
 
@@ -246,28 +246,28 @@ func (j *judge) history() linearizability.History {
 }
 
 // verdict judges the history when the world has come to rest.
-func (j *judge) verdict() error {
+func (j *judge) verdict() (Judge, error) {
 	if err := j.traffic(); err != nil {
-		return err
+		return JudgeTraffic, err
 	}
 	h := j.history()
 	if err := linearizability.CheckRevisions(&h); err != nil {
-		return fmt.Errorf("by revisions: %w", err)
+		return "linearizability", err
 	}
 	claims, err := linearizability.CheckStaleness(&h)
 	if err != nil {
-		return err
+		return "staleness", err
 	}
 	j.fired["fresh claim read"] += uint64(claims)
 	report, err := linearizability.CheckRegisters(&h, j.w.opts.Budget)
 	if err != nil {
-		return err
+		return "porcupine", err
 	}
 	j.fired["key judged"] += uint64(report.Keys)
 	if len(report.NoAnswer) > 0 {
-		return fmt.Errorf("no answer for %d of %d keys (%s) in %v each: nothing is proven", len(report.NoAnswer), report.Keys, strings.Join(report.NoAnswer, ", "), j.w.opts.Budget)
+		return "porcupine", fmt.Errorf("no answer for %d of %d keys (%s) in %v each: nothing is proven", len(report.NoAnswer), report.Keys, strings.Join(report.NoAnswer, ", "), j.w.opts.Budget)
 	}
-	return nil
+	return "", nil
 }
 
 // errThin means that a run proves nothing.

@@ -47,7 +47,7 @@ const unreachableShare = 0.2
 func (n *network) send(from *replica, m transport.Message) {
 	w := n.w
 	if m.To == 0 || m.To > uint64(len(w.nodes)) || m.To == from.id || m.From != from.id {
-		w.fail("%s sends a message from %d to %d", from.name, m.From, m.To)
+		w.fail(JudgeWire, "%s sends a message from %d to %d", from.name, m.From, m.To)
 		return
 	}
 	n.buf = encodeMessage(n.buf[:0], &m)
@@ -123,7 +123,7 @@ func (n *network) deliver(mail *envelope) {
 	}
 	n.buf = encodeMessage(n.buf[:0], m)
 	if digest(n.buf) != mail.digest {
-		w.fail("a message from node %d to node %d was changed after it was sent", m.From, m.To)
+		w.fail(JudgeWire, "a message from node %d to node %d was changed after it was sent", m.From, m.To)
 		return
 	}
 	to.receive(cloneMessage(m))

@@ -136,7 +136,7 @@ func (r *replica) start() {
 			r.crash(killed)
 			return
 		}
-		r.w.fail("%s does not start: %w", r.name, err)
+		r.w.fail(JudgeStop, "%s does not start: %w", r.name, err)
 		return
 	}
 	r.scheduleTick(true)
@@ -189,7 +189,7 @@ func (r *replica) join() error {
 		r.log = r.w.opts.hooks.log(r.log)
 	}
 	if err := r.shadow.recovered(log, found.HardState); err != nil {
-		r.w.fail("%s lost what was durable: %w", r.name, err)
+		r.w.fail(JudgeDurable, "%s lost what was durable: %w", r.name, err)
 		return nil
 	}
 	opts := fsm.Options{MaxOverlayBytes: r.w.setup.node.MaxOverlayBytes, MmapBytes: storeMmapBytes, NoSync: true}
@@ -204,7 +204,7 @@ func (r *replica) join() error {
 	}
 	state := r.db.State()
 	if err := r.w.judge.opened(r, state); err != nil {
-		r.w.fail("%s: %w", r.name, err)
+		r.w.fail(JudgeStop, "%s: %w", r.name, err)
 		return nil
 	}
 	r.w.entropy.now = r.raft.Rand
@@ -338,7 +338,7 @@ func (r *replica) step(ins []node.Input) {
 // obey does what the formation asks for, in the order that it is owed.
 func (r *replica) obey(step node.FormStep) {
 	if step.Err != nil {
-		r.w.fail("%s: forming the cluster: %w", r.name, step.Err)
+		r.w.fail(JudgeStop, "%s: forming the cluster: %w", r.name, step.Err)
 		return
 	}
 	if step.Persist != nil {
@@ -350,7 +350,7 @@ func (r *replica) obey(step node.FormStep) {
 				r.crash(powerLost)
 				return
 			}
-			r.w.fail("%s: forming the cluster: %w", r.name, err)
+			r.w.fail(JudgeStop, "%s: forming the cluster: %w", r.name, err)
 			return
 		}
 		r.uncut()
@@ -360,7 +360,7 @@ func (r *replica) obey(step node.FormStep) {
 	}
 	if id := r.form.Identity(); id.Formed && r.core == nil {
 		if err := r.join(); err != nil {
-			r.w.fail("%s: %w", r.name, err)
+			r.w.fail(JudgeStop, "%s: %w", r.name, err)
 			return
 		}
 		r.w.judge.count("formed")
@@ -384,7 +384,7 @@ func (r *replica) persist(id node.Identity) error {
 func (r *replica) abandon() {
 	if r.db != nil {
 		if err := r.db.Close(); err != nil {
-			r.w.fail("%s: closing the store: %w", r.name, err)
+			r.w.fail(JudgeStop, "%s: closing the store: %w", r.name, err)
 		}
 	}
 	r.up, r.core, r.form, r.log, r.db = false, nil, nil, nil, nil

@@ -75,7 +75,7 @@ func (r *replica) stopped(err error) {
 		r.crash(killed)
 		return
 	}
-	r.w.fail("%s stopped: %w", r.name, err)
+	r.w.fail(JudgeStop, "%s stopped: %w", r.name, err)
 }
 
 // work starts what waits and can be started.
@@ -135,7 +135,7 @@ func (r *replica) appended() {
 			r.stopped(err)
 			return
 		}
-		r.w.fail("%s: writing the log: %w", r.name, err)
+		r.w.fail(JudgeStop, "%s: writing the log: %w", r.name, err)
 		return
 	}
 	if r.w.opts.hooks.ackEarly {
@@ -238,7 +238,7 @@ func (r *replica) apply() {
 	if e, ok := e.(node.Apply); ok {
 		results, err := r.db.Apply(e.Entries)
 		if err != nil {
-			r.w.fail("%s: applying: %w", r.name, err)
+			r.w.fail(JudgeStop, "%s: applying: %w", r.name, err)
 			return
 		}
 		if h := r.w.opts.hooks.results; h != nil {
@@ -270,7 +270,7 @@ func (r *replica) applied() {
 func (r *replica) flushed() {
 	s := &r.storage
 	if err := r.commit(); err != nil {
-		r.w.fail("%s: writing the database: %w", r.name, err)
+		r.w.fail(JudgeStop, "%s: writing the database: %w", r.name, err)
 		return
 	}
 	in := node.Flushed{Index: r.lastDurable, OverlayBytes: r.db.OverlayBytes()}

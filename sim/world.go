@@ -28,6 +28,7 @@ type World struct {
 	judge    judge
 	events   uint64
 	err      error
+	judged   Judge // who found err
 	rngDisk  generator
 	rngNodes generator
 }
@@ -46,11 +47,18 @@ type Result struct {
 
 // Failure is what a run found. Its text ends with the command that finds it again.
 type Failure struct {
+	// Judge is who found it; empty in the summary of several.
+	Judge  Judge
 	Err    error
 	Replay string
 }
 
-func (f *Failure) Error() string { return f.Err.Error() + "\n" + f.Replay }
+func (f *Failure) Error() string {
+	if f.Judge == "" {
+		return fmt.Sprintf("%v\n%s", f.Err, f.Replay)
+	}
+	return fmt.Sprintf("%s: %v\n%s", f.Judge, f.Err, f.Replay)
+}
 
 // Unwrap returns what was found.
 func (f *Failure) Unwrap() error { return f.Err }
@@ -81,7 +89,7 @@ func Run(o Options) (Result, error) {
 		Setup: w.setup.String(), Fired: w.judge.fired, History: w.judge.history(),
 	}
 	if w.err != nil {
-		return result, &Failure{Err: w.err, Replay: o.Replay()}
+		return result, &Failure{Judge: w.judged, Err: w.err, Replay: o.Replay()}
 	}
 	return result, nil
 }
@@ -124,7 +132,7 @@ func (w *World) build() {
 func (w *World) live() {
 	defer func() {
 		if p := recover(); p != nil {
-			w.fail("panic: %v\n%s", p, ownStack())
+			w.fail(JudgeInvariant, "panic: %v\n%s", p, ownStack())
 		}
 	}()
 	w.run(w.ends)
@@ -219,8 +227,9 @@ func (w *World) happen(e *event) {
 }
 
 // fail ends the run; the first failure is the one that counts.
-func (w *World) fail(format string, args ...any) {
+func (w *World) fail(j Judge, format string, args ...any) {
 	if w.err == nil {
+		w.judged = j
 		w.err = fmt.Errorf("at %v: %w", time.Duration(w.now), fmt.Errorf(format, args...))
 	}
 }
