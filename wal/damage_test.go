@@ -253,7 +253,7 @@ func TestWrongFiles(t *testing.T) {
 		{"newest missing", func(m *memFS) { delete(m.files, three) }, three + " at 0"},
 		{"only the newest", func(m *memFS) { delete(m.files, one); delete(m.files, two) }, one + " at 0"},
 		{"swapped", func(m *memFS) { m.files[one], m.files[two] = m.files[two], m.files[one] }, "renamed or copied"},
-		{"renamed", func(m *memFS) { m.files[four] = m.files[three]; delete(m.files, three) }, three + " at 0"},
+		{"renamed", func(m *memFS) { m.files[four] = m.files[three]; delete(m.files, three) }, "renamed or copied"},
 		{"copied", func(m *memFS) { m.files[four] = m.files[three] }, "renamed or copied"},
 		{"empty", func(m *memFS) { m.files[two] = &memData{} }, two + " at 0"},
 		{"zeros", func(m *memFS) { clear(m.files[two].bytes) }, two + " at 0"},

@@ -1,6 +1,9 @@
 package wal
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // index knows where the live entries lie. It grows with the number of segments,
 // conflicts, terms and each markBytes of log, not with the number of entries.
@@ -11,10 +14,13 @@ type index struct {
 	termBefore  uint64 // term of the entry first-1; 0 if there never was one
 	spans       []span
 	terms       []termRun
+
+	marker   Marker   // the newest one held
+	markerIn *segment // where it lies; nil: none is held
 }
 
 // span is a run of live entries that lie one behind the other in one segment;
-// between them are at most batch headers and hard states.
+// between them are at most batch headers, hard states and truncations.
 type span struct {
 	segment     *segment
 	first, last uint64
@@ -33,11 +39,16 @@ type mark struct {
 // termRun: the entries from first to the next run have this term.
 type termRun struct{ first, term uint64 }
 
-// add enters the entries of a batch at off in s.
+// add enters the marker and the entries of a batch at off in s.
 func (x *index) add(s *segment, off int64, batch []byte) {
 	records(batch, func(at int64, seed uint32, r record) {
-		if r.kind() == typeEntry {
+		switch r.kind() {
+		case typeMarker:
+			m := r.marker()
+			*x = index{first: m.Index + 1, last: m.Index, termBefore: m.Term, marker: m, markerIn: s}
+		case typeEntry:
 			x.put(s, off+at, seed, r)
+		default:
 		}
 	})
 }
@@ -46,6 +57,10 @@ func (x *index) put(s *segment, off int64, seed uint32, r record) {
 	i, term := r.index(), r.term()
 	if i <= x.last {
 		x.truncateBack(i)
+	}
+	if i < x.first {
+		// Only while a log is opened, and what comes is dead: see start.
+		x.first, x.termBefore = i, 0
 	}
 	if n := len(x.spans); n == 0 || x.spans[n-1].segment != s || x.spans[n-1].closed {
 		x.spans = append(x.spans, span{segment: s, first: i, marks: []mark{{i, off, seed}}})
@@ -74,6 +89,40 @@ func (x *index) truncateBack(i uint64) {
 	}
 	x.terms = x.terms[:sort.Search(len(x.terms), func(k int) bool { return x.terms[k].first >= i })]
 	x.last = i - 1
+}
+
+// start returns where the log begins if s is its first segment, and the term of the
+// entry before. ok is false if s cannot be the first: then it does not tell, together
+// with the segments after it, what the log holds.
+//
+// If s is not behind the newest marker, all before that is dead, and the marker
+// tells. Else the header of s does, unless an entry that it counts was replaced later.
+func (x *index) start(s *segment) (first, term uint64, ok bool) {
+	first, term = s.lastIndex+1, s.lastTerm
+	if x.markerIn != nil && s.number <= x.markerIn.number {
+		first, term = x.marker.Index+1, x.marker.Term
+	}
+	held := x.last + 1 // the first that lies in s or behind it
+	if k := sort.Search(len(x.spans), func(k int) bool { return x.spans[k].segment.number >= s.number }); k < len(x.spans) {
+		held = x.spans[k].first
+	}
+	return first, term, held == first
+}
+
+// truncateFront makes s, which start allows, the first segment.
+func (x *index) truncateFront(s *segment) {
+	x.first, x.termBefore, _ = x.start(s)
+	x.spans = slices.Delete(x.spans, 0, sort.Search(len(x.spans), func(k int) bool { return x.spans[k].first >= x.first }))
+	n := sort.Search(len(x.terms), func(k int) bool { return x.terms[k].first > x.first })
+	if x.first > x.last {
+		x.terms = nil
+	} else {
+		x.terms = slices.Delete(x.terms, 0, n-1)
+		x.terms[0].first = x.first
+	}
+	if x.markerIn != nil && x.markerIn.number < s.number {
+		x.marker, x.markerIn = Marker{}, nil
+	}
 }
 
 // term returns the term of the entry at i, in [first-1, last].

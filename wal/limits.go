@@ -9,6 +9,9 @@ const (
 	// It is above anything the node keeps in flight, and bounds what Open must hold in memory.
 	MaxBatchBytes = 256 << 20
 
+	// maxIndex bounds the index of a marker, so that what is counted up from it does not overflow.
+	maxIndex = 1 << 62
+
 	// minSegmentBytes is room for the header and a few small batches.
 	minSegmentBytes = 1 << 10
 

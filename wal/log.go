@@ -39,11 +39,26 @@ func fileSize(n int64) int64 {
 	return (max(n, minSegmentBytes) + fileUnit - 1) / fileUnit * fileUnit
 }
 
+// Marker says that the log goes on after a snapshot: every entry before is gone.
+type Marker struct {
+	// Index is that of the last entry in the snapshot, at least 1.
+	Index uint64
+	// Term is that entry's term.
+	Term uint64
+	// Conf is the membership at Index; nil and empty are the same.
+	Conf *raftpb.ConfState
+}
+
 // Batch is what one Append makes durable together.
 type Batch struct {
+	// Snapshot, if there is one, comes before all else in the batch: the log is then
+	// empty and goes on at Snapshot.Index+1, and so must Entries. Its index is at
+	// least FirstIndex-1; above or below the last index does not matter.
+	Snapshot *Marker
 	// HardState is nil if it did not change.
 	HardState *raftpb.HardState
-	// Entries are consecutive; the first may be at or below the log's last index, and then replaces all from there on.
+	// Entries are consecutive; the first may be at or below the log's last index, and
+	// then replaces all from there on, but not below FirstIndex.
 	Entries []*raftpb.Entry
 	// Sync: return only when the batch is durable. Without it the batch is written and becomes durable with a later one.
 	Sync bool
@@ -52,6 +67,9 @@ type Batch struct {
 // bytes is the length of b on disk.
 func (b Batch) bytes() int64 {
 	n := int64(batchHeaderBytes)
+	if b.Snapshot != nil {
+		n += markerBytes(b.Snapshot)
+	}
 	if b.HardState != nil {
 		n += hardStateBytes
 	}
@@ -65,6 +83,8 @@ func (b Batch) bytes() int64 {
 type Recovered struct {
 	// HardState is the last one written; never nil.
 	HardState *raftpb.HardState
+	// Snapshot is the newest marker that the log still holds; nil if it holds none.
+	Snapshot *Marker
 	// Cut reports the torn tail that was cut, or nil.
 	Cut *Cut
 }
@@ -82,22 +102,25 @@ type Cut struct {
 var (
 	// ErrDamaged means that bytes which had been proven durable are not what was written.
 	ErrDamaged = errors.New("damaged")
+	// ErrCompacted means that entries were asked for that the log gave up: they were
+	// truncated, or a snapshot took their place.
+	ErrCompacted = errors.New("compacted")
 	// ErrFull means that the disk is full and the reserve is used up.
 	ErrFull = errors.New("disk full")
 )
 
-// Log is the Raft log of one node. Append, Prove and Close are for one goroutine;
-// the readers and Full may run beside it.
+// Log is the Raft log of one node. Append, Truncate, Prove and Close are for one
+// goroutine; the readers and Full may run beside it.
 //
-// After an error of Append, Prove or Close these three do nothing more and return
-// that first error. What was appended before can still be read.
+// After an error of Append, Truncate, Prove or Close these four do nothing more and
+// return that first error. What was appended before can still be read.
 type Log struct {
 	fsys FS
 	opts Options
 	full atomic.Bool // there is no reserve
 
 	mu    sync.RWMutex
-	index index // written by Append under mu, and then without I/O
+	index index // written by Append and Truncate under mu, and then without I/O
 
 	// What follows belongs to the goroutine that appends.
 
@@ -153,7 +176,7 @@ func (l *Log) append(b Batch) error {
 	if err := l.check(b); err != nil {
 		return err
 	}
-	if b.HardState == nil && len(b.Entries) == 0 {
+	if b.Snapshot == nil && b.HardState == nil && len(b.Entries) == 0 {
 		if b.Sync {
 			return l.sync()
 		}
@@ -163,7 +186,7 @@ func (l *Log) append(b Batch) error {
 	if size > MaxBatchBytes {
 		return fmt.Errorf("wal: a batch of %d bytes, at most %d can be written together", size, MaxBatchBytes)
 	}
-	if l.end+size > l.current.size-proofBytes-sealBatchBytes {
+	if l.end+size > l.current.size-tailBytes {
 		if err := l.switchSegment(size); err != nil {
 			return err
 		}
@@ -190,12 +213,19 @@ func (l *Log) append(b Batch) error {
 
 // check says what is wrong with b.
 func (l *Log) check(b Batch) error {
+	held, last := l.index.first, l.index.last
+	if m := b.Snapshot; m != nil {
+		if m.Index == 0 || m.Index > maxIndex || m.Index < held-1 {
+			return fmt.Errorf("wal: a snapshot at index %d cannot take the place of a log of %d to %d", m.Index, held, last)
+		}
+		held, last = m.Index+1, m.Index
+	}
 	if len(b.Entries) == 0 {
 		return nil
 	}
 	first := b.Entries[0].GetIndex()
-	if first < l.index.first || first > l.index.last+1 {
-		return fmt.Errorf("wal: entries from index %d on do not continue a log of %d to %d", first, l.index.first, l.index.last)
+	if first < held || first > last+1 {
+		return fmt.Errorf("wal: entries from index %d on do not continue a log of %d to %d", first, held, last)
 	}
 	for i, e := range b.Entries {
 		if e.GetIndex() != first+uint64(i) {
@@ -237,8 +267,8 @@ func (l *Log) prove() error {
 }
 
 // Full reports that the disk has no room for a further segment but the reserve:
-// the node must refuse proposals; votes and what is in flight still fit. Prove and
-// the switch to a new segment find out when there is room again.
+// the node must refuse proposals; votes and what is in flight still fit. Prove,
+// Truncate and the switch to a new segment find out when there is room again.
 func (l *Log) Full() bool { return l.full.Load() }
 
 // Close proves the log and closes its files. After an earlier error it only
@@ -281,6 +311,9 @@ func (l *Log) encode(b Batch, size int64) uint32 {
 		l.buf = make([]byte, 0, size)
 	}
 	crc := l.begin(size)
+	if b.Snapshot != nil {
+		l.buf, crc = appendMarker(l.buf, crc, b.Snapshot)
+	}
 	if hs := b.HardState; hs != nil {
 		l.hard = hardState{hs.GetTerm(), hs.GetVote(), hs.GetCommit()}
 		l.buf, crc = appendHardState(l.buf, crc, l.hard)

@@ -6,7 +6,8 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// FirstIndex is the index of the oldest entry held (or that the first will have).
+// FirstIndex is the index of the oldest entry held (or that the first will have). It
+// rises when the log is truncated or a snapshot takes its place.
 func (l *Log) FirstIndex() uint64 {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -21,20 +22,32 @@ func (l *Log) LastIndex() uint64 {
 }
 
 // Term returns the term of the entry at index, in [FirstIndex-1, LastIndex].
+//
+// Errors: ErrCompacted, below that.
 func (l *Log) Term(index uint64) (uint64, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if index+1 < l.index.first || index > l.index.last {
-		return 0, fmt.Errorf("wal: term of %d: the log holds %d to %d", index, l.index.first, l.index.last)
+	first, last := l.index.first, l.index.last
+	if index < first-1 || index > last {
+		return 0, notHeld(fmt.Sprintf("term of %d", index), index+1, first, last)
 	}
 	return l.index.term(index), nil
 }
 
+// notHeld is the error of a read of what, whose lowest entry is lo, from a log of first to last.
+func notHeld(what string, lo, first, last uint64) error {
+	if lo < first {
+		return fmt.Errorf("wal: %s: %w: the log holds %d to %d", what, ErrCompacted, first, last)
+	}
+	return fmt.Errorf("wal: %s: the log holds %d to %d", what, first, last)
+}
+
 // Entries reads the entries in [lo, hi), at most maxBytes of them (as they lie on
 // disk: 32 bytes and the data, padded) but at least one. All of [lo, hi) must be held.
+// The entries are the caller's.
 //
-// The checksums are verified again; ErrDamaged names segment and offset. The
-// entries are the caller's.
+// Errors: ErrCompacted, if lo is below FirstIndex; ErrDamaged, with segment and
+// offset, if what lies there is not what was written: the checksums are verified again.
 func (l *Log) Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
 	l.mu.RLock()
 	first, last := l.index.first, l.index.last
@@ -42,15 +55,23 @@ func (l *Log) Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
 	if first <= lo && lo < hi && hi <= last+1 {
 		pieces = l.index.plan(lo, hi)
 	}
+	for _, p := range pieces {
+		p.segment.hold()
+	}
 	l.mu.RUnlock()
 	if lo == hi {
 		return nil, nil
 	}
 	if pieces == nil {
-		return nil, fmt.Errorf("wal: entries [%d, %d): the log holds %d to %d", lo, hi, first, last)
+		return nil, notHeld(fmt.Sprintf("entries [%d, %d)", lo, hi), lo, first, last)
 	}
+	defer func() {
+		for _, p := range pieces {
+			p.segment.release()
+		}
+	}()
 	// The read goes on without the lock: entries are never overwritten where they
-	// lie, and what replaces one of these is elsewhere.
+	// lie, what replaces one of these is elsewhere, and a file is not closed under it.
 	r := entryReader{maxBytes: maxBytes}
 	for _, p := range pieces {
 		if full, err := r.read(p); full || err != nil {

@@ -48,6 +48,24 @@ import (
 //	  16  8  number of the next segment
 //	  24
 //
+//	body of a marker (type 5), the first record behind its batch header
+//	   8  1  type
+//	   9  1  1 if the ConfState has AutoLeave, else 0
+//	  10  6  zeros
+//	  16  8  index of the snapshot, at least 1
+//	  24  8  term of that index
+//	  32  4  number of voters
+//	  36  4  number of learners
+//	  40  4  number of outgoing voters
+//	  44  4  number of next learners
+//	  48  8  each of these, in that order
+//
+//	body of a truncation (type 6)
+//	   8  1  type
+//	   9  7  zeros
+//	  16  8  number of the oldest segment that is still needed
+//	  24
+//
 // A batch that is nothing but its header is a proof.
 type recordType uint8
 
@@ -56,6 +74,8 @@ const (
 	typeEntry
 	typeHardState
 	typeSeal
+	typeMarker
+	typeTruncation
 )
 
 const (
@@ -64,9 +84,16 @@ const (
 	entryHeaderBytes  = 32
 	hardStateBytes    = 40
 	sealBytes         = 24
+	markerHeaderBytes = 48
+	truncationBytes   = 24
 
-	proofBytes     = batchHeaderBytes
-	sealBatchBytes = batchHeaderBytes + sealBytes
+	proofBytes           = batchHeaderBytes
+	sealBatchBytes       = batchHeaderBytes + sealBytes
+	truncationBatchBytes = batchHeaderBytes + truncationBytes
+
+	// tailBytes is what Append leaves free at the end of a segment: room for a proof,
+	// a truncation, the proof of that, and the seal. So on a full disk a log can always be truncated.
+	tailBytes = proofBytes + truncationBatchBytes + proofBytes + sealBatchBytes
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -82,6 +109,12 @@ func batchSeed(nonce, segment uint64) uint32 {
 func padded(n int64) int64 { return (n + 7) &^ 7 }
 
 func entryBytes(e *raftpb.Entry) int64 { return padded(entryHeaderBytes + int64(len(e.GetData()))) }
+
+func markerBytes(m *Marker) int64 {
+	c := m.Conf
+	n := len(c.GetVoters()) + len(c.GetLearners()) + len(c.GetVotersOutgoing()) + len(c.GetLearnersNext())
+	return markerHeaderBytes + 8*int64(n)
+}
 
 // batchHeader is a decoded batch header.
 type batchHeader struct {
@@ -137,6 +170,36 @@ func appendSeal(b []byte, seed uint32, next uint64) ([]byte, uint32) {
 	return b, closeRecord(b[start:], seed)
 }
 
+func appendMarker(b []byte, seed uint32, m *Marker) ([]byte, uint32) {
+	start := len(b)
+	b = appendRecordStart(b, int(markerBytes(m)), typeMarker)
+	autoLeave := byte(0)
+	if m.Conf.GetAutoLeave() {
+		autoLeave = 1
+	}
+	b = append(b, autoLeave, 0, 0, 0, 0, 0, 0)
+	b = binary.LittleEndian.AppendUint64(b, m.Index)
+	b = binary.LittleEndian.AppendUint64(b, m.Term)
+	lists := [4][]uint64{m.Conf.GetVoters(), m.Conf.GetLearners(), m.Conf.GetVotersOutgoing(), m.Conf.GetLearnersNext()}
+	for _, ids := range lists {
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(ids)))
+	}
+	for _, ids := range lists {
+		for _, id := range ids {
+			b = binary.LittleEndian.AppendUint64(b, id)
+		}
+	}
+	return b, closeRecord(b[start:], seed)
+}
+
+func appendTruncation(b []byte, seed uint32, oldest uint64) ([]byte, uint32) {
+	start := len(b)
+	b = appendRecordStart(b, truncationBytes, typeTruncation)
+	b = append(b, 0, 0, 0, 0, 0, 0, 0)
+	b = binary.LittleEndian.AppendUint64(b, oldest)
+	return b, closeRecord(b[start:], seed)
+}
+
 func appendRecordStart(b []byte, size int, t recordType) []byte {
 	b = append(b, 0, 0, 0, 0)
 	b = binary.LittleEndian.AppendUint32(b, uint32(size-recordHeaderBytes))
@@ -181,6 +244,10 @@ func (r record) wellFormed() bool {
 		return r.bodyEnd() == hardStateBytes
 	case typeSeal:
 		return r.bodyEnd() == sealBytes
+	case typeMarker:
+		return len(r) >= markerHeaderBytes && r.bodyEnd() == r.markerEnd() && r.index() > 0 && r.index() <= maxIndex
+	case typeTruncation:
+		return r.bodyEnd() == truncationBytes
 	default:
 		return false
 	}
@@ -200,6 +267,38 @@ func (r record) data() []byte { return r[entryHeaderBytes:r.bodyEnd()] }
 func (r record) hardState() hardState {
 	return hardState{term: r.uint64(16), vote: r.uint64(24), commit: r.uint64(32)}
 }
+
+// markerEnd is where a marker with so many members ends.
+func (r record) markerEnd() int64 {
+	n := int64(0)
+	for at := 32; at < markerHeaderBytes; at += 4 {
+		n += int64(binary.LittleEndian.Uint32(r[at:]))
+	}
+	return markerHeaderBytes + 8*n
+}
+
+// marker decodes a marker. Nothing of it aliases r.
+func (r record) marker() Marker {
+	at := markerHeaderBytes
+	members := func(count int) []uint64 {
+		var ids []uint64
+		for range binary.LittleEndian.Uint32(r[count:]) {
+			ids = append(ids, r.uint64(at))
+			at += 8
+		}
+		return ids
+	}
+	conf := &raftpb.ConfState{
+		Voters: members(32), Learners: members(36), VotersOutgoing: members(40), LearnersNext: members(44),
+	}
+	if r[9] != 0 {
+		conf.AutoLeave = new(true)
+	}
+	return Marker{Index: r.index(), Term: r.term(), Conf: conf}
+}
+
+// truncationOldest is the number of the oldest segment that a truncation keeps.
+func (r record) truncationOldest() uint64 { return r.uint64(16) }
 
 // sealNext is the number of the segment after the one that a seal ends.
 func (r record) sealNext() uint64 { return r.uint64(16) }

@@ -16,7 +16,7 @@ import (
 // Errors: fs.ErrNotExist, if the directory holds no log; ErrDamaged, with
 // segment and offset; what the file system says.
 func Open(fsys FS, opts Options) (*Log, Recovered, error) {
-	r := recovery{Log: &Log{fsys: fsys, opts: opts.withDefaults()}}
+	r := recovery{Log: &Log{fsys: fsys, opts: opts.withDefaults()}, oldest: firstSegment}
 	found, err := r.run()
 	if err != nil {
 		for _, s := range r.segments {
@@ -30,8 +30,10 @@ func Open(fsys FS, opts Options) (*Log, Recovered, error) {
 // recovery is a log that is being opened: its state is that of the batches read so far.
 type recovery struct {
 	*Log
-	window window // on the segment that is being read
-	sealed bool   // the last batch is the seal of the current segment
+	numbers []uint64 // of all segments in the directory
+	oldest  uint64   // number of the first segment needed, as the newest truncation says
+	window  window   // on the segment that is being read
+	sealed  bool     // the last batch is the seal of the current segment
 }
 
 func (r *recovery) run() (Recovered, error) {
@@ -57,7 +59,8 @@ func (r *recovery) run() (Recovered, error) {
 	if err != nil {
 		return Recovered{}, err
 	}
-	if err := r.removeUnfinished(); err != nil {
+	r.giveUp(int(r.oldest - r.segments[0].number))
+	if err := r.removeUnneeded(); err != nil {
 		return Recovered{}, err
 	}
 	if err := r.findReserve(); err != nil {
@@ -68,10 +71,14 @@ func (r *recovery) run() (Recovered, error) {
 		return Recovered{}, err
 	}
 	hs := r.hard
-	return Recovered{
+	found := Recovered{
 		HardState: &raftpb.HardState{Term: &hs.term, Vote: &hs.vote, Commit: &hs.commit},
 		Cut:       cut,
-	}, nil
+	}
+	if m := r.index.marker; r.index.markerIn != nil {
+		found.Snapshot = &m
+	}
+	return found, nil
 }
 
 // listSegments returns the numbers of the segments in fsys, ascending.
@@ -90,18 +97,21 @@ func listSegments(fsys FS) ([]uint64, error) {
 	return numbers, nil
 }
 
+// openSegments opens the newest segments, back to the first gap: what is before a
+// gap is left of a truncation, or else checkStart finds that the gap is damage.
 func (r *recovery) openSegments() error {
-	numbers, err := listSegments(r.fsys)
-	if err != nil {
+	var err error
+	if r.numbers, err = listSegments(r.fsys); err != nil {
 		return err
 	}
-	if len(numbers) == 0 {
+	if len(r.numbers) == 0 {
 		return fmt.Errorf("wal: the directory holds no segment of a log: %w", fs.ErrNotExist)
 	}
-	for i, n := range numbers {
-		if want := firstSegment + uint64(i); n != want {
-			return damaged(segmentName(want), 0, fmt.Sprintf("the segment is missing, %s is there", segmentName(n)))
-		}
+	i := len(r.numbers) - 1
+	for i > 0 && r.numbers[i-1]+1 == r.numbers[i] {
+		i--
+	}
+	for _, n := range r.numbers[i:] {
 		s, err := openSegment(r.fsys, segmentName(n), n)
 		if err != nil {
 			return err
@@ -192,10 +202,32 @@ func (r *recovery) replayLast() (*Cut, error) {
 		}
 		cut = &Cut{Segment: s.name, Offset: r.end, Reason: stop.reason}
 	}
+	if err := r.checkStart(); err != nil {
+		return nil, err
+	}
 	if err := r.settle(dirty); err != nil {
 		return nil, fmt.Errorf("wal: segment %s at %d: %w", s.name, r.end, asFull(err))
 	}
 	return cut, nil
+}
+
+// checkStart checks, when all was read, that the first segment needed is there and
+// can be the first.
+func (r *recovery) checkStart() error {
+	if r.oldest < r.segments[0].number {
+		missing := r.oldest
+		for _, n := range r.numbers {
+			if n == missing {
+				missing++
+			}
+		}
+		return damaged(segmentName(missing), 0, fmt.Sprintf("the segment is missing, and no truncation before the end of %s says that it was given up", r.current.name))
+	}
+	s := r.segments[r.oldest-r.segments[0].number]
+	if first, _, ok := r.index.start(s); !ok {
+		return damaged(s.name, 0, fmt.Sprintf("the log begins here with entry %d, and an entry before that is replaced later", first))
+	}
+	return nil
 }
 
 // settle makes the current segment durable as it was read: what was not proven is
@@ -277,12 +309,13 @@ func (r *recovery) replay(limit int64) (stop, error) {
 // contradicts the batches before it was written so, or put there by hand.
 func (r *recovery) take(batch []byte) error {
 	var err error
-	last, first := r.index.last, true
+	last, first := r.index.last, true // first: an entry may still replace others
 	records(batch, func(at int64, _ uint32, rec record) {
 		switch rec.kind() {
 		case typeEntry:
 			i := rec.index()
-			if err == nil && (i < r.index.first || i > last+1 || (i <= last && !first)) {
+			// Whether one below the first entry may be here is for checkStart.
+			if err == nil && (i == 0 || i > last+1 || (i <= last && !first)) {
 				err = damaged(r.current.name, r.end+at, fmt.Sprintf("entry %d follows entry %d", i, last))
 			}
 			last, first = i, false
@@ -293,6 +326,17 @@ func (r *recovery) take(batch []byte) error {
 			if next := rec.sealNext(); err == nil && next != r.current.number+1 {
 				err = damaged(r.current.name, r.end+at, fmt.Sprintf("the seal names segment %d as the next", next))
 			}
+		case typeMarker:
+			if err == nil && at != batchHeaderBytes {
+				err = damaged(r.current.name, r.end+at, "a snapshot does not begin its batch")
+			}
+			last, first = rec.index(), false
+		case typeTruncation:
+			n := rec.truncationOldest()
+			if err == nil && (n < r.oldest || n > r.current.number) {
+				err = damaged(r.current.name, r.end+at, fmt.Sprintf("the log cannot begin at segment %d: it begins at segment %d", n, r.oldest))
+			}
+			r.oldest = n
 		case typeBatch: // begins a batch, and checkBatch refused any other
 		}
 	})
@@ -339,14 +383,16 @@ func (r *recovery) findProof(dirty int64) (int64, error) {
 	return 0, nil
 }
 
-// removeUnfinished removes files that a crash left unfinished.
-func (r *recovery) removeUnfinished() error {
+// removeUnneeded removes files that a crash left: unfinished ones, and segments that were given up.
+func (r *recovery) removeUnneeded() error {
 	names, err := r.fsys.List()
 	if err != nil {
 		return fmt.Errorf("wal: listing the log: %w", err)
 	}
 	for _, name := range names {
-		if !strings.HasPrefix(name, segmentPrefix) || !strings.HasSuffix(name, newSuffix) {
+		n, ok := segmentNumber(name)
+		unfinished := strings.HasPrefix(name, segmentPrefix) && strings.HasSuffix(name, newSuffix)
+		if !unfinished && (!ok || n >= r.oldest) {
 			continue
 		}
 		if err := r.fsys.Remove(name); err != nil {

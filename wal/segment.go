@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 const (
@@ -17,7 +18,7 @@ const (
 	segmentMagic       = "confwal\x01"
 	segmentHeaderBytes = 96
 
-	// firstSegment is the number of the oldest segment: until issue 3 none is removed.
+	// firstSegment is the number of the oldest segment of a log that was never truncated.
 	firstSegment = 1
 )
 
@@ -27,10 +28,23 @@ type segment struct {
 	name string
 	file File
 	seed uint32 // of its batch headers
+
+	users atomic.Int32 // the log, until it is truncated, and each read that is under way
+}
+
+// hold keeps the file open until release. Only for one to which the log still holds.
+func (s *segment) hold() { s.users.Add(1) }
+
+// release ends a hold. The last one closes the file: it was given up, so an error of that means nothing.
+func (s *segment) release() {
+	if s.users.Add(-1) == 0 {
+		_ = s.file.Close()
+	}
 }
 
 // segmentHeader begins a segment. It repeats the state of the log where the
-// segment begins, so that the ones before it can go one day.
+// segment begins, so that the ones before it can go. (They may go, too, when a
+// marker behind makes the last entry and its term meaningless: index.start.)
 //
 //	 0  8  "confwal" and the version of the format, 1
 //	 8  8  nonce of the log
@@ -118,7 +132,9 @@ func finishSegment(fsys FS, f File, name string, h segmentHeader) (*segment, err
 }
 
 func newSegment(f File, h segmentHeader) *segment {
-	return &segment{segmentHeader: h, name: segmentName(h.number), file: f, seed: batchSeed(h.nonce, h.number)}
+	s := &segment{segmentHeader: h, name: segmentName(h.number), file: f, seed: batchSeed(h.nonce, h.number)}
+	s.hold()
+	return s
 }
 
 // openSegment opens a segment and checks its header and size.

@@ -22,7 +22,7 @@ func (l *Log) switchSegment(need int64) error {
 	h := segmentHeader{
 		nonce:      l.current.nonce,
 		number:     l.current.number + 1,
-		size:       max(l.opts.SegmentBytes, fileSize(segmentHeaderBytes+need+proofBytes+sealBatchBytes)),
+		size:       max(l.opts.SegmentBytes, fileSize(segmentHeaderBytes+need+tailBytes)),
 		firstBatch: l.batch + 2,
 		prevEnd:    l.end + sealBatchBytes,
 		lastIndex:  l.index.last,
@@ -31,7 +31,7 @@ func (l *Log) switchSegment(need int64) error {
 		prevCRC:    seal,
 	}
 	wasFull := l.full.Load()
-	next, err := l.makeSegment(h, segmentHeaderBytes+need+proofBytes+sealBatchBytes)
+	next, err := l.makeSegment(h, segmentHeaderBytes+need+tailBytes)
 	if err != nil {
 		return err
 	}
