@@ -35,7 +35,7 @@ func (w *written) lastBatch() (name string, from, to int64) {
 // back behind it.
 func goesOn(t *testing.T, fsys *memFS, l *Log, m model) {
 	t.Helper()
-	next := uint64(len(m.entries)) + 1
+	next := m.last() + 1
 	for _, b := range []Batch{
 		{Entries: entries(next, 1, 3, 13)},
 		{HardState: hard(3, 3, 3), Entries: entries(next+1, 1, 3, 5), Sync: true},
@@ -45,7 +45,7 @@ func goesOn(t *testing.T, fsys *memFS, l *Log, m model) {
 		again, found, err := Open(fsys.clone(), tinyOptions)
 		require.NoError(t, err)
 		require.Nil(t, found.Cut)
-		require.NoError(t, m.differs(again, found.HardState))
+		require.NoError(t, m.differs(again, found))
 	}
 }
 
@@ -73,7 +73,7 @@ func TestCutAtEveryByte(t *testing.T) {
 			assert.Equal(t, Cut{name, from, found.Cut.Reason}, *found.Cut)
 			assert.NotEmpty(t, found.Cut.Reason)
 		}
-		require.NoError(t, want.differs(l, found.HardState), "cut at %d", at)
+		require.NoError(t, want.differs(l, found), "cut at %d", at)
 		goesOn(t, m, l, want)
 	}
 }
@@ -89,7 +89,7 @@ func TestLostFrontOfBatch(t *testing.T) {
 		clear(m.files[name].bytes[from:at])
 		l, found, err := Open(m, tinyOptions)
 		require.NoError(t, err, "lost to %d", at)
-		require.NoError(t, before.differs(l, found.HardState), "lost to %d", at)
+		require.NoError(t, before.differs(l, found), "lost to %d", at)
 		assert.Equal(t, slices.Max(w.fsys.files[name].bytes[at:to]) > 0, found.Cut != nil, "lost to %d", at)
 		proof := l.end // of the proof that Open wrote
 		assert.Zero(t, slices.Max(m.files[name].bytes[proof:]), "the cut tail is not zeroed")
@@ -142,11 +142,11 @@ func TestFlipEveryByte(t *testing.T) {
 					require.NoError(t, err, what)
 					require.NotNil(t, found.Cut, what)
 					require.Equal(t, from, found.Cut.Offset, what)
-					require.NoError(t, before.differs(l, found.HardState), what)
+					require.NoError(t, before.differs(l, found), what)
 				default: // nothing was ever written there
 					require.NoError(t, err, what)
 					require.Equal(t, &Cut{last, to, found.Cut.Reason}, found.Cut, what)
-					require.NoError(t, w.model.differs(l, found.HardState), what)
+					require.NoError(t, w.model.differs(l, found), what)
 				}
 			}
 		}
@@ -170,7 +170,7 @@ func TestFlipEveryByteProven(t *testing.T) {
 		}
 		require.NoError(t, err, "at %d", at)
 		require.NotNil(t, found.Cut, "at %d", at)
-		require.NoError(t, w.model.differs(l, found.HardState), "at %d", at)
+		require.NoError(t, w.model.differs(l, found), "at %d", at)
 	}
 }
 
@@ -214,7 +214,7 @@ func TestStaleTail(t *testing.T) {
 	l, found, err := Open(m, tinyOptions)
 	require.NoError(t, err)
 	require.Equal(t, &Cut{name, lost, found.Cut.Reason}, found.Cut)
-	require.NoError(t, w.states[1].differs(l, found.HardState))
+	require.NoError(t, w.states[1].differs(l, found))
 	// Opening has proven what is left, so the gap is now one proof shorter: fill it exactly.
 	assert.Equal(t, make([]byte, end-last), m.files[name].bytes[last:end], "the stale batch is gone from the disk")
 	goesOn(t, m, l, w.states[1])
@@ -236,7 +236,7 @@ func TestOtherLife(t *testing.T) {
 	l, found, err := Open(logs[0].fsys, tinyOptions)
 	require.NoError(t, err)
 	require.NotNil(t, found.Cut)
-	require.NoError(t, logs[0].model.differs(l, found.HardState))
+	require.NoError(t, logs[0].model.differs(l, found))
 }
 
 func TestWrongFiles(t *testing.T) {
@@ -305,8 +305,8 @@ func TestSwitchInterrupted(t *testing.T) {
 		l, found, err := Open(m.fsys, tinyOptions)
 		require.NoError(t, err, "moment %d, %s", i, m.op)
 		require.Nil(t, found.Cut, "moment %d, %s", i, m.op)
-		if w.states[m.min].differs(l, found.HardState) != nil { // then the write was done, and the sync not yet
-			require.NoError(t, w.states[m.min+1].differs(l, found.HardState), "moment %d, %s", i, m.op)
+		if w.states[m.min].differs(l, found) != nil { // then the write was done, and the sync not yet
+			require.NoError(t, w.states[m.min+1].differs(l, found), "moment %d, %s", i, m.op)
 			m.min++
 		}
 		for name := range m.fsys.files {
@@ -327,7 +327,7 @@ func TestSealIsWrittenAgain(t *testing.T) {
 		clear(m.files[segmentName(1)].bytes[at:])
 		l, found, err := Open(m, tinyOptions)
 		require.NoError(t, err, "at %d", at)
-		require.NoError(t, w.model.differs(l, found.HardState), "at %d", at)
+		require.NoError(t, w.model.differs(l, found), "at %d", at)
 		goesOn(t, m, l, w.model)
 	}
 	// With a batch in the successor it was there, and durable.
@@ -353,5 +353,5 @@ func TestOpenWritesAgainWhatNoBatchProves(t *testing.T) {
 	l, found, err := Open(onDisk, tinyOptions)
 	require.NoError(t, err)
 	require.Nil(t, found.Cut)
-	require.NoError(t, w.model.differs(l, found.HardState))
+	require.NoError(t, w.model.differs(l, found))
 }

@@ -7,26 +7,58 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 )
 
 var testOptions = Options{SegmentBytes: 4 << 10, ReserveBytes: 8 << 10, Nonce: 0x5eed}
 
 // model is what a log should hold, kept plainly.
 type model struct {
-	entries []*raftpb.Entry // of index 1 on
-	hard    hardState
+	base, baseTerm uint64          // what was given up ends here
+	entries        []*raftpb.Entry // of index base+1 on
+	hard           hardState
+	marker         *Marker // the newest one that is held
 }
 
+func (m *model) last() uint64 { return m.base + uint64(len(m.entries)) }
+
 func (m *model) append(b Batch) model {
-	next := model{entries: m.entries, hard: m.hard}
+	next := *m
+	if s := b.Snapshot; s != nil {
+		next.base, next.baseTerm, next.marker = s.Index, s.Term, s
+		next.entries = nil
+	}
 	if len(b.Entries) > 0 {
-		keep := b.Entries[0].GetIndex() - 1
-		next.entries = append(m.entries[:keep:keep], b.Entries...)
+		keep := b.Entries[0].GetIndex() - 1 - next.base
+		next.entries = append(next.entries[:keep:keep], b.Entries...)
 	}
 	if hs := b.HardState; hs != nil {
 		next.hard = hardState{hs.GetTerm(), hs.GetVote(), hs.GetCommit()}
 	}
 	return next
+}
+
+// truncated is m after l was truncated at index: which segments may go is l's affair.
+func (m *model) truncated(l *Log, index uint64) (model, error) {
+	base := l.FirstIndex() - 1
+	if base < m.base || base > max(m.base, index) {
+		return *m, fmt.Errorf("truncated at %d, the log went from beginning behind %d to behind %d", index, m.base, base)
+	}
+	next := *m
+	if n := base - m.base; n > 0 {
+		next.base, next.baseTerm, next.entries = base, m.entries[n-1].GetTerm(), m.entries[n:]
+	}
+	if m.marker != nil && l.index.markerIn == nil {
+		if index < m.marker.Index {
+			return next, fmt.Errorf("truncated at %d, the log gave up the marker at %d", index, m.marker.Index)
+		}
+		next.marker = nil
+	}
+	return next, nil
+}
+
+func marker(index, term uint64, voters ...uint64) *Marker {
+	return &Marker{Index: index, Term: term, Conf: &raftpb.ConfState{Voters: voters}}
 }
 
 func entry(index, term uint64, data string) *raftpb.Entry {
@@ -49,23 +81,40 @@ func hard(term, vote, commit uint64) *raftpb.HardState {
 	return &raftpb.HardState{Term: &term, Vote: &vote, Commit: &commit}
 }
 
-// differs says how log and hard state differ from m, or nil.
-func (m *model) differs(l *Log, hs *raftpb.HardState) error {
+// differs says how a log that was opened differs from m, or nil.
+func (m *model) differs(l *Log, found Recovered) error {
+	hs := found.HardState
 	if got := (hardState{hs.GetTerm(), hs.GetVote(), hs.GetCommit()}); got != m.hard {
 		return fmt.Errorf("hard state %v, want %v", got, m.hard)
+	}
+	got, want := found.Snapshot, m.marker
+	if (got == nil) != (want == nil) {
+		return fmt.Errorf("marker %v, want %v", got, want)
+	}
+	if got != nil && (got.Index != want.Index || got.Term != want.Term || !proto.Equal(got.Conf, want.Conf)) {
+		return fmt.Errorf("marker %v, want %v", got, want)
 	}
 	return m.differsEntries(l)
 }
 
 func (m *model) differsEntries(l *Log) error {
-	if l.FirstIndex() != 1 || l.LastIndex() != uint64(len(m.entries)) {
-		return fmt.Errorf("log of %d to %d, want 1 to %d", l.FirstIndex(), l.LastIndex(), len(m.entries))
+	first, last := m.base+1, m.last()
+	if l.FirstIndex() != first || l.LastIndex() != last {
+		return fmt.Errorf("log of %d to %d, want %d to %d", l.FirstIndex(), l.LastIndex(), first, last)
 	}
-	if term, err := l.Term(0); term != 0 || err != nil {
-		return fmt.Errorf("term of 0: %d, %w", term, err)
+	if term, err := l.Term(m.base); term != m.baseTerm || err != nil {
+		return fmt.Errorf("term of %d: %d, %w, want %d", m.base, term, err, m.baseTerm)
 	}
-	for lo := uint64(1); lo <= uint64(len(m.entries)); {
-		got, err := l.Entries(lo, uint64(len(m.entries))+1, 1<<10)
+	if m.base > 0 {
+		if _, err := l.Term(m.base - 1); !errors.Is(err, ErrCompacted) {
+			return fmt.Errorf("term of %d: %w", m.base-1, err)
+		}
+		if _, err := l.Entries(m.base, last+1, 1); !errors.Is(err, ErrCompacted) {
+			return fmt.Errorf("entries from %d on: %w", m.base, err)
+		}
+	}
+	for lo := first; lo <= last; {
+		got, err := l.Entries(lo, last+1, 1<<10)
 		if err != nil {
 			return err
 		}
@@ -73,7 +122,7 @@ func (m *model) differsEntries(l *Log) error {
 			return errors.New("no entries")
 		}
 		for _, e := range got {
-			want := m.entries[lo-1]
+			want := m.entries[lo-first]
 			if e.GetIndex() != lo || e.GetTerm() != want.GetTerm() || e.GetType() != want.GetType() || string(e.GetData()) != string(want.GetData()) {
 				return fmt.Errorf("entry %v, want %v", e, want)
 			}
@@ -91,7 +140,7 @@ type written struct {
 	fsys   *memFS
 	log    *Log
 	model  model
-	states []model // before each batch, and the last
+	states []model // before each batch or truncation, and the last
 	ends   []int64 // of each batch, in the segment that is current then
 }
 
@@ -114,11 +163,29 @@ func (w *written) append(t *testing.T, b Batch) {
 	w.ends = append(w.ends, w.log.end)
 }
 
+func (w *written) truncate(t *testing.T, index uint64) {
+	t.Helper()
+	require.NoError(t, w.log.Truncate(index))
+	var err error
+	w.model, err = w.model.truncated(w.log, index)
+	require.NoError(t, err)
+	w.states = append(w.states, w.model)
+	w.ends = append(w.ends, w.log.end)
+}
+
+// segments are those in the directory.
+func (w *written) segments(t *testing.T) []uint64 {
+	t.Helper()
+	numbers, err := listSegments(w.fsys.clone())
+	require.NoError(t, err)
+	return numbers
+}
+
 // reopen opens a copy of the directory as it is, as after the death of the process.
 func (w *written) reopen(t *testing.T, opts Options) (*Log, Recovered) {
 	t.Helper()
 	log, found, err := Open(w.fsys.clone(), opts)
 	require.NoError(t, err)
-	require.NoError(t, w.model.differs(log, found.HardState))
+	require.NoError(t, w.model.differs(log, found))
 	return log, found
 }

@@ -2,14 +2,18 @@ package wal
 
 import (
 	"encoding/binary"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/raft/v3/raftpb"
 	"pgregory.net/rapid"
 )
 
 // TestLogIsItsModel does what a node does, in any order, to a log and to a plain
-// model. (With crashes: package sim.)
+// model. Segments that were given up may be there again when it is opened, as after a
+// crash. (With other crashes: crash_test.go and package sim.)
 func TestLogIsItsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		opts := Options{
@@ -18,21 +22,31 @@ func TestLogIsItsModel(t *testing.T) {
 			Nonce:        rapid.Uint64().Draw(t, "nonce"),
 		}
 		m, fsys := model{}, newMemFS()
+		removed := map[string]*memData{}
+		fsys.fault = func(op, name string) error {
+			if _, ok := segmentNumber(name); ok && op == "remove" {
+				removed[name] = fsys.files[name]
+			}
+			return nil
+		}
 		require.NoError(t, Create(fsys, opts))
-		l, found, err := Open(fsys, opts)
+		l, _, err := Open(fsys, opts)
 		require.NoError(t, err)
-		term := uint64(1)
+		term, committed := uint64(1), uint64(0)
+		hardState := func(t *rapid.T, commit uint64) *raftpb.HardState {
+			if !rapid.Bool().Draw(t, "hard state") {
+				return nil
+			}
+			return hard(term, rapid.Uint64Range(0, 3).Draw(t, "vote"), commit)
+		}
 		t.Repeat(map[string]func(*rapid.T){
 			"append": func(t *rapid.T) {
-				b := Batch{Sync: rapid.Bool().Draw(t, "sync")}
-				last := uint64(len(m.entries))
-				if rapid.Bool().Draw(t, "hard state") {
-					b.HardState = hard(term, rapid.Uint64Range(0, 3).Draw(t, "vote"), rapid.Uint64Range(0, last).Draw(t, "commit"))
-				}
+				last := m.last()
+				b := Batch{HardState: hardState(t, last), Sync: rapid.Bool().Draw(t, "sync")}
 				if n := rapid.Uint64Range(0, 20).Draw(t, "entries"); n > 0 {
 					from := last + 1
 					if rapid.IntRange(0, 9).Draw(t, "conflict") == 0 {
-						from = rapid.Uint64Range(1, last+1).Draw(t, "from")
+						from = rapid.Uint64Range(committed+1, last+1).Draw(t, "from")
 						term++
 					}
 					b.Entries = entries(from, n, term, rapid.IntRange(0, 800).Draw(t, "size"))
@@ -40,15 +54,42 @@ func TestLogIsItsModel(t *testing.T) {
 				require.NoError(t, l.Append(b))
 				m = m.append(b)
 			},
+			"marker": func(t *rapid.T) {
+				index := rapid.Uint64Range(max(1, committed), m.last()+50).Draw(t, "index")
+				b := Batch{
+					Snapshot:  marker(index, term, rapid.SliceOfN(rapid.Uint64(), 0, 5).Draw(t, "voters")...),
+					HardState: hardState(t, index),
+					Entries:   entries(index+1, rapid.Uint64Range(0, 3).Draw(t, "entries"), term, 100),
+					Sync:      rapid.Bool().Draw(t, "sync"),
+				}
+				require.NoError(t, l.Append(b))
+				m, committed = m.append(b), index
+			},
+			"truncate": func(t *rapid.T) {
+				index := rapid.Uint64Range(0, m.last()).Draw(t, "index")
+				require.NoError(t, l.Truncate(index))
+				m, err = m.truncated(l, index)
+				require.NoError(t, err)
+				committed = max(committed, index)
+			},
 			"prove": func(t *rapid.T) { require.NoError(t, l.Prove()) },
 			"reopen": func(t *rapid.T) {
 				if rapid.Bool().Draw(t, "close") {
 					require.NoError(t, l.Close())
 				}
+				for _, name := range slices.Sorted(maps.Keys(removed)) {
+					if rapid.Bool().Draw(t, "is there again") {
+						fsys.files[name] = removed[name]
+					}
+				}
+				found := Recovered{}
 				l, found, err = Open(fsys, opts)
 				require.NoError(t, err)
 				require.Nil(t, found.Cut)
-				require.NoError(t, m.differs(l, found.HardState))
+				require.NoError(t, m.differs(l, found))
+				for name := range removed {
+					require.NotContains(t, fsys.files, name)
+				}
 			},
 			"": func(t *rapid.T) { require.NoError(t, m.differsEntries(l)) },
 		})
@@ -71,6 +112,7 @@ func FuzzOpen(f *testing.F) {
 	for _, b := range []Batch{
 		{HardState: hard(1, 2, 3), Entries: entries(1, 2, 1, 9), Sync: true},
 		{Entries: entries(2, 1, 2, 0)},
+		{Snapshot: marker(9, 3, 1, 2, 3), HardState: hard(3, 1, 9), Entries: entries(10, 2, 3, 5)},
 	} {
 		if err := l.Append(b); err != nil {
 			f.Fatal(err)
@@ -78,6 +120,8 @@ func FuzzOpen(f *testing.F) {
 	}
 	name := l.current.name
 	f.Add(w.files[name].bytes[segmentHeaderBytes:l.end], false)
+	f.Add(w.files[name].bytes[segmentHeaderBytes:l.end], true)
+	require.NoError(f, l.writeTruncation(firstSegment))
 	f.Add(w.files[name].bytes[segmentHeaderBytes:l.end], true)
 	l.encodeSeal()
 	f.Add(append(w.files[name].bytes[segmentHeaderBytes:l.end:l.end], l.buf...), false)
@@ -96,29 +140,28 @@ func FuzzOpen(f *testing.F) {
 			require.ErrorIs(t, err, ErrDamaged)
 			return
 		}
-		var had model
-		if n := l.LastIndex(); n > 0 {
-			for lo := uint64(1); lo <= n; {
-				got, err := l.Entries(lo, n+1, 200)
-				require.NoError(t, err)
-				had.entries = append(had.entries, got...)
-				lo += uint64(len(got))
-			}
+		had := model{base: l.FirstIndex() - 1, marker: found.Snapshot}
+		had.baseTerm, err = l.Term(had.base)
+		require.NoError(t, err)
+		for n := l.LastIndex(); had.last() < n; {
+			got, err := l.Entries(had.last()+1, n+1, 200)
+			require.NoError(t, err)
+			had.entries = append(had.entries, got...)
 		}
 		hs := found.HardState
 		had.hard = hardState{hs.GetTerm(), hs.GetVote(), hs.GetCommit()}
-		require.NoError(t, had.differs(l, hs))
+		require.NoError(t, had.differs(l, found))
 		again, found, err := Open(m.clone(), tinyOptions)
 		require.NoError(t, err)
 		require.Nil(t, found.Cut, "what was cut is there again")
-		require.NoError(t, had.differs(again, found.HardState))
-		next := Batch{Entries: entries(uint64(len(had.entries))+1, 1, 9, 9), Sync: true}
+		require.NoError(t, had.differs(again, found))
+		next := Batch{Entries: entries(had.last()+1, 1, 9, 9), Sync: true}
 		require.NoError(t, l.Append(next))
 		had = had.append(next)
 		again, found, err = Open(m, tinyOptions)
 		require.NoError(t, err)
 		require.Nil(t, found.Cut)
-		require.NoError(t, had.differs(again, found.HardState))
+		require.NoError(t, had.differs(again, found))
 	})
 }
 

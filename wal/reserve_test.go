@@ -13,7 +13,7 @@ import (
 // fill appends until the log says that the disk is full.
 func (w *written) fill(t *testing.T) {
 	t.Helper()
-	for i := uint64(len(w.model.entries)) + 1; !w.log.Full(); i++ {
+	for i := w.model.last() + 1; !w.log.Full(); i++ {
 		require.Less(t, i, uint64(1000), "the disk is never full")
 		w.append(t, Batch{Entries: entries(i, 1, 1, 500), Sync: true})
 	}
@@ -21,7 +21,7 @@ func (w *written) fill(t *testing.T) {
 
 func (w *written) appendOne(t *testing.T) {
 	t.Helper()
-	w.append(t, Batch{Entries: entries(uint64(len(w.model.entries))+1, 1, 1, 500), Sync: true})
+	w.append(t, Batch{Entries: entries(w.model.last()+1, 1, 1, 500), Sync: true})
 }
 
 func (w *written) has(name string) bool { return w.fsys.files[name] != nil }
@@ -45,7 +45,7 @@ func TestReserve(t *testing.T) {
 	full.capacity = w.fsys.capacity
 	l, found, err := Open(full, opts)
 	require.NoError(t, err)
-	require.NoError(t, w.model.differs(l, found.HardState))
+	require.NoError(t, w.model.differs(l, found))
 	assert.True(t, l.Full())
 
 	// When there is room again, the reserve is made with the next proof.
@@ -84,7 +84,7 @@ func TestReserveUsedUp(t *testing.T) {
 	w.fill(t)
 	var err error
 	for err == nil {
-		b := Batch{Entries: entries(uint64(len(w.model.entries))+1, 1, 1, 500), Sync: true}
+		b := Batch{Entries: entries(w.model.last()+1, 1, 1, 500), Sync: true}
 		if err = w.log.Append(b); err == nil {
 			w.model = w.model.append(b)
 		}
@@ -135,7 +135,7 @@ func TestReserveInterrupted(t *testing.T) {
 	for i, m := range moments {
 		l, found, err := Open(m, opts)
 		require.NoError(t, err, "moment %d", i)
-		require.True(t, slices.ContainsFunc(w.states, func(s model) bool { return s.differs(l, found.HardState) == nil }), "moment %d", i)
+		require.True(t, slices.ContainsFunc(w.states, func(s model) bool { return s.differs(l, found) == nil }), "moment %d", i)
 		m.capacity = 0
 		require.NoError(t, l.Prove())
 		require.False(t, l.Full(), "moment %d", i)
