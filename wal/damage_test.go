@@ -27,6 +27,26 @@ func tinyLog(t *testing.T) *written {
 	return w
 }
 
+// markedLog was truncated, and has entries that a marker made dead before and behind
+// where it begins. Its last batch is a marker, with all that can go with one.
+func markedLog(t *testing.T) *written {
+	t.Helper()
+	w := newWritten(t, tinyOptions)
+	w.append(t, Batch{HardState: hard(1, 1, 0), Entries: entries(1, 8, 1, 30), Sync: true})
+	w.append(t, Batch{Entries: entries(9, 8, 1, 40), Sync: true})
+	w.append(t, Batch{Entries: entries(12, 2, 2, 40), Sync: true})
+	w.append(t, Batch{Snapshot: marker(11, 1, 1), Entries: entries(12, 2, 3, 40), Sync: true})
+	w.truncate(t, 11)
+	w.append(t, Batch{Entries: entries(13, 3, 4, 20), Sync: true})
+	w.append(t, Batch{Snapshot: marker(30, 4, 1, 2, 3), HardState: hard(4, 2, 30), Entries: entries(31, 2, 4, 37), Sync: true})
+	require.Equal(t, []uint64{3, 4}, w.segments(t))
+	require.EqualValues(t, 16, w.log.segments[0].lastIndex)
+	return w
+}
+
+// logs are those that the tests of damage to the last batch, and before it, use.
+var logs = map[string]func(*testing.T) *written{"entries": tinyLog, "marker": markedLog}
+
 func (w *written) lastBatch() (name string, from, to int64) {
 	return w.log.current.name, w.ends[len(w.ends)-2], w.ends[len(w.ends)-1]
 }
@@ -52,7 +72,13 @@ func goesOn(t *testing.T, fsys *memFS, l *Log, m model) {
 // TestCutAtEveryByte loses the end of the last batch, from each of its bytes on,
 // as a crash does in an allocated file.
 func TestCutAtEveryByte(t *testing.T) {
-	w := tinyLog(t)
+	for what, log := range logs {
+		t.Run(what, func(t *testing.T) { cutAtEveryByte(t, log(t)) })
+	}
+}
+
+func cutAtEveryByte(t *testing.T, w *written) {
+	t.Helper()
 	name, from, to := w.lastBatch()
 	before := w.states[len(w.states)-2]
 	for at := from; at < to; at++ {
@@ -81,7 +107,13 @@ func TestCutAtEveryByte(t *testing.T) {
 // TestLostFrontOfBatch loses the front of the last batch, up to each of its bytes:
 // sectors reach the disk in any order.
 func TestLostFrontOfBatch(t *testing.T) {
-	w := tinyLog(t)
+	for what, log := range logs {
+		t.Run(what, func(t *testing.T) { lostFrontOfBatch(t, log(t)) })
+	}
+}
+
+func lostFrontOfBatch(t *testing.T, w *written) {
+	t.Helper()
 	name, from, to := w.lastBatch()
 	before := w.states[len(w.states)-2]
 	for at := from + 1; at < to; at++ {
@@ -100,7 +132,13 @@ func TestLostFrontOfBatch(t *testing.T) {
 // TestShortenedFile shortens the newest segment to every length. No crash does
 // that: the size was durable before the segment was used. So acknowledged batches may be gone.
 func TestShortenedFile(t *testing.T) {
-	w := tinyLog(t)
+	for what, log := range logs {
+		t.Run(what, func(t *testing.T) { shortenedFile(t, log(t)) })
+	}
+}
+
+func shortenedFile(t *testing.T, w *written) {
+	t.Helper()
 	name := w.log.current.name
 	for size := range w.log.current.size {
 		m := w.fsys.clone()
@@ -113,14 +151,20 @@ func TestShortenedFile(t *testing.T) {
 
 // TestFlipEveryByte flips the bits of every byte of a log, one by one and all together.
 func TestFlipEveryByte(t *testing.T) {
-	w := tinyLog(t)
+	for what, log := range logs {
+		t.Run(what, func(t *testing.T) { flipEveryByte(t, log(t)) })
+	}
+}
+
+func flipEveryByte(t *testing.T, w *written) {
+	t.Helper()
 	last, from, to := w.lastBatch()
 	before := w.states[len(w.states)-2]
 	refused, cut := 0, 0
-	for _, s := range w.log.segments {
+	for i, s := range w.log.segments {
 		end := to + 100
 		if s.name != last {
-			end = w.log.segments[s.number].prevEnd // the next one's
+			end = w.log.segments[i+1].prevEnd
 		}
 		for at := range end {
 			for _, flip := range []byte{1, 2, 4, 8, 16, 32, 64, 128, 255} {
@@ -157,7 +201,13 @@ func TestFlipEveryByte(t *testing.T) {
 
 // TestFlipEveryByteProven does it to a log that was closed: nothing is cut but its last proof.
 func TestFlipEveryByteProven(t *testing.T) {
-	w := tinyLog(t)
+	for what, log := range logs {
+		t.Run(what, func(t *testing.T) { flipEveryByteProven(t, log(t)) })
+	}
+}
+
+func flipEveryByteProven(t *testing.T, w *written) {
+	t.Helper()
 	name, _, end := w.lastBatch()
 	require.NoError(t, w.log.Close())
 	for at := range end + proofBytes {
@@ -277,6 +327,134 @@ func TestWrongFiles(t *testing.T) {
 			_, _, err := Open(m, tinyOptions)
 			require.ErrorIs(t, err, ErrDamaged)
 			assert.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+// TestWrongFilesOfATruncatedLog takes segments away that are needed, and brings back
+// some that are not.
+func TestWrongFilesOfATruncatedLog(t *testing.T) {
+	w := newWritten(t, tinyOptions)
+	for i := range uint64(9) {
+		w.append(t, Batch{Entries: entries(1+i, 1, 1, 600), Sync: true})
+	}
+	all := w.fsys.clone().files
+	w.truncate(t, 6)
+	require.Equal(t, []uint64{7, 8, 9}, w.segments(t))
+	before := newMemFS() // as if the truncation had never been written
+	for _, n := range []uint64{7, 8, 9} {
+		before.files[segmentName(n)] = all[segmentName(n)]
+	}
+	_, _, err := Open(before, tinyOptions)
+	require.ErrorIs(t, err, ErrDamaged)
+	require.ErrorContains(t, err, segmentName(1)+" at 0")
+
+	for _, c := range []struct {
+		name         string
+		gone, extras []uint64
+		missing      uint64 // 0: the log is whole
+	}{
+		{name: "as it is"},
+		{name: "oldest missing", gone: []uint64{7}, missing: 7},
+		{name: "middle missing", gone: []uint64{8}, missing: 8},
+		{name: "newest missing", gone: []uint64{9}, missing: 9},
+		{name: "two missing", gone: []uint64{7, 8}, missing: 7},
+		{name: "oldest missing, older ones there", gone: []uint64{7}, extras: []uint64{5, 6}, missing: 7},
+		{name: "one left", extras: []uint64{6}},
+		{name: "all left", extras: []uint64{1, 2, 3, 4, 5, 6}},
+		{name: "left with gaps", extras: []uint64{1, 3, 4}},
+		{name: "left with gaps and the last", extras: []uint64{1, 3, 4, 6}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := w.fsys.clone()
+			for _, n := range c.gone {
+				delete(m.files, segmentName(n))
+			}
+			for _, n := range c.extras {
+				m.files[segmentName(n)] = &memData{bytes: slices.Clone(all[segmentName(n)].bytes)}
+			}
+			had := m.clone()
+			l, found, err := Open(m, tinyOptions)
+			if c.missing > 0 {
+				require.ErrorIs(t, err, ErrDamaged)
+				require.ErrorContains(t, err, segmentName(c.missing)+" at 0")
+				require.Equal(t, had.files, m.clone().files, "what is refused is left as it was")
+				return
+			}
+			require.NoError(t, err)
+			require.NoError(t, w.model.differs(l, found))
+			numbers, err := listSegments(m)
+			require.NoError(t, err)
+			require.Equal(t, []uint64{7, 8, 9}, numbers)
+			goesOn(t, m, l, w.model)
+		})
+	}
+}
+
+// TestFlipInATruncation flips every byte of the record of a truncation that is the last
+// batch. It is not proven, but the missing segments show that it was durable.
+func TestFlipInATruncation(t *testing.T) {
+	w := newWritten(t, tinyOptions)
+	for i := range uint64(4) {
+		w.append(t, Batch{Entries: entries(1+i, 1, 1, 600), Sync: true})
+	}
+	left := w.fsys.clone()
+	w.truncate(t, 3)
+	name, from, to := w.lastBatch()
+	require.EqualValues(t, truncationBatchBytes, to-from)
+	left.files[name] = w.fsys.files[name]
+	for at := from; at < to; at++ {
+		m := w.fsys.clone()
+		m.files[name].bytes[at] ^= 0xff
+		_, _, err := Open(m, tinyOptions)
+		require.ErrorIs(t, err, ErrDamaged, "at %d", at)
+		require.ErrorContains(t, err, segmentName(1)+" at 0", "at %d", at)
+
+		// If no file is removed yet, it is a torn tail as any other.
+		m = left.clone()
+		m.files[name].bytes[at] ^= 0xff
+		l, found, err := Open(m, tinyOptions)
+		require.NoError(t, err, "at %d", at)
+		require.NotNil(t, found.Cut, "at %d", at)
+		require.NoError(t, w.states[len(w.states)-2].differs(l, found), "at %d", at)
+	}
+}
+
+// TestContradictions has records with right checksums that do not fit what was before
+// them: written so, or put there by hand.
+func TestContradictions(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		do   func(l *Log)
+		want string
+	}{
+		{"an entry below the first", func(l *Log) {
+			crc := l.begin(batchHeaderBytes + entryHeaderBytes)
+			l.buf, crc = appendEntry(l.buf, crc, entry(2, 1, ""))
+			_ = l.write(crc)
+		}, "the log begins here with entry 4"},
+		{"a truncation to a segment given up", func(l *Log) { _ = l.writeTruncation(2) }, "cannot begin at segment 2"},
+		{"a truncation to a segment to come", func(l *Log) { _ = l.writeTruncation(6) }, "cannot begin at segment 6"},
+		{"a marker behind an entry", func(l *Log) {
+			m := marker(9, 1)
+			crc := l.begin(batchHeaderBytes + entryHeaderBytes + markerBytes(m))
+			l.buf, crc = appendEntry(l.buf, crc, entry(6, 1, ""))
+			l.buf, crc = appendMarker(l.buf, crc, m)
+			_ = l.write(crc)
+		}, "does not begin its batch"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWritten(t, tinyOptions)
+			for i := range uint64(5) {
+				w.append(t, Batch{Entries: entries(1+i, 1, 1, 500), Sync: true})
+			}
+			w.truncate(t, 3)
+			require.Len(t, w.segments(t), 2)
+			w.reopen(t, tinyOptions)
+			c.do(w.log)
+			_, _, err := Open(w.fsys, tinyOptions)
+			require.ErrorIs(t, err, ErrDamaged)
+			require.ErrorContains(t, err, c.want)
 		})
 	}
 }

@@ -142,6 +142,8 @@ type written struct {
 	model  model
 	states []model // before each batch or truncation, and the last
 	ends   []int64 // of each batch, in the segment that is current then
+
+	durable int // of states, for those that keep account of it
 }
 
 func newWritten(t *testing.T, opts Options) *written {

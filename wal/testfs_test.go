@@ -14,10 +14,10 @@ import (
 type memFS struct {
 	mu       sync.Mutex
 	files    map[string]*memData
-	durable  map[string]*memData          // the names at the last SyncDir
+	durable  map[string]*memData         // the names at the last SyncDir
 	changes  []func(map[string]*memData) // of names since then
-	capacity int64                        // 0: no bound
-	open     int                          // files
+	capacity int64                       // 0: no bound
+	open     int                         // files
 	// fault is asked before each operation that changes something or syncs.
 	fault func(op, name string) error
 	// wrote is told of each write that was done.
