@@ -78,6 +78,11 @@ func TestSegmentIsFilled(t *testing.T) {
 		w.append(t, Batch{Entries: entries(2, 1, 1, 1)})
 		require.NoError(t, w.log.Prove())
 		w.reopen(t, testOptions)
+		for range 4 {
+			require.NoError(t, w.log.writeTruncation(firstSegment))
+			require.NoError(t, w.log.Prove())
+			w.reopen(t, testOptions)
+		}
 	}
 }
 
