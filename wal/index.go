@@ -59,7 +59,7 @@ func (x *index) put(s *segment, off int64, seed uint32, r record) {
 		x.truncateBack(i)
 	}
 	if i < x.first {
-		// Only while a log is opened, and what comes is dead: see start.
+		// Only while a log is opened: a marker must follow, or start finds that the log cannot begin where it does.
 		x.first, x.termBefore = i, 0
 	}
 	if n := len(x.spans); n == 0 || x.spans[n-1].segment != s || x.spans[n-1].closed {

@@ -82,9 +82,9 @@ func TestLogIsItsModel(t *testing.T) {
 						fsys.files[name] = removed[name]
 					}
 				}
-				found := Recovered{}
-				l, found, err = Open(fsys, opts)
+				again, found, err := Open(fsys, opts)
 				require.NoError(t, err)
+				l = again
 				require.Nil(t, found.Cut)
 				require.NoError(t, m.differs(l, found))
 				for name := range removed {

@@ -8,9 +8,9 @@ import "fmt"
 //
 // Only whole segments go, oldest first, and never the current one; FirstIndex rises to
 // what is really held then, at most index+1. The term of FirstIndex-1 can still be
-// read. An index below FirstIndex has no entries to give up; at FirstIndex-1 the
-// segments go that a snapshot took the place of. When the disk was full, the
-// reserve is made again if there is room.
+// read. At an index below FirstIndex no entry is given up, but at FirstIndex-1 the
+// segments go of which a snapshot took the place. When the disk was full and
+// segments went, the reserve is made again if there is room.
 //
 // Errors: if index is above LastIndex; ErrFull; what the file system says. After one
 // the log takes nothing more.

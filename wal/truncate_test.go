@@ -29,7 +29,7 @@ func TestTruncate(t *testing.T) {
 	for index := range uint64(10) {
 		w := oneEach(t, 9)
 		w.truncate(t, index)
-		assert.EqualValues(t, max(1, min(index+1, 9)), w.log.FirstIndex(), "the current segment stays")
+		assert.Equal(t, max(1, min(index+1, 9)), w.log.FirstIndex(), "the current segment stays")
 		require.NoError(t, w.model.differsEntries(w.log))
 		assert.Len(t, w.segments(t), int(9-w.log.FirstIndex()+1))
 		assert.Equal(t, len(w.log.segments), w.fsys.open, "files are left open")
