@@ -37,8 +37,20 @@ func (s *Store) openBase(txid uint64) (b *base, err error) {
 			_ = tx.Rollback()
 		}
 	}()
+	if b, err = s.readBase(txid); err != nil {
+		return nil, err
+	}
+	b.tx = tx
+	b.refs.Store(1)
+	s.open.Add(1)
+	return b, nil
+}
+
+// readBase reads transaction txid, which the caller has pinned or nobody writes
+// to. There is no reference to give back.
+func (s *Store) readBase(txid uint64) (_ *base, err error) {
 	defer catchFault(debug.SetPanicOnFault(true), &err)
-	b = &base{store: s, tx: tx}
+	b := &base{store: s}
 	size, err := s.file.Stat()
 	if err != nil {
 		return nil, err
@@ -51,8 +63,6 @@ func (s *Store) openBase(txid uint64) (b *base, err error) {
 			return nil, err
 		}
 	}
-	b.refs.Store(1)
-	s.open.Add(1)
 	return b, nil
 }
 

@@ -165,6 +165,38 @@ func TestFileCutShortWhileOpen(t *testing.T) {
 	require.ErrorIs(t, err, ErrDamaged)
 	require.ErrorIs(t, v.Scan("", "", func(Record) bool { return true }), ErrDamaged)
 	require.ErrorIs(t, scrub(r.s), ErrDamaged)
+	_, err = r.s.OpenImage()
+	require.ErrorIs(t, err, ErrDamaged)
+	r.put("b", "2")
+	require.ErrorIs(t, r.s.BeginFlush().Commit(), ErrDamaged)
+}
+
+// The commit before the newest is still whole: the log from there on leads to
+// the same state.
+func TestOpenFallsBackToTheCommitBefore(t *testing.T) {
+	r := newReplica(t)
+	var applied [2]Index
+	for i := range applied {
+		for j := range 20 {
+			r.put("key/"+strconv.Itoa(j), strconv.Itoa(i))
+		}
+		r.flush()
+		applied[i] = r.s.State().Applied
+	}
+	want := r.s.State()
+	newest := int64(r.s.base.pages.meta.txid % 2)
+	require.NoError(t, r.s.Close())
+	r.overwrite(newest*pageBytes+pageHeaderBytes, make([]byte, metaBytes))
+	r.open()
+	require.Equal(t, applied[0], r.s.State().Applied)
+	_, err := r.s.Apply(r.log[applied[0]:])
+	require.NoError(t, err)
+	require.Equal(t, want, r.s.State())
+	r.flush()
+	require.NoError(t, scrub(r.s), "the flush wrote the damaged meta page anew")
+	require.NoError(t, r.s.Close())
+	r.open()
+	require.Equal(t, want, r.s.State())
 }
 
 func TestOpenRefuses(t *testing.T) {

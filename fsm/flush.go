@@ -47,6 +47,9 @@ func (s *Store) BeginFlush() *Flush {
 // Applied is the index that the database holds once Commit returned.
 func (f *Flush) Applied() Index { return f.state.applied }
 
+// Term is that of the entry at Applied.
+func (f *Flush) Term() uint64 { return f.state.term }
+
 // Commit writes the frozen overlay in one synced transaction, together with the
 // applied index and all else the state is made of. Any goroutine, beside Apply
 // and readers. After an error the node must stop: what a failed sync left on the

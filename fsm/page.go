@@ -101,6 +101,24 @@ func parseMeta(p []byte) (boltMeta, bool) {
 	}, true
 }
 
+// put makes page, of zeros, the meta page id. What it leaves out, the flags and
+// the root bucket's sequence, is zero in every database of ours.
+func (m *boltMeta) put(page []byte, id uint64) {
+	binary.LittleEndian.PutUint64(page, id)
+	binary.LittleEndian.PutUint16(page[8:], metaPage)
+	p := page[pageHeaderBytes:]
+	binary.LittleEndian.PutUint32(p, metaMagic)
+	binary.LittleEndian.PutUint32(p[4:], metaVersion)
+	binary.LittleEndian.PutUint32(p[8:], pageBytes)
+	binary.LittleEndian.PutUint64(p[16:], m.root)
+	binary.LittleEndian.PutUint64(p[32:], m.freelist)
+	binary.LittleEndian.PutUint64(p[40:], m.pages)
+	binary.LittleEndian.PutUint64(p[48:], m.txid)
+	h := fnv.New64a()
+	_, _ = h.Write(p[:56])
+	binary.LittleEndian.PutUint64(p[56:], h.Sum64())
+}
+
 // pages are the pages of one committed transaction. They never change while the
 // transaction is pinned. Safe for concurrent use.
 type pages struct {
@@ -146,6 +164,18 @@ func newPages(mem []byte, txid uint64) (*pages, error) {
 		p.free[id/64] |= 1 << (id % 64)
 	}
 	return p, nil
+}
+
+// verifyMetas checks both meta pages. A flush may be writing one of them.
+func (p *pages) verifyMetas() error {
+	var valid [2]bool
+	for i := range valid {
+		_, valid[i] = parseMeta(p.mem[i*pageBytes : (i+1)*pageBytes])
+	}
+	if !valid[0] || !valid[1] {
+		return damaged("a meta page is not valid (page 0: %v, page 1: %v)", valid[0], valid[1])
+	}
+	return nil
 }
 
 // freeIDs returns the freelist, 8 bytes an id, once it was checked: ascending,

@@ -40,15 +40,12 @@ func (s *Store) Scrub(budget int) (done bool, err error) {
 // scrubMetas checks both meta pages, unless a flush may be writing one of them
 // just now: then the next pass does.
 func (s *Store) scrubMetas(p *snapshot) error {
-	var valid [2]bool
-	for i := range valid {
-		_, valid[i] = parseMeta(p.base.pages.mem[i*pageBytes : (i+1)*pageBytes])
-	}
+	err := p.base.pages.verifyMetas()
 	after := s.published.Load()
-	if valid[0] && valid[1] || p.frozen != nil || after == nil || after.frozen != nil || after.base != p.base {
+	if p.frozen != nil || after == nil || after.frozen != nil || after.base != p.base {
 		return nil
 	}
-	return damaged("a meta page is not valid (page 0: %v, page 1: %v)", valid[0], valid[1])
+	return err
 }
 
 func (sc *scrubber) step(b *base, budget int) (done bool, err error) {

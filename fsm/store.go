@@ -242,7 +242,8 @@ func openStore(path string, opts Options) (_ *Store, err error) {
 		}
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	txid, err := s.mapFile()
+	// The kernel's read-ahead would fill memory with pages nobody asked for.
+	txid, err := s.mapFile(unix.MADV_RANDOM)
 	if err != nil {
 		return nil, err
 	}
@@ -260,8 +261,9 @@ func openStore(path string, opts Options) (_ *Store, err error) {
 }
 
 // mapFile maps the database and checks what bbolt takes on trust when it opens
-// one: the meta pages and the freelist. It returns the newest transaction.
-func (s *Store) mapFile() (txid uint64, err error) {
+// one: the meta pages and the freelist. It returns the newest transaction. advice
+// tells the kernel how the file is read.
+func (s *Store) mapFile(advice int) (txid uint64, err error) {
 	defer catchFault(debug.SetPanicOnFault(true), &err)
 	info, err := s.file.Stat()
 	if err != nil {
@@ -275,8 +277,7 @@ func (s *Store) mapFile() (txid uint64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("map %d bytes: %w", s.opts.MmapBytes, err)
 	}
-	// The kernel's read-ahead would fill memory with pages nobody asked for.
-	if err := unix.Madvise(s.mem, unix.MADV_RANDOM); err != nil && !errors.Is(err, unix.ENOSYS) {
+	if err := unix.Madvise(s.mem, advice); err != nil && !errors.Is(err, unix.ENOSYS) {
 		return 0, fmt.Errorf("madvise: %w", err)
 	}
 	found := false
@@ -333,7 +334,8 @@ func (s *Store) load() (err error) {
 }
 
 // logical reads the state record.
-func (b *base) logical() (logical, error) {
+func (b *base) logical() (_ logical, err error) {
+	defer catchFault(debug.SetPanicOnFault(true), &err)
 	t, err := b.pages.openTree(metadata)
 	if err != nil {
 		return logical{}, err
@@ -414,8 +416,8 @@ func (s *Store) publishLocked(p *snapshot) {
 }
 
 // Close closes the database without flushing: what the overlay holds comes back
-// from the log. Waits for open views. Not while a Commit or a Scrub runs, and
-// not twice.
+// from the log. Waits for open views and images. Not while a Commit or a Scrub
+// runs, and not twice.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	s.published.Store(nil)
