@@ -1,7 +1,10 @@
 package fsm
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -154,4 +157,49 @@ func BenchmarkScan(b *testing.B) {
 			return done < b.N && !strings.HasSuffix(r.Key, "none")
 		}))
 	}
+}
+
+// benchImage is a store with n records, flushed, and its image.
+func benchImage(b *testing.B, n int) *Image {
+	b.Helper()
+	s, _ := benchStore(b, false)
+	_, err := s.Apply(benchEntries(b, n))
+	require.NoError(b, err)
+	require.NoError(b, s.BeginFlush().Commit())
+	i := openImage(b, s)
+	b.Cleanup(i.Close)
+	return i
+}
+
+// BenchmarkImageRead reads an image in chunks of 1 MiB.
+func BenchmarkImageRead(b *testing.B) {
+	i := benchImage(b, 200_000)
+	chunk := make([]byte, 1<<20)
+	b.SetBytes(i.Size())
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		for off := int64(0); off < i.Size(); off += int64(len(chunk)) {
+			if _, err := i.ReadAt(chunk, off); err != nil && !errors.Is(err, io.EOF) {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+// BenchmarkVerifyImage is of a file in the page cache.
+func BenchmarkVerifyImage(b *testing.B) {
+	const n = 200_000
+	i := benchImage(b, n)
+	path := filepath.Join(b.TempDir(), "image")
+	require.NoError(b, os.WriteFile(path, readImage(b, i), 0o600))
+	b.SetBytes(i.Size())
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		st, err := VerifyImage(path, Options{})
+		require.NoError(b, err)
+		require.Equal(b, uint64(n), st.Records)
+	}
+	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }

@@ -157,6 +157,7 @@ func TestFileCutShortWhileOpen(t *testing.T) {
 	r := newReplica(t)
 	r.put("a", strings.Repeat("x", 3*pageBytes))
 	r.flush()
+	r.put("b", "not flushed")
 	require.NoError(t, os.Truncate(r.path, 2*pageBytes))
 	v, err := r.s.View()
 	require.NoError(t, err)
@@ -167,7 +168,6 @@ func TestFileCutShortWhileOpen(t *testing.T) {
 	require.ErrorIs(t, scrub(r.s), ErrDamaged)
 	_, err = r.s.OpenImage()
 	require.ErrorIs(t, err, ErrDamaged)
-	r.put("b", "2")
 	require.ErrorIs(t, r.s.BeginFlush().Commit(), ErrDamaged)
 }
 

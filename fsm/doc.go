@@ -25,6 +25,9 @@
 //	tallies     bucket, key                what the records of a range add up to
 //	meta        "state"                    applied index, revision, hashes, members
 //
+// An [Image] is the file of one commit, for a replica that lags behind what the
+// log still holds; [VerifyImage] is what it must pass before it is opened.
+//
 // # Invariants
 //
 //   - Applied, Revision and the accepted-at of changes never decrease.

@@ -12,9 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Image is the database as of its newest commit, pinned while it is being read:
-// bbolt keeps its pages as they are until it is closed, so meanwhile the database
-// grows by what is written. Its bytes make a file that Open opens at State.
+// Image is the database as of its newest commit, pinned while it is being read.
+// Its bytes make a file that Open opens at State.
+//
+// Until it is closed, bbolt uses none of its pages again, and of those that later
+// commits add to the file, none either: meanwhile the database grows by every page
+// written. Whoever holds an image bounds the time.
 //
 // Every reading gives the same bytes, whatever is applied and flushed beside it:
 // the meta pages are made from the pinned commit, since those in the file are

@@ -128,8 +128,8 @@ func TestImageMetaPages(t *testing.T) {
 		r.put("a", fmt.Sprint(len(r.log)))
 		r.flush()
 		i := openImage(t, r.s)
+		defer i.Close()
 		b := readImage(t, i)
-		i.Close()
 		p := r.s.base.pages
 		newer, older := p.meta.txid%2, (p.meta.txid+1)%2
 		require.Equal(t, p.mem[newer*pageBytes:][:pageBytes], b[newer*pageBytes:][:pageBytes])
@@ -164,7 +164,7 @@ func TestImageIsPinned(t *testing.T) {
 		return n
 	}
 	used := inFile()
-	for j := range 40 {
+	for j := range 10 {
 		r.rewrite(300, fmt.Sprint("flush ", j))
 	}
 	require.Equal(t, used, inFile(), "pages in use are as they were")
@@ -197,33 +197,37 @@ func TestImageIsPinned(t *testing.T) {
 func TestImageBesideWrites(t *testing.T) {
 	r := newReplica(t)
 	r.rewrite(200, "start")
-	stop, done := make(chan struct{}), make(chan int)
-	go func() {
-		flushes := 0
-		defer func() { done <- flushes }()
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				r.rewrite(200, fmt.Sprint("flush ", flushes))
-				flushes++
-				runtime.Gosched()
+	for round := range 8 {
+		before := openImage(t, r.s)
+		defer before.Close()
+		written := make(chan error, 1)
+		go func() {
+			defer close(written)
+			for range 3 {
+				var ops []Op
+				for i := range 200 {
+					ops = append(ops, put(fmt.Sprintf("some/key/%03d", i), fmt.Sprint("round ", len(r.log), i)))
+				}
+				r.do(Command{Ops: ops})
+				if err := r.s.BeginFlush().Commit(); err != nil {
+					written <- err
+					return
+				}
 			}
+		}()
+		beside := openImage(t, r.s)
+		defer beside.Close()
+		for j, i := range []*Image{before, beside} {
+			b := readImage(t, i)
+			path := fmt.Sprintf("%s.image%d.%d", r.path, round, j)
+			require.NoError(t, requireImage(t, path, b, i.State()).Close())
+			require.True(t, bytes.Equal(b, readImage(t, i)), "read again")
 		}
-	}()
-	distinct := map[Index]bool{}
-	for n := 0; len(distinct) < 5; n++ {
-		i := openImage(t, r.s)
-		b := readImage(t, i)
-		require.True(t, bytes.Equal(b, readImage(t, i)), "read again")
-		distinct[i.State().Applied] = true
-		s := requireImage(t, fmt.Sprintf("%s.image%d", r.path, n), b, i.State())
-		i.Close()
-		require.NoError(t, s.Close())
+		require.NoError(t, <-written)
+		require.Less(t, before.State().Applied, r.s.State().Applied)
+		before.Close()
+		beside.Close()
 	}
-	close(stop)
-	assert.Positive(t, <-done)
 }
 
 func TestImageReadAt(t *testing.T) {
@@ -335,6 +339,7 @@ func TestEachByteOfAnImageFlipped(t *testing.T) {
 	s, err := Open(f.path, flipOptions)
 	require.NoError(t, err)
 	i := openImage(t, s)
+	defer i.Close()
 	f.image = readImage(t, i)
 	want := i.State()
 	i.Close()

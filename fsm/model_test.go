@@ -151,6 +151,7 @@ type machine struct {
 	lazy  *replica
 	flush *Flush
 	views []heldView
+	image *Image // nil when none is held
 }
 
 type heldView struct {
@@ -173,6 +174,7 @@ func TestStoreAgainstModel(t *testing.T) {
 		x := &machine{r: open("db"), lazy: open("lazy"), m: newModel()}
 		defer func() {
 			x.closeViews()
+			x.closeImage()
 			require.NoError(t, x.r.s.Close())
 			require.NoError(t, x.lazy.s.Close())
 		}()
@@ -185,6 +187,8 @@ func TestStoreAgainstModel(t *testing.T) {
 			"crash":       x.crash,
 			"hold view":   x.holdView,
 			"close views": func(*rapid.T) { x.closeViews() },
+			"hold image":  x.holdImage,
+			"read image":  x.readImage,
 			"scan":        x.scan,
 			"children":    x.children,
 			"scrub":       x.scrub,
@@ -275,6 +279,7 @@ func (x *machine) commit(t *rapid.T) {
 
 func (x *machine) crash(t *rapid.T) {
 	x.closeViews()
+	x.closeImage()
 	x.flush = nil
 	before := x.r.s.State()
 	x.r.crash()
@@ -294,6 +299,32 @@ func (x *machine) closeViews() {
 		h.v.Close()
 	}
 	x.views = nil
+}
+
+func (x *machine) holdImage(t *rapid.T) {
+	if x.image == nil {
+		x.image = openImage(t, x.r.s)
+	}
+}
+
+// readImage opens what the image gives as a database, which must come to the
+// same state from the entries after it.
+func (x *machine) readImage(t *rapid.T) {
+	x.holdImage(t)
+	st := x.image.State()
+	s := requireImage(t, x.r.path+".image", readImage(t, x.image), st)
+	defer func() { require.NoError(t, s.Close()) }()
+	_, err := s.Apply(x.r.log[st.Applied:])
+	require.NoError(t, err)
+	require.Equal(t, x.r.s.State(), s.State())
+	x.closeImage()
+}
+
+func (x *machine) closeImage() {
+	if x.image != nil {
+		x.image.Close()
+		x.image = nil
+	}
 }
 
 // any returns one of the held views, or a new one.

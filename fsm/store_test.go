@@ -206,3 +206,23 @@ func TestReopenHoldsWhatWasFlushed(t *testing.T) {
 	assert.Equal(t, "v", string(rec.Value))
 	require.NoError(t, scrub(r.s))
 }
+
+func TestFlushSaysWhereItEnds(t *testing.T) {
+	r := newReplica(t)
+	entry := func(i Index, term uint64) []Entry {
+		cmd := Command{Origin: Origin{1, 1, uint64(i)}, Ops: []Op{put("a", fmt.Sprint(i))}}
+		return []Entry{{Index: i, Term: term, Data: encode(t, cmd)}}
+	}
+	_, err := r.s.Apply(entry(1, 7))
+	require.NoError(t, err)
+	f := r.s.BeginFlush()
+	_, err = r.s.Apply(entry(2, 9))
+	require.NoError(t, err)
+	assert.Equal(t, Index(1), f.Applied())
+	assert.Equal(t, uint64(7), f.Term())
+	require.NoError(t, f.Commit())
+	i := openImage(t, r.s)
+	defer i.Close()
+	assert.Equal(t, Index(1), i.State().Applied)
+	assert.Equal(t, uint64(7), i.State().Term)
+}
