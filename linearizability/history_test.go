@@ -313,7 +313,7 @@ func random(seed uint64) *History {
 			if g.IntN(2) == 0 {
 				o.IfRevision = rev
 			}
-			if !o.conditionHolds(was) {
+			if slices.ContainsFunc(o.compares(), func(c Compare) bool { return !c.holds(was) }) {
 				o.Outcome, o.KeyRevision, o.Revision = CompareFailed, was, rev
 				break
 			}

@@ -1,10 +1,11 @@
 package linearizability
 
 import (
-	"cmp"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -12,98 +13,173 @@ import (
 
 // RegisterReport is what CheckRegisters found.
 type RegisterReport struct {
-	// Keys were judged, each on its own.
+	// Keys were judged, each on its own or with those that it shares a transaction with.
 	Keys int
-	// NoAnswer are the keys that the budget did not suffice for: neither right nor wrong.
+	// NoAnswer are the keys that the budget did not suffice for: neither right nor
+	// wrong. Keys that were judged together are one text.
 	NoAnswer []string
 }
 
 // CheckRegisters asks Porcupine whether each key's operations are those of one
-// linearizable register with compare-and-set. Unknown writes may take effect at
-// any time after their call, or never. budget bounds the real time spent on one
-// key; a key without answer by then is reported as such, and is no pass.
+// linearizable register with compare-and-set. Keys that a transaction touches
+// together are judged together. Unknown writes may take effect at any time after
+// their call, or never. budget bounds the real time spent on one key or such a set; one
+// without answer by then is reported as such, and is no pass.
 //
-// The error names the first key (in order) that is not linearizable and the
-// operation that fits nowhere.
+// It believes revisions as far as they are part of an answer. That the keys which
+// one unknown transaction changed have one revision, it does not check.
+//
+// The error is a *Violation that names the first key (in order) that is not
+// linearizable and the operation that fits nowhere.
 func CheckRegisters(h *History, budget time.Duration) (RegisterReport, error) {
-	byKey := map[string][]porcupine.Operation{}
-	for i := range h.Ops {
-		o := &h.Ops[i]
-		if o.judged() {
-			byKey[o.Key] = append(byKey[o.Key], porcupine.Operation{ClientId: o.Client, Input: o, Call: o.Call, Return: o.end()})
-		}
-	}
 	var report RegisterReport
-	for _, key := range slices.Sorted(maps.Keys(byKey)) {
-		report.Keys++
-		switch porcupine.CheckOperationsTimeout(registerModel, byKey[key], budget) {
+	for _, p := range h.partitions() {
+		report.Keys += len(p.keys)
+		switch porcupine.CheckOperationsTimeout(p.model(), p.ops, budget) {
 		case porcupine.Ok:
 		case porcupine.Unknown:
-			report.NoAnswer = append(report.NoAnswer, key)
+			report.NoAnswer = append(report.NoAnswer, p.String())
 		case porcupine.Illegal:
-			return report, fmt.Errorf("key %s is not linearizable: %s", key, misfit(byKey[key], budget))
+			return report, p.misfit(budget)
 		}
 	}
 	return report, nil
 }
 
-// judged tells whether the operation says anything about its key: a failed read
-// does not, a write that was not applied must not, and a local read promises nothing.
-func (o *Op) judged() bool {
-	switch o.Kind {
-	case Local:
-		return false
-	case Read:
-		return o.Return != Never && o.Outcome == ReadDone
-	case Put, Delete:
+// visualize writes Porcupine's own page of the first partition that is not
+// linearizable. It reports whether there is one.
+func visualize(h *History, budget time.Duration, w io.Writer) (bool, error) {
+	for _, p := range h.partitions() {
+		if porcupine.CheckOperationsTimeout(p.model(), p.ops, budget) != porcupine.Illegal {
+			continue
+		}
+		_, info := porcupine.CheckOperationsVerbose(p.model(), p.ops, budget)
+		return true, porcupine.Visualize(p.model(), info, w)
 	}
-	return o.Outcome != NotApplied
+	return false, nil
 }
 
-// end is when the operation's effect was there at the latest.
-func (o *Op) end() int64 {
-	if o.isUnknown() {
-		return Never
+// partition is a set of keys that no operation joins to any other key.
+type partition struct {
+	keys []string // in order
+	at   map[string]int
+	ops  []porcupine.Operation
+}
+
+func (p *partition) String() string { return strings.Join(p.keys, "+") }
+
+// partitions splits the judged operations, in the order of their first keys.
+func (h *History) partitions() []*partition {
+	all, _ := h.operations()
+	ops := slices.DeleteFunc(all, func(o *Op) bool { return !o.judged() })
+	slices.SortFunc(ops, byCall)
+	sets := joined{}
+	for _, o := range ops {
+		for _, key := range o.keys() {
+			sets.join(o.keys()[0], key)
+		}
 	}
-	return o.Return
+	of := map[string]*partition{} // by root
+	var out []*partition
+	for _, key := range slices.Sorted(maps.Keys(sets)) {
+		p := of[sets.root(key)]
+		if p == nil {
+			p = &partition{at: map[string]int{}}
+			of[sets.root(key)] = p
+			out = append(out, p)
+		}
+		p.at[key] = len(p.keys)
+		p.keys = append(p.keys, key)
+	}
+	for _, o := range ops {
+		p := of[sets.root(o.keys()[0])]
+		p.ops = append(p.ops, porcupine.Operation{ClientId: o.Client, Input: o, Call: o.Call, Return: o.end()})
+	}
+	return out
+}
+
+// joined is a forest of keys; each tree is a set that belongs together.
+type joined map[string]string
+
+func (j joined) root(key string) string {
+	for j[key] != key {
+		j[key] = j[j[key]]
+		key = j[key]
+	}
+	return key
+}
+
+func (j joined) join(a, b string) {
+	for _, key := range []string{a, b} {
+		if _, ok := j[key]; !ok {
+			j[key] = key
+		}
+	}
+	j[j.root(b)] = j.root(a)
+}
+
+// keys are all that the operation touches.
+func (o *Op) keys() []string {
+	if o.Kind != Txn {
+		return []string{o.Key}
+	}
+	keys := make([]string, 0, len(o.Compares)+len(o.Steps))
+	for _, c := range o.Compares {
+		keys = append(keys, c.Key)
+	}
+	for i := range o.Steps {
+		keys = append(keys, o.Steps[i].Key)
+	}
+	return keys
+}
+
+// judged tells whether the operation says anything about its keys: a failed read
+// does not, a write that was not applied must not, and a local read promises nothing.
+func (o *Op) judged() bool {
+	return o.Kind != Local && (o.isUnknown() || o.isAnswered())
 }
 
 // misfit names the first operation to return that the longest partial
 // linearization leaves out.
-func misfit(ops []porcupine.Operation, budget time.Duration) string {
-	_, info := porcupine.CheckOperationsVerbose(registerModel, ops, budget)
+func (p *partition) misfit(budget time.Duration) error {
+	model := p.model()
+	_, info := porcupine.CheckOperationsVerbose(model, p.ops, budget)
 	var longest []porcupine.Operation
-	for _, partition := range info.PartialLinearizationsOperations() {
-		for _, l := range partition {
+	for _, set := range info.PartialLinearizationsOperations() {
+		for _, l := range set {
 			if len(l) > len(longest) {
 				longest = l
 			}
 		}
 	}
 	placed := map[uint64]bool{}
-	state := registerModel.Init()
-	for _, p := range longest {
-		o := p.Input.(*Op)
-		placed[o.ID] = true
-		_, state = registerModel.Step(state, p.Input, nil)
+	state := model.Init()
+	for _, l := range longest {
+		placed[l.Input.(*Op).ID] = true
+		_, state = model.Step(state, l.Input, nil)
 	}
 	var left []*Op
-	for _, p := range ops {
-		if o := p.Input.(*Op); !placed[o.ID] {
+	for _, l := range p.ops {
+		if o := l.Input.(*Op); !placed[o.ID] {
 			left = append(left, o)
 		}
 	}
 	if len(left) == 0 {
-		return "no partial order was found"
+		return violation(nil, "key %v is not linearizable: no partial order was found", p)
 	}
-	first := slices.MinFunc(left, func(a, b *Op) int {
-		return cmp.Or(cmp.Compare(a.end(), b.end()), cmp.Compare(a.ID, b.ID))
-	})
-	s := fmt.Sprintf("%d of %d operations fit, then the key is %v, and %v fits nowhere", len(longest), len(ops), state, first)
+	first := slices.MinFunc(left, byReturn)
+	if first.isUnknown() {
+		first = left[0]
+	}
+	v := violation([]*Op{first}, "key %v is not linearizable: %d of %d operations fit, then it is %s, and %v fits nowhere",
+		p, len(longest), len(p.ops), model.DescribeState(state), first)
 	if len(longest) > 0 {
-		s += fmt.Sprintf("; before it came %v", longest[len(longest)-1].Input)
+		last := longest[len(longest)-1].Input.(*Op)
+		v.Text += fmt.Sprintf("; before it came %v", last)
+		v.Ops = append(v.Ops, last.ID)
+		v.during(last.Call)
 	}
-	return s
+	return v
 }
 
 // register is the state of one key.
@@ -144,83 +220,148 @@ func (r register) at(rev uint64) (register, bool) {
 	return r, true
 }
 
-// wrote returns the state after o's change, at rev; 0: not known.
-func (r register) wrote(o *Op, rev uint64) register {
+// after returns the state after a step that writes, at rev (0: not known), and
+// whether it differs.
+func (r register) after(s *Step, rev uint64) (register, bool) {
 	next := register{floor: max(r.floor, rev)}
-	if o.Kind == Put {
-		next.found, next.value, next.rev, next.blind = true, o.Value, rev, rev == 0
+	switch s.Kind {
+	case Put:
+		next.found, next.value = true, s.Value
+	case Append:
+		next.found, next.value = true, appended(r.value, s.Value)
+	case Delete, Read, Local, Txn:
 	}
-	return next
+	if next.found {
+		next.rev, next.blind = rev, rev == 0
+	}
+	if next.found == r.found && next.value == r.value {
+		return r, false
+	}
+	return next, true
 }
 
-var registerModel = porcupine.Model{
-	Init: func() any { return register{} },
-	Step: func(state, input, _ any) (bool, any) {
-		r, o := state.(register), input.(*Op)
-		next, ok := r.step(o)
-		return ok, next
-	},
-	Hash: func(state any) uint64 {
-		r := state.(register)
-		h := r.rev*0x9e3779b97f4a7c15 ^ r.floor
+// keyStates are the keys of a partition; a step never changes them in place.
+type keyStates []register
+
+// model is a partition's for Porcupine.
+func (p *partition) model() porcupine.Model {
+	return porcupine.Model{
+		Init: func() any { return make(keyStates, len(p.keys)) },
+		Step: func(state, input, _ any) (bool, any) {
+			next, ok := p.step(state.(keyStates), input.(*Op))
+			return ok, next
+		},
+		Equal: func(a, b any) bool { return slices.Equal(a.(keyStates), b.(keyStates)) },
+		Hash:  func(state any) uint64 { return state.(keyStates).hash() },
+		DescribeOperation: func(input, _ any) string {
+			return input.(*Op).String()
+		},
+		DescribeState: func(state any) string { return p.describe(state.(keyStates)) },
+	}
+}
+
+func (p *partition) describe(rs keyStates) string {
+	if len(rs) == 1 {
+		return rs[0].String()
+	}
+	parts := make([]string, len(rs))
+	for i := range rs {
+		parts[i] = p.keys[i] + ": " + rs[i].String()
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (rs keyStates) hash() uint64 {
+	h := uint64(len(rs))
+	for _, r := range rs {
+		h = (h ^ r.rev*0x9e3779b97f4a7c15 ^ r.floor) * 0x100000001b3
 		for i := range len(r.value) {
 			h = (h ^ uint64(r.value[i])) * 0x100000001b3
 		}
-		return h
-	},
-	DescribeOperation: func(input, _ any) string { return input.(*Op).String() },
-	DescribeState:     func(state any) string { return state.(register).String() },
+	}
+	return h
 }
 
-// step is the model: may o come next, and what is the key then?
-func (r register) step(o *Op) (register, bool) {
-	if o.isUnknown() {
-		return r.stepUnknown(o), true
-	}
-	switch o.Outcome {
-	case ReadDone:
-		if o.Found != r.found || o.Got != r.value {
-			return r, false
-		}
-		return r.at(o.KeyRevision)
-	case CompareFailed:
-		next, ok := r.at(o.KeyRevision)
-		return next, ok && !o.conditionHolds(o.KeyRevision)
-	case Unchanged:
-		if r.found != (o.Kind == Put) || r.value != o.Value {
-			return r, false
-		}
-		next, ok := r.at(o.KeyRevision)
-		return next, ok && o.conditionHolds(o.KeyRevision)
-	case Applied:
-		next, ok := r.met(o)
-		if !ok || o.Revision <= next.floor || (o.Kind == Delete && !next.found) {
-			return r, false
-		}
-		return next.wrote(o, o.Revision), true
-	case NotApplied, Unknown, ReadFailed:
-	}
-	return r, false
-}
-
-// stepUnknown lets an unknown write take effect if it can. That it never did is
-// the same as that it did after everything else, where nobody looks, so there is
-// no second case.
-func (r register) stepUnknown(o *Op) register {
-	next, ok := r.met(o)
-	if !ok || (o.Kind == Delete && !next.found) || (o.Kind == Put && next.found && next.value == o.Value) {
-		return r
-	}
-	return next.wrote(o, 0)
-}
-
-// met returns r if o's condition can hold in it.
-func (r register) met(o *Op) (register, bool) {
+// step is the model: may o come next, and what are the keys then?
+func (p *partition) step(rs keyStates, o *Op) (keyStates, bool) {
 	switch {
-	case o.IfAbsent:
-		return r, !r.found
-	case o.IfRevision != 0:
-		return r.at(o.IfRevision)
+	case o.isUnknown():
+		// That it never took effect is the same as that it did after everything else,
+		// where nobody looks: if it cannot take effect here, it has none here.
+		next, ok, _ := p.perform(rs, o, 0)
+		if !ok {
+			return rs, true
+		}
+		return next, true
+	case o.Outcome == CompareFailed:
+		return p.refuse(rs, o)
+	case o.Outcome == Applied:
+		next, ok, changed := p.perform(rs, o, o.Revision)
+		return next, ok && changed
 	}
-	return r, true
+	next, ok, changed := p.perform(rs, o, o.Revision)
+	if ok && o.Outcome == Unchanged && o.Kind != Txn {
+		at := p.at[o.Key]
+		if next[at], ok = next[at].at(o.KeyRevision); !ok {
+			return rs, false
+		}
+	}
+	return next, ok && !changed
+}
+
+// perform does o at rev, 0 if that is not known. It reports whether o can come
+// next and whether it changes anything.
+func (p *partition) perform(rs keyStates, o *Op, rev uint64) (next keyStates, ok, changed bool) {
+	next = slices.Clone(rs)
+	for _, c := range o.compares() {
+		r := &next[p.at[c.Key]]
+		if c.Exists {
+			ok = r.found
+		} else {
+			*r, ok = r.at(c.Revision)
+		}
+		if !ok {
+			return rs, false, false
+		}
+	}
+	before := slices.Clone(next)
+	for _, s := range o.steps() {
+		r := &next[p.at[s.Key]]
+		if s.Kind == Read {
+			if rev == 0 && o.isUnknown() {
+				continue
+			}
+			if s.Found != r.found || s.Got != r.value {
+				return rs, false, false
+			}
+			if *r, ok = r.at(s.KeyRevision); !ok {
+				return rs, false, false
+			}
+			continue
+		}
+		after, did := r.after(&s, rev)
+		if did && rev != 0 && rev <= before[p.at[s.Key]].floor {
+			return rs, false, false
+		}
+		*r, changed = after, changed || did
+	}
+	return next, true, changed
+}
+
+// refuse tells whether one of o's conditions can fail.
+func (p *partition) refuse(rs keyStates, o *Op) (keyStates, bool) {
+	if o.Kind != Txn {
+		at := p.at[o.Key]
+		now, ok := rs[at].at(o.KeyRevision)
+		if !ok || !slices.ContainsFunc(o.compares(), func(c Compare) bool { return !c.holds(o.KeyRevision) }) {
+			return rs, false
+		}
+		next := slices.Clone(rs)
+		next[at] = now
+		return next, true
+	}
+	return rs, slices.ContainsFunc(o.compares(), func(c Compare) bool {
+		r := rs[p.at[c.Key]]
+		return r.found != (c.Exists || c.Revision != 0) || (r.found && !c.Exists && (r.blind || r.rev != c.Revision))
+	})
 }
