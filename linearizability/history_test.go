@@ -3,7 +3,6 @@ package linearizability
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 )
 
 // The histories of the tests are written in the file format, one line each, so
@@ -271,100 +271,9 @@ func TestNoAnswer(t *testing.T) {
 	assert.Equal(t, []string{"a"}, report.NoAnswer)
 }
 
-// random makes a history of a real register, whose clients' calls overlap.
-func random(seed uint64) *History {
-	g := rand.New(rand.NewPCG(seed, 1))
-	type keyNow struct {
-		found bool
-		value string
-		rev   uint64
-	}
-	h := &History{HasChanges: true}
-	keys := map[string]keyNow{}
-	rev := uint64(0)
-	free := make([]int64, 4) // when each client is free
-	now := int64(1)
-	for id := uint64(1); id <= 40; id++ {
-		client := g.IntN(len(free))
-		now += g.Int64N(4)
-		at := max(now, free[client]) + 1 // takes effect
-		now = at
-		o := Op{ID: id, Client: client, Node: "n", Key: string(rune('a' + g.IntN(2))), Kind: Read, Outcome: ReadDone}
-		o.Call = at - g.Int64N(at-free[client])
-		o.Return = at + g.Int64N(6)
-		free[client] = o.Return + 1
-		k := keys[o.Key]
-		was := uint64(0)
-		if k.found {
-			was = k.rev
-		}
-		switch g.IntN(5) {
-		case 0:
-			o.Found, o.Got, o.KeyRevision, o.Revision = k.found, k.value, was, rev
-		case 1:
-			o.Kind, o.Outcome, o.KeyRevision, o.Revision = Delete, Unchanged, was, rev
-			if k.found {
-				rev++
-				keys[o.Key] = keyNow{rev: rev}
-				o.Outcome, o.KeyRevision, o.Revision = Applied, 0, rev
-			}
-		default:
-			o.Kind, o.Value, o.Outcome = Put, fmt.Sprint("v", id), Applied
-			if g.IntN(2) == 0 {
-				o.IfRevision = rev
-			}
-			if slices.ContainsFunc(o.compares(), func(c Compare) bool { return !c.holds(was) }) {
-				o.Outcome, o.KeyRevision, o.Revision = CompareFailed, was, rev
-				break
-			}
-			rev++
-			keys[o.Key] = keyNow{found: true, value: o.Value, rev: rev}
-			o.Revision = rev
-		}
-		if o.Outcome == Applied {
-			h.Changes = append(h.Changes, Change{Revision: rev, Op: o.ID, Key: o.Key})
-			if g.IntN(8) == 0 {
-				o.Outcome, o.Revision, o.Return = Unknown, 0, Never
-				free[client] = at + 1
-			}
-		}
-		h.Ops = append(h.Ops, o)
-	}
-	return h
-}
-
-// TestJudgesAgree: what was produced by a register is accepted by both, and what
-// Porcupine refuses of its corruptions the other refuses too.
-func TestJudgesAgree(t *testing.T) {
-	refused := 0
-	for seed := range uint64(400) {
-		h := random(seed)
-		require.NoError(t, judge(h), "seed %d", seed)
-		g := rand.New(rand.NewPCG(seed, 2))
-		i := g.IntN(len(h.Ops))
-		o := &h.Ops[i]
-		switch {
-		case o.Outcome == ReadDone && o.Found:
-			o.Got = "v0"
-		case o.Outcome == ReadDone:
-			o.Found, o.Got, o.KeyRevision = true, "v1", 1
-		case o.Outcome == Applied:
-			o.Revision += 3
-		default:
-			o.KeyRevision++
-		}
-		byRegisters, byRevisions := registers(h), CheckRevisions(h)
-		if byRegisters != nil {
-			refused++
-			require.Error(t, byRevisions, "seed %d: Porcupine: %v", seed, byRegisters)
-		}
-	}
-	assert.Greater(t, refused, 100)
-}
-
 func TestFileRoundTrip(t *testing.T) {
-	for seed := range uint64(20) {
-		h := random(seed)
+	rapid.Check(t, func(t *rapid.T) {
+		h := drawHistory(t)
 		var first, second bytes.Buffer
 		require.NoError(t, h.Write(&first))
 		again, err := ReadHistory(bytes.NewReader(first.Bytes()))
@@ -380,7 +289,7 @@ func TestFileRoundTrip(t *testing.T) {
 			assert.Equal(t, want, again.Ops[i])
 		}
 		assert.Equal(t, h.Changes, again.Changes)
-	}
+	})
 }
 
 func TestFileRefused(t *testing.T) {

@@ -41,7 +41,7 @@ type revisionCheck struct {
 	writes []revisionWrite
 	taken  []uint64         // the revisions of writes, in order
 	astray map[string][]*Op // by key, unknown writes without a place
-	vague  map[string]bool  // keys whose value an append without a place may have changed
+	vague  map[string]bool  // lists that such a write may have changed: their values are not known
 	states map[string][]keyVersion
 }
 
@@ -173,7 +173,13 @@ func (c *revisionCheck) place(seen map[keyValue]map[uint64]bool) {
 		for _, s := range o.steps() {
 			if s.Kind != Read {
 				c.astray[s.Key] = append(c.astray[s.Key], o)
-				c.vague[s.Key] = c.vague[s.Key] || s.Kind == Append
+			}
+		}
+	}
+	for _, o := range c.ops {
+		for _, s := range o.steps() {
+			if s.Kind == Append && len(c.astray[s.Key]) > 0 {
+				c.vague[s.Key] = true
 			}
 		}
 	}
@@ -292,7 +298,8 @@ func (c *revisionCheck) replay(w revisionWrite) error {
 	for _, s := range w.op.steps() {
 		now := c.at(s.Key, w.rev)
 		if s.Kind == Read {
-			if w.op.isAnswered() && now.known && !now.shows(&s) {
+			gone := !s.Found && now.found && c.stray(s.Key, now.rev, w.rev-1, w.op)
+			if w.op.isAnswered() && now.known && !now.shows(&s) && !gone {
 				return violation([]*Op{w.op, now.by}, "wrong answer: %v, but at revision %d key %s is %v", w.op, w.rev, s.Key, now)
 			}
 			continue
