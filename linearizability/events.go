@@ -51,9 +51,10 @@ type Watch struct {
 	From   uint64 // changes after this revision were asked for
 	Start  int64  // ns
 	// Through, unless 0, is a revision up to which the stream was said to be
-	// complete; its last event says so too.
-	Through uint64
-	Events  []WatchEvent // as they came
+	// complete, at ThroughAt; its last event says so too.
+	Through   uint64
+	ThroughAt int64
+	Events    []WatchEvent // as they came
 }
 
 // WatchEvent is one changed key. Those of one transaction have the same revision

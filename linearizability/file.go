@@ -208,15 +208,13 @@ func (h *History) watchLines() []output {
 		lines = append(lines, output{w.Start, rankCall, w.ID, watchLine{
 			head: head{w.Start, "watch"}, Watch: w.ID, Client: w.Client, Node: w.Node, Prefix: w.Prefix, From: w.From,
 		}})
-		end := w.Start
 		for _, e := range w.Events {
-			end = max(end, e.At)
 			lines = append(lines, output{e.At, rankWatched, w.ID, watchedLine{
 				head: head{e.At, "watched"}, Watch: w.ID, Revision: e.Revision, Key: e.Key, Deleted: e.Deleted, Value: e.Value,
 			}})
 		}
 		if w.Through != 0 {
-			lines = append(lines, output{end, rankReturn, w.ID, completeLine{head: head{end, "complete"}, Watch: w.ID, Revision: w.Through}})
+			lines = append(lines, output{w.ThroughAt, rankReturn, w.ID, completeLine{head: head{w.ThroughAt, "complete"}, Watch: w.ID, Revision: w.Through}})
 		}
 	}
 	return lines
@@ -461,7 +459,9 @@ func (d *decoder) complete(l *completeLine) error {
 		return fmt.Errorf("watch %d is complete before it begins", l.Watch)
 	}
 	w := &d.h.Watches[i]
-	w.Through = max(w.Through, l.Revision)
+	if l.Revision >= w.Through {
+		w.Through, w.ThroughAt = l.Revision, l.Time
+	}
 	return nil
 }
 
