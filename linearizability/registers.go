@@ -177,7 +177,7 @@ func (p *partition) misfit(budget time.Duration) error {
 		last := longest[len(longest)-1].Input.(*Op)
 		v.Text += fmt.Sprintf("; before it came %v", last)
 		v.Ops = append(v.Ops, last.ID)
-		v.during(last.Call)
+		v = v.during(last.Call)
 	}
 	return v
 }
@@ -251,13 +251,25 @@ func (p *partition) model() porcupine.Model {
 			next, ok := p.step(state.(keyStates), input.(*Op))
 			return ok, next
 		},
-		Equal: func(a, b any) bool { return slices.Equal(a.(keyStates), b.(keyStates)) },
-		Hash:  func(state any) uint64 { return state.(keyStates).hash() },
-		DescribeOperation: func(input, _ any) string {
-			return input.(*Op).String()
-		},
-		DescribeState: func(state any) string { return p.describe(state.(keyStates)) },
+		Equal:             func(a, b any) bool { return slices.Equal(a.(keyStates), b.(keyStates)) },
+		Hash:              func(state any) uint64 { return state.(keyStates).hash() },
+		DescribeOperation: func(input, _ any) string { return input.(*Op).short() },
+		DescribeState:     func(state any) string { return p.describe(state.(keyStates)) },
 	}
+}
+
+// short names an operation where there is little room.
+func (o *Op) short() string {
+	s := fmt.Sprintf("%d %s", o.ID, o.Kind)
+	switch {
+	case o.isUnknown():
+		return s + " " + o.Value + "?"
+	case o.Outcome == ReadDone && o.Kind == Read:
+		return s + " " + sawText(o.Found, o.Got)
+	case o.Outcome == Applied:
+		return fmt.Sprintf("%s %s @%d", s, o.Value, o.Revision)
+	}
+	return fmt.Sprintf("%s %s", s, o.Outcome)
 }
 
 func (p *partition) describe(rs keyStates) string {

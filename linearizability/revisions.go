@@ -416,7 +416,7 @@ func (c *revisionCheck) stray(key string, after, upTo uint64, o *Op) bool {
 	}
 	within := sort.Search(len(c.taken), func(i int) bool { return c.taken[i] > upTo }) -
 		sort.Search(len(c.taken), func(i int) bool { return c.taken[i] > after })
-	free := upTo - after - uint64(within) //nolint:gosec // a length
+	free := upTo - after - uint64(within)
 	return free > 0 && slices.ContainsFunc(c.astray[key], func(s *Op) bool { return s.Call <= o.end() })
 }
 

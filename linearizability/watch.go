@@ -87,7 +87,7 @@ func checkStream(h *History, w *Watch, log []Change) error {
 			o := h.opOf(c.Op)
 			v := violation([]*Op{o}, "%v %s key %s at revision %d, made by op %d, and has all up to %d", w, what, c.Key, c.Revision, c.Op, through)
 			if previous != nil {
-				v.during(previous.At)
+				v = v.during(previous.At)
 			}
 			return v
 		}

@@ -74,7 +74,7 @@ func TestCommand(t *testing.T) {
 			}
 		})
 	}
-	html, err := os.ReadFile(page) //nolint:gosec // of this test
+	html, err := os.ReadFile(page)
 	require.NoError(t, err)
 	assert.Contains(t, string(html), "<!doctype html>")
 }
