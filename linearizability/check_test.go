@@ -230,6 +230,23 @@ func TestCheckCatches(t *testing.T) {
 			[]string{"watch 1", "did not ask for"},
 		},
 		{
+			"a watch goes back", `{"t":36,"type":"watched","watch":1,"revision":2,"key":"a/x","value":"v3"}`,
+			`{"t":36,"type":"watched","watch":1,"revision":4,"key":"a/y","deleted":true}` + "\n" + `{"t":36,"type":"watched","watch":1,"revision":2,"key":"a/x","value":"v3"}`,
+			[]string{Watches},
+			[]string{"watch 1", "revision 2 after revision 4"},
+		},
+		{
+			"a refused write is sent to a watch", `"revision":2,"key":"a/x","value":"v3"}`, `"revision":2,"key":"a/x","value":"never"}` +
+				"\n" + `{"t":36,"type":"call","op":50,"kind":"put","key":"a/x","value":"never"}` + "\n" + `{"t":36,"type":"return","op":50,"outcome":"not_applied"}`,
+			[]string{NotAppliedStays, Watches},
+			[]string{"op 50 ", "watch 1"},
+		},
+		{
+			"nodes applied one entry under different terms", `"node":"n2","term":1,"index":2,"digest":"d2"`, `"node":"n2","term":2,"index":2,"digest":"d2"`,
+			[]string{SplitBrain},
+			[]string{"index 2", "term 1", "term 2"},
+		},
+		{
 			"bookmarks overtake events", `{"t":100,"type":"return","op":13,"outcome":"applied","revision":5}`,
 			`{"t":100,"type":"return","op":13,"outcome":"applied","revision":5}` + "\n" + `{"t":100,"type":"watch","watch":2,"prefix":"c","from":4}` + "\n" + `{"t":100,"type":"complete","watch":2,"revision":5}`,
 			[]string{Watches},
@@ -272,7 +289,10 @@ func TestSessionGoesBack(t *testing.T) {
 	assert.Equal(t, []uint64{1, 2}, v.Ops)
 	assert.Equal(t, [2]int64{1, 4}, [2]int64{v.From, v.To})
 	_, err = CheckSessions(parse(t, fmt.Sprintf(text, 2)))
-	assert.NoError(t, err, "another session has no part in it")
+	require.NoError(t, err, "another session has no part in it")
+	together := strings.Replace(fmt.Sprintf(text, 1), `"t":3`, `"t":2`, 1)
+	_, err = CheckSessions(parse(t, together))
+	assert.NoError(t, err, "one that was called at the instant at which the other returned is not after it")
 }
 
 // TestIdempotencyRequests: a key is for one request.
@@ -316,6 +336,19 @@ func TestIdempotentAttemptsAreOne(t *testing.T) {
 `
 	require.NoError(t, Check(parse(t, fmt.Sprintf(text, `,"idempotency_key":"K"`)), testBudget).Err())
 	assert.Equal(t, []string{Linearizability, Porcupine}, Check(parse(t, fmt.Sprintf(text, "")), testBudget).Caught())
+}
+
+// TestAcknowledgedOnce: the operation ends with the first answer of any attempt.
+func TestAcknowledgedOnce(t *testing.T) {
+	v := Check(parse(t, `
+{"t":1,"type":"call","op":1,"kind":"put","key":"a","value":"x","idempotency_key":"K"}
+{"t":2,"type":"call","op":2,"kind":"put","key":"a","value":"x","idempotency_key":"K"}
+{"t":3,"type":"return","op":2,"outcome":"applied","revision":1}
+{"t":5,"type":"call","op":3,"kind":"read","key":"a"}
+{"t":6,"type":"return","op":3,"outcome":"read","revision":0}
+{"t":10,"type":"return","op":1,"outcome":"applied","revision":1}
+`), testBudget)
+	assert.Equal(t, []string{Linearizability, Porcupine}, v.Caught())
 }
 
 // TestMinority: only what was asked and answered within the cut counts.

@@ -186,6 +186,16 @@ func TestRegistersWithoutRevisions(t *testing.T) {
 `,
 		},
 		{
+			name: "unknown write seen at a revision before its key's last", names: "op 3",
+			text: `
+{"t":1,"type":"call","op":1,"kind":"put","key":"a","value":"x"}
+{"t":2,"type":"return","op":1,"outcome":"applied","revision":5}
+{"t":3,"type":"call","op":2,"kind":"put","key":"a","value":"y"}
+{"t":5,"type":"call","op":3,"kind":"read","key":"a"}
+{"t":6,"type":"return","op":3,"outcome":"read","revision":5,"found":true,"value":"y","key_revision":3}
+`,
+		},
+		{
 			name: "refused write seen", names: "op 2",
 			text: `
 {"t":1,"type":"call","op":1,"kind":"put","key":"a","value":"x"}
