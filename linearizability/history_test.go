@@ -201,7 +201,7 @@ func TestRegistersWithoutRevisions(t *testing.T) {
 {"t":1,"type":"call","op":1,"kind":"put","key":"a","value":"x"}
 {"t":2,"type":"return","op":1,"outcome":"applied","revision":1}
 {"t":3,"type":"call","op":2,"kind":"delete","key":"a"}
-{"t":4,"type":"return","op":2,"outcome":"unchanged","revision":1}
+{"t":4,"type":"return","op":2,"outcome":"unchanged","revision":5}
 `,
 		},
 		{
