@@ -13,41 +13,76 @@ import (
 )
 
 // Bounds on one key's history, which keep Porcupine's search small; past them
-// its place is taken by a fresh key.
+// its place is taken by a fresh key. Keys of a batch are searched together.
 const (
-	maxKeyOps     = 250
-	maxKeyUnknown = 6
+	maxKeyOps       = 250
+	maxKeyUnknown   = 6
+	maxBatchOps     = 80
+	maxBatchUnknown = 3
 )
 
-// clients are closed loops: each has one operation in flight.
+// clients are closed loops, each with one operation in flight, and what they let
+// loose besides: bursts, and reads of what others write.
 type clients struct {
 	w       *World
-	rng     generator
+	rng     generator // of what belongs to no client
 	clients []client
 	keys    []keySlot
 	ops     []*operation // by id - 1
-	over    bool         // no new operations
+	open    int          // operations in flight
+	plans   []plan
+	took    time.Duration // what the last acknowledged write took
+	over    bool          // no new operations
+	born    uint64        // sessions so far
 }
 
 type client struct {
-	seen  map[string]uint64 // revision at which it last saw a key; 0: absent
-	retry *operation        // to be proposed again
+	rng     generator
+	seen    map[string]uint64 // revision at which it last saw a key; 0: absent
+	retry   *operation        // to be proposed again
+	back    *operation        // a write to be read at another node
+	session uint64            // 0: it does not pass revisions on
+	least   uint64            // the highest revision of the session
 }
 
-// keySlot is a key in use.
+// keySlot is a key in use, or the keys of a batch, which are only used together.
 type keySlot struct {
-	name         string
+	prefix       string
+	width        int // keys of the batch; 0: a single key
 	generation   int
 	ops, unknown int
+}
+
+// name is the key, or what the keys of the batch begin with.
+func (k *keySlot) name() string { return k.prefix + "." + strconv.Itoa(k.generation) }
+
+// keys are all keys of a batch.
+func (k *keySlot) keys() []string {
+	var out []string
+	for i := range k.width {
+		out = append(out, k.name()+"/"+strconv.Itoa(i))
+	}
+	return out
+}
+
+// worn tells whether the key's history is long enough.
+func (k *keySlot) worn() bool {
+	if k.width > 0 {
+		return k.ops >= maxBatchOps || k.unknown >= maxBatchUnknown
+	}
+	return k.ops >= maxKeyOps || k.unknown >= maxKeyUnknown
 }
 
 // operation is one attempt of a client, and how it is on its way.
 type operation struct {
 	op      linearizability.Op
+	rng     generator // of its ways
 	slot    int
+	name    string // of the slot, when it was drawn
 	node    *replica
 	started bool // the node has taken it
-	done    bool // the client has an outcome
+	done    bool // the client has an outcome, or is no more
+	lone    bool // nobody's turn comes after it
 	closing bool // of the end of the run, of no client
 	answer  func(o *linearizability.Op)
 }
@@ -56,77 +91,108 @@ func (c *clients) init(w *World) {
 	c.w = w
 	c.rng = newGenerator(w.opts.Seed, "clients")
 	for i := range w.setup.keys {
-		c.keys = append(c.keys, keySlot{name: fmt.Sprintf("k%d.0", i)})
+		c.keys = append(c.keys, keySlot{prefix: "k" + strconv.Itoa(i)})
+	}
+	for i := range batchSlots {
+		c.keys = append(c.keys, keySlot{prefix: "batch" + strconv.Itoa(i), width: 2 + i})
 	}
 	for i := range w.setup.clients {
-		c.clients = append(c.clients, client{seen: map[string]uint64{}})
-		w.at(c.rng.between(time.Second, 2*time.Second), event{kind: evClient, n: uint64(i)})
+		g := newGenerator(w.opts.Seed, fmt.Sprintf("client %d", i))
+		c.clients = append(c.clients, client{rng: g})
+		if g.chance(w.setup.sessions) {
+			c.clients[i].session = 1
+		}
+		c.bear(&c.clients[i])
+		w.at(g.between(time.Second, 2*time.Second), event{kind: evClient, n: uint64(i)})
+	}
+}
+
+// bear lets a client begin with nothing that it remembers.
+func (c *clients) bear(cl *client) {
+	cl.seen, cl.retry, cl.back, cl.least = map[string]uint64{}, nil, nil, 0
+	if cl.session != 0 {
+		c.born++
+		cl.session = c.born
 	}
 }
 
 // hop is how long a request or an answer is on its way.
-func (c *clients) hop() time.Duration {
-	return c.rng.between(20*time.Microsecond, 500*time.Microsecond)
-}
+func hop(g generator) time.Duration { return g.between(20*time.Microsecond, 500*time.Microsecond) }
 
-// wake lets a client call its next operation.
+// wake is a client's turn.
 func (c *clients) wake(i int) {
 	if c.over {
 		return
 	}
 	cl := &c.clients[i]
-	o := c.draw(i)
-	if again := cl.retry; again != nil && c.keys[again.slot].name == again.op.Key {
-		o.slot = again.slot
-		o.op.Key, o.op.Kind, o.op.Value, o.op.RetryOf = again.op.Key, linearizability.Put, again.op.Value, again.op.ID
-		o.op.IfAbsent, o.op.IfRevision = again.op.IfAbsent, again.op.IfRevision
-		c.w.judge.count("write retried")
+	if cl.rng.chance(c.w.setup.bursts) {
+		c.burst(i)
 	}
-	cl.retry = nil
+	again, back := cl.retry, cl.back
+	cl.retry, cl.back = nil, nil
+	var o *operation
+	switch {
+	case back != nil && c.current(back):
+		o = c.readBack(i, back)
+	default:
+		o = c.draw(i)
+		if again != nil && c.current(again) {
+			o.retry(again)
+			c.w.judge.count("write retried")
+		}
+	}
+	if cl.session != 0 {
+		o.op.Session = cl.session
+		if !o.writes() {
+			o.op.MinRevision = cl.least
+		}
+		c.w.judge.count("session")
+	}
 	c.call(o)
+	if cl.rng.chance(c.w.setup.crashes) {
+		c.w.after(cl.rng.some(time.Millisecond, 100*time.Millisecond), event{kind: evLeave, n: o.op.ID})
+	}
 }
 
-// draw makes a client's next operation.
-func (c *clients) draw(i int) *operation {
-	g, s := c.rng, &c.w.setup
-	slot := g.IntN(len(c.keys))
-	if g.IntN(3) == 0 {
-		slot = 0 // a hot key
-	}
-	k := &c.keys[slot]
-	if k.ops >= maxKeyOps || k.unknown >= maxKeyUnknown {
-		k.generation++
-		*k = keySlot{name: fmt.Sprintf("k%d.%d", slot, k.generation), generation: k.generation}
-	}
-	o := c.add(slot, i, c.w.nodes[g.IntN(len(c.w.nodes))])
-	o.op.Key = k.name
-	switch share := g.IntN(100); {
-	case share < s.putShare+s.delShare:
-		o.op.Kind = linearizability.Put
-		if share >= s.putShare {
-			o.op.Kind = linearizability.Delete
-		} else {
-			o.op.Value = "v" + strconv.FormatUint(o.op.ID, 10) + strings.Repeat(".", s.valueBytes)
-		}
-		seen, ok := c.clients[i].seen[k.name]
-		switch g.IntN(3) {
-		case 0:
-			o.op.IfRevision = seen
-			o.op.IfAbsent = ok && seen == 0
-		case 1:
-			o.op.IfAbsent = g.IntN(4) == 0 && o.op.Kind == linearizability.Put
-		}
-	case share < s.putShare+s.delShare+s.getShare:
-		o.op.Kind = linearizability.Read
+// current tells whether the key of an operation is still in use.
+func (c *clients) current(o *operation) bool { return c.keys[o.slot].name() == o.name }
+
+// retry makes o the same write as an earlier one.
+func (o *operation) retry(again *operation) {
+	was := &again.op
+	o.slot, o.name = again.slot, again.name
+	o.op.Key, o.op.Kind, o.op.Value, o.op.RetryOf = was.Key, linearizability.Put, was.Value, was.ID
+	o.op.IfAbsent, o.op.IfRevision = was.IfAbsent, was.IfRevision
+	o.op.Steps, o.op.Compares = nil, nil
+}
+
+// writes tells operations that may change something from reads.
+func (o *operation) writes() bool {
+	switch o.op.Kind {
+	case linearizability.Put, linearizability.Delete:
+		return true
+	case linearizability.Txn:
+		return o.op.Steps[0].Kind != linearizability.Read
 	default:
-		o.op.Kind = linearizability.Local
+		return false
 	}
-	return o
+}
+
+// keys are all that the operation touches.
+func (o *operation) keys() []string {
+	if o.op.Kind != linearizability.Txn {
+		return []string{o.op.Key}
+	}
+	var out []string
+	for i := range o.op.Steps {
+		out = append(out, o.op.Steps[i].Key)
+	}
+	return out
 }
 
 // add makes an operation without content.
 func (c *clients) add(slot, client int, r *replica) *operation {
-	o := &operation{slot: slot, node: r}
+	o := &operation{slot: slot, name: c.keys[slot].name(), node: r, rng: c.rng}
 	o.op = linearizability.Op{ID: uint64(len(c.ops) + 1), Client: client, Node: r.name, Return: linearizability.Never}
 	c.ops = append(c.ops, o)
 	return o
@@ -137,10 +203,14 @@ func (c *clients) call(o *operation) {
 	if !o.closing {
 		c.keys[o.slot].ops++
 	}
+	c.open++
 	o.op.Call = w.now
 	w.trace.add(o.op.ID, o.node.id, digest([]byte(o.op.String())))
-	w.after(c.hop(), event{kind: evRequest, n: o.op.ID})
+	w.after(hop(o.rng), event{kind: evRequest, n: o.op.ID})
 	w.after(w.setup.clientTimeout+50*time.Millisecond, event{kind: evTimeout, n: o.op.ID})
+	if o.writes() {
+		c.aim(o)
+	}
 }
 
 // arrive brings an operation to its node.
@@ -149,32 +219,36 @@ func (c *clients) arrive(id uint64) {
 	r := o.node
 	if !r.formed() {
 		// Refused: nothing was started.
-		c.answered(o, func(op *linearizability.Op) {
-			op.Outcome = linearizability.ReadFailed
-			if op.Kind == linearizability.Put || op.Kind == linearizability.Delete {
-				op.Outcome = linearizability.NotApplied
-			}
-		})
+		c.answered(o, o.failed(linearizability.NotApplied))
 		return
 	}
 	o.started = true
 	r.pending = append(r.pending, id)
 	slices.Sort(r.pending)
 	deadline := r.now() + c.w.setup.clientTimeout
-	switch o.op.Kind {
-	case linearizability.Local:
+	switch {
+	case o.op.Kind == linearizability.Local:
 		if r.paused {
 			return // until the client gives up
 		}
 		c.local(r, o)
-	case linearizability.Read:
-		if c.w.opts.hooks.readEarly {
-			c.readDone(r, o)
-			return
-		}
-		r.take(node.ReadIndex{Request: id, Deadline: deadline})
-	case linearizability.Put, linearizability.Delete:
+	case o.writes():
 		r.take(node.Propose{Request: id, Command: c.command(o), Deadline: deadline})
+	case c.w.opts.hooks.readEarly:
+		c.readDone(r, o)
+	default:
+		r.take(node.ReadIndex{Request: id, Deadline: deadline})
+	}
+}
+
+// failed is the answer that there is none: write is the outcome if o writes.
+func (o *operation) failed(write linearizability.Outcome) func(*linearizability.Op) {
+	return func(op *linearizability.Op) {
+		op.Claims = false
+		op.Outcome = linearizability.ReadFailed
+		if o.writes() {
+			op.Outcome = write
+		}
 	}
 }
 
@@ -187,18 +261,33 @@ func opOf(request string) uint64 {
 }
 
 func (c *clients) command(o *operation) []byte {
-	op := fsm.Op{Kind: fsm.Put, Key: o.op.Key, Value: []byte(o.op.Value), ContentType: "text/plain"}
-	if o.op.Kind == linearizability.Delete {
-		op = fsm.Op{Kind: fsm.Delete, Key: o.op.Key}
+	cmd := fsm.Command{RequestID: requestID(o.op.ID), AcceptedAt: c.w.now + int64(o.node.wall)}
+	steps := o.op.Steps
+	if o.op.Kind != linearizability.Txn {
+		steps = []linearizability.Step{{Kind: o.op.Kind, Key: o.op.Key, Value: o.op.Value}}
 	}
-	// Wall clocks of nodes are hours apart; nothing may depend on them.
-	skew := int64(o.node.id) * int64(time.Hour)
-	cmd := fsm.Command{RequestID: requestID(o.op.ID), AcceptedAt: c.w.now + skew, Ops: []fsm.Op{op}}
+	for i := range steps {
+		s := &steps[i]
+		op := fsm.Op{Kind: fsm.Put, Key: s.Key, Value: []byte(s.Value), ContentType: "text/plain"}
+		if s.Kind == linearizability.Delete {
+			op = fsm.Op{Kind: fsm.Delete, Key: s.Key}
+		}
+		cmd.Ops = append(cmd.Ops, op)
+	}
 	switch {
 	case o.op.IfAbsent:
 		cmd.Compares = []fsm.Compare{{Kind: fsm.KeyAbsent, Key: o.op.Key}}
 	case o.op.IfRevision != 0:
 		cmd.Compares = []fsm.Compare{{Kind: fsm.RevisionIs, Key: o.op.Key, Revision: fsm.Revision(o.op.IfRevision)}}
+	}
+	for _, k := range o.op.Compares {
+		compare := fsm.Compare{Kind: fsm.RevisionIs, Key: k.Key, Revision: fsm.Revision(k.Revision)}
+		if k.Exists {
+			compare.Kind = fsm.KeyExists
+		} else if k.Revision == 0 {
+			compare.Kind = fsm.KeyAbsent
+		}
+		cmd.Compares = append(cmd.Compares, compare)
 	}
 	b, err := cmd.Encode()
 	if err != nil {
@@ -227,15 +316,20 @@ func (c *clients) proposed(r *replica, e node.ProposeReply) {
 	c.w.judge.acknowledged(r, requestID(o.op.ID), &res)
 	c.answered(o, func(op *linearizability.Op) {
 		op.Revision = uint64(res.Revision)
+		single := op.Kind != linearizability.Txn
 		switch res.Outcome {
 		case fsm.Applied:
 			op.Outcome = linearizability.Applied
 		case fsm.Unchanged:
 			op.Outcome = linearizability.Unchanged
-			op.KeyRevision = uint64(res.Ops[0].Revision)
+			if single {
+				op.KeyRevision = uint64(res.Ops[0].Revision)
+			}
 		case fsm.CompareFailed:
 			op.Outcome = linearizability.CompareFailed
-			op.KeyRevision = uint64(res.Current)
+			if single {
+				op.KeyRevision = uint64(res.Current)
+			}
 		default:
 			c.w.fail(JudgeAnswer, "%s answers %s with %v", r.name, requestID(op.ID), res.Outcome)
 		}
@@ -244,23 +338,23 @@ func (c *clients) proposed(r *replica, e node.ProposeReply) {
 
 // confirmed takes the core's word that a read may be served.
 func (c *clients) confirmed(r *replica, e node.ReadReply) {
-	if c.ops[e.Request-1].op.Kind != linearizability.Read {
+	o := c.ops[e.Request-1]
+	if o.writes() || o.op.Kind == linearizability.Local {
 		c.w.fail(JudgeAnswer, "%s answers request %d as a read", r.name, e.Request)
 		return
 	}
-	o := c.ops[e.Request-1]
 	if e.Err != nil {
 		if !r.answer(e.Request) {
 			c.w.fail(JudgeAnswer, "%s answers request %d twice, or without being asked", r.name, e.Request)
 		}
 		c.w.judge.count("read: " + e.Err.Error())
-		c.answered(o, func(op *linearizability.Op) { op.Outcome = linearizability.ReadFailed })
+		c.answered(o, o.failed(linearizability.Unknown))
 		return
 	}
 	c.readDone(r, o)
 }
 
-// readDone serves a read from what the node holds now.
+// readDone serves a read from what the node holds now: all its keys in one view.
 func (c *clients) readDone(r *replica, o *operation) {
 	if !r.answer(o.op.ID) {
 		c.w.fail(JudgeAnswer, "%s answers request %d twice, or without being asked", r.name, o.op.ID)
@@ -272,18 +366,40 @@ func (c *clients) readDone(r *replica, o *operation) {
 		return
 	}
 	defer view.Close()
-	rec, found, err := view.Get(o.op.Key)
-	if err != nil {
-		c.w.fail(JudgeState, "%s: reading %s: %w", r.name, o.op.Key, err)
-		return
-	}
 	s := view.State()
-	c.w.judge.read(r, s, o.op.Key, rec, found)
+	var saw []linearizability.Step
+	for _, key := range o.keys() {
+		rec, found, err := view.Get(key)
+		if err != nil {
+			c.w.fail(JudgeState, "%s: reading %s: %w", r.name, key, err)
+			return
+		}
+		c.w.judge.read(r, s, key, rec, found)
+		saw = append(saw, linearizability.Step{
+			Kind: linearizability.Read, Key: key, Found: found, Got: string(rec.Value), KeyRevision: uint64(rec.Revision),
+		})
+	}
+	c.whole(r, saw)
 	c.answered(o, func(op *linearizability.Op) {
 		op.Outcome = linearizability.ReadDone
 		op.Revision = uint64(s.Revision)
-		op.Found, op.Got, op.KeyRevision = found, string(rec.Value), uint64(rec.Revision)
+		if op.Kind == linearizability.Txn {
+			op.Steps = saw
+			return
+		}
+		op.Found, op.Got, op.KeyRevision = saw[0].Found, saw[0].Got, saw[0].KeyRevision
 	})
+}
+
+// whole: all keys of a batch have the value and the revision of one write.
+func (c *clients) whole(r *replica, saw []linearizability.Step) {
+	first := saw[0]
+	for _, s := range saw[1:] {
+		if s.Found != first.Found || s.Got != first.Got || s.KeyRevision != first.KeyRevision {
+			c.w.fail(JudgeState, "%s shows half a transaction: %s is %q at revision %d, %s is %q at revision %d",
+				r.name, first.Key, first.Got, first.KeyRevision, s.Key, s.Got, s.KeyRevision)
+		}
+	}
 }
 
 // local serves a read without asking anybody, with the proof of its freshness.
@@ -298,7 +414,7 @@ func (c *clients) local(r *replica, o *operation) {
 // answered sends an answer on its way to the client.
 func (c *clients) answered(o *operation, answer func(*linearizability.Op)) {
 	o.answer = answer
-	c.w.after(c.hop(), event{kind: evReply, n: o.op.ID})
+	c.w.after(hop(o.rng), event{kind: evReply, n: o.op.ID})
 }
 
 // reply brings an answer to its client, who may have given up.
@@ -308,6 +424,11 @@ func (c *clients) reply(id uint64) {
 		return
 	}
 	o.answer(&o.op)
+	if o.op.Kind == linearizability.Local && o.op.Outcome == linearizability.ReadDone && o.op.Revision < o.op.MinRevision {
+		// The node promised nothing; the session does not take it.
+		c.w.judge.count("session: the node is behind")
+		o.op.Outcome, o.op.Claims = linearizability.ReadFailed, false
+	}
 	o.op.Return = c.w.now
 	c.w.judge.count("outcome: " + string(o.op.Outcome))
 	c.finish(o)
@@ -320,16 +441,7 @@ func (c *clients) timeout(id uint64) {
 		return
 	}
 	c.w.judge.count("client gives up")
-	c.giveUp(o)
-}
-
-func (c *clients) giveUp(o *operation) {
-	o.op.Claims = false
-	if o.op.Kind == linearizability.Put || o.op.Kind == linearizability.Delete {
-		o.op.Outcome = linearizability.Unknown
-	} else {
-		o.op.Outcome = linearizability.ReadFailed
-	}
+	o.failed(linearizability.Unknown)(&o.op)
 	o.op.Return = c.w.now
 	c.finish(o)
 }
@@ -338,13 +450,7 @@ func (c *clients) giveUp(o *operation) {
 func (c *clients) dropped(r *replica) {
 	for _, id := range r.pending {
 		if o := c.ops[id-1]; !o.done && o.answer == nil {
-			c.answered(o, func(op *linearizability.Op) {
-				op.Claims = false
-				op.Outcome = linearizability.ReadFailed
-				if op.Kind == linearizability.Put || op.Kind == linearizability.Delete {
-					op.Outcome = linearizability.Unknown
-				}
-			})
+			c.answered(o, o.failed(linearizability.Unknown))
 		}
 	}
 	r.pending = r.pending[:0]
@@ -354,42 +460,58 @@ func (c *clients) dropped(r *replica) {
 func (c *clients) finish(o *operation) {
 	o.done = true
 	o.answer = nil
+	c.open--
 	c.w.trace.add(o.op.ID, digest([]byte(o.op.String())))
 	if o.closing {
 		return
 	}
-	k := &c.keys[o.slot]
-	cl := &c.clients[o.op.Client]
-	switch o.op.Outcome {
-	case linearizability.ReadDone, linearizability.CompareFailed, linearizability.Unchanged:
-		cl.seen[o.op.Key] = o.op.KeyRevision
-	case linearizability.Applied:
-		cl.seen[o.op.Key] = o.op.Revision
-		if o.op.Kind == linearizability.Delete {
-			cl.seen[o.op.Key] = 0
-		}
-	case linearizability.Unknown:
-		if k.name == o.op.Key {
-			k.unknown++
-		}
-		if o.op.Kind == linearizability.Put && c.rng.chance(c.w.setup.retries) {
-			cl.retry = o
-		}
-	default:
+	if o.op.Outcome == linearizability.Unknown && c.current(o) {
+		c.keys[o.slot].unknown++
 	}
-	think := c.rng.about(c.w.setup.think)
-	if cl.retry != nil {
-		think = c.rng.between(0, 10*time.Millisecond)
+	if o.op.Outcome == linearizability.Applied {
+		c.took = time.Duration(o.op.Return - o.op.Call)
+		c.follow(o)
+	}
+	if o.lone {
+		return
+	}
+	cl := &c.clients[o.op.Client]
+	c.learn(cl, o)
+	think := cl.rng.about(c.w.setup.think)
+	switch {
+	case o.op.Outcome == linearizability.Unknown && o.op.Kind == linearizability.Put && cl.rng.chance(c.w.setup.retries):
+		cl.retry = o
+		think = cl.rng.between(0, 10*time.Millisecond)
+	case o.op.Outcome == linearizability.Applied && cl.session != 0 && cl.rng.chance(c.w.setup.readBacks):
+		cl.back = o
+		think = cl.rng.between(0, time.Millisecond)
 	}
 	c.w.after(think, event{kind: evClient, n: uint64(o.op.Client)})
 }
 
-// idle tells whether no operation is without an outcome.
-func (c *clients) idle() bool {
-	for i := len(c.ops) - 1; i >= 0 && i >= len(c.ops)-len(c.clients)-2*len(c.w.nodes)-2; i-- {
-		if !c.ops[i].done {
-			return false
+// learn is what a client knows after an operation.
+func (c *clients) learn(cl *client, o *operation) {
+	seen := o.op.KeyRevision
+	switch o.op.Outcome {
+	case linearizability.ReadDone, linearizability.Unchanged, linearizability.CompareFailed:
+		if o.op.Kind == linearizability.Txn {
+			if o.op.Outcome != linearizability.ReadDone {
+				cl.least = max(cl.least, o.op.Revision)
+				return
+			}
+			seen = o.op.Steps[0].KeyRevision
 		}
+	case linearizability.Applied:
+		seen = o.op.Revision
+		if o.op.Kind == linearizability.Delete || (o.op.Kind == linearizability.Txn && o.op.Steps[0].Kind == linearizability.Delete) {
+			seen = 0
+		}
+	default:
+		return
 	}
-	return true
+	cl.seen[o.keys()[0]] = seen
+	cl.least = max(cl.least, o.op.Revision)
 }
+
+// idle tells whether no operation is without an outcome.
+func (c *clients) idle() bool { return c.open == 0 }

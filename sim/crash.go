@@ -20,7 +20,7 @@ var (
 // excused tells whether err comes of a fault of the disk that the world brought:
 // then the node is right to stop.
 func excused(err error) bool {
-	return errors.Is(err, errDisk) || errors.Is(err, wal.ErrFull) || errors.Is(err, syscall.ENOSPC)
+	return errors.Is(err, errDisk) || errors.Is(err, errShort) || errors.Is(err, wal.ErrFull) || errors.Is(err, syscall.ENOSPC)
 }
 
 // ending is how a process ends that does not end by itself.
@@ -68,7 +68,7 @@ func (r *replica) crash(how ending) {
 	}
 	r.breakOff()
 	r.uncut()
-	if r.storage.flush != nil && r.db != nil && w.rngDisk.IntN(2) == 0 {
+	if r.storage.flush != nil && r.db != nil && r.timing.IntN(2) == 0 {
 		w.judge.count("crash: flush was done")
 		if err := r.commit(); err != nil {
 			w.fail(JudgeStop, "%s: writing the database: %w", r.name, err)
@@ -88,17 +88,17 @@ func (r *replica) crash(how ending) {
 		}
 	}
 	w.clients.dropped(r)
-	w.after(w.nemesis.downtime(), event{kind: evStart, node: r, life: r.life})
+	w.after(w.nemesis.downtime(r), event{kind: evStart, node: r, life: r.life})
 }
 
 // breakOff does a part of what the log was at work on.
 func (r *replica) breakOff() {
-	if len(r.storage.appending) == 0 || r.log == nil || r.w.rngDisk.IntN(3) == 0 {
+	if len(r.storage.appending) == 0 || r.log == nil || r.timing.IntN(3) == 0 {
 		return
 	}
 	r.w.judge.count("crash: during an append")
 	// Most appends are a write and a sync; a new segment takes more.
-	r.cutAfter(pick(r.w.rngDisk, 0, 1, 1, 2, 2, 3, 4, 6, 8, 10))
+	r.cutAfter(pick(r.timing, 0, 1, 1, 2, 2, 3, 4, 6, 8, 10))
 	if err := r.write(); err != nil && !errors.Is(err, errCut) && !excused(err) {
 		r.w.fail(JudgeStop, "%s: writing the log: %w", r.name, err)
 	}
@@ -132,7 +132,7 @@ func (r *replica) shutDown() {
 	r.abandon()
 	r.home, r.disk = r.home.Kill(), r.disk.Kill()
 	w.clients.dropped(r)
-	w.after(w.nemesis.downtime(), event{kind: evStart, node: r, life: r.life})
+	w.after(w.nemesis.downtime(r), event{kind: evStart, node: r, life: r.life})
 }
 
 // pause stops the process for a while; its machine runs on.

@@ -177,6 +177,12 @@ func (d *Disk) Used() int64 {
 	return n
 }
 
+// names are those of all files, ascending.
+func (d *Disk) names() []string { return slices.Sorted(maps.Keys(d.files)) }
+
+// written is where the last byte ever written to a file ends; behind it there are only zeros.
+func (d *Disk) written(name string) int64 { return int64(len(d.files[name].data)) }
+
 // Create is part of wal.FS.
 func (d *Disk) Create(name string) (wal.File, error) {
 	if err := d.check(OpCreate, name); err != nil {
@@ -232,7 +238,7 @@ func (d *Disk) List() ([]string, error) {
 	if err := d.check(OpList, "."); err != nil {
 		return nil, err
 	}
-	return slices.Sorted(maps.Keys(d.files)), nil
+	return d.names(), nil
 }
 
 // SyncDir is part of wal.FS.

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/confman/confman/node"
@@ -17,37 +16,63 @@ const (
 	faultIsolateLeader
 	faultOneWay
 	faultOneWayLeader
+	faultBridge
+	faultRing
+	faultFlap
 	faultSlowLinks
 	faultLossyLinks
+	faultQueues
+	faultReset
 	faultKill
 	faultPower
 	faultPowerSome
 	faultPowerAll
+	faultCrashLoop
 	faultStop
 	faultPause
 	faultPauseLeader
 	faultPauseAll
-	faultSlowDisk
+	faultSlowNode
+	faultWall
+	faultRate
 	faultTransfer
+	faultSlowDisk
 	faultDisk
+	faultShort
+	faultRead
 	faultFull
+	faultLogRot
+	faultRot
 
 	faultKinds = iota
 )
 
 var faultNames = [...]string{
 	"partition in two", "isolate a node", "isolate the leader", "one-way cut", "one-way cut of the leader",
-	"slow links", "lossy links", "kill", "power loss", "power loss of several", "power loss of all",
-	"clean restart", "pause a node", "pause the leader", "pause all", "slow disks", "transfer leadership", "disk error", "full disk",
+	"bridge", "ring", "flapping links", "slow links", "lossy links", "link queue full", "connection reset",
+	"kill", "power loss", "power loss of several", "power loss of all", "crash loop", "clean restart",
+	"pause a node", "pause the leader", "pause all", "slow node", "wall clock jumps", "clock rate changes",
+	"transfer leadership", "slow disks", "disk error", "short write", "read error", "full disk",
+	"log rots", "store rots",
 }
 
 func (k faultKind) String() string { return faultNames[k] }
 
-// Faults are the names of all kinds, as they are counted.
+// possible tells whether the nodes can live with the fault at all.
+func (k faultKind) possible() bool { return k != faultRot || rotStore }
+
+// Faults are the names of all that a world may bring, as it is counted, and as
+// Options.Without takes it: faults, tender points and conditions.
 func Faults() []string {
-	out := slices.Clone(faultNames[:])
-	for _, p := range tenderNames {
-		out = append(out, p)
+	var out []string
+	for k := range faultKind(faultKinds) {
+		if k.possible() {
+			out = append(out, k.String())
+		}
+	}
+	out = append(out, tenderNames[:]...)
+	for _, c := range conditions {
+		out = append(out, c.name)
 	}
 	return out
 }
@@ -93,36 +118,49 @@ func tenderOf(e node.Effect) (tenderPoint, bool) {
 	return 0, false
 }
 
-// nemesis brings the faults.
+// nemesis brings the faults. Each kind, and each node at each tender point, draws
+// from a generator of its own, so that one more or less leaves the others as they were.
 type nemesis struct {
-	w     *World
-	rng   generator
-	heals []healing
-	over  bool // no more faults
-	disk  diskSetup
+	w       *World
+	rng     [faultKinds]generator
+	tenders [tenderPoints][]generator // by raft id - 1, as the next two
+	downs   []generator
+	looping []int // crashes that are left of a crash loop
+	heals   []healing
+	over    bool // no more faults
+	disk    diskSetup
+	atlas   atlas
 }
 
-// healing undoes a fault.
+// healing undoes a fault, or goes on with it.
 type healing func()
 
 func (n *nemesis) init(w *World) {
 	n.w = w
-	n.rng = newGenerator(w.opts.Seed, "faults")
 	n.disk = w.setup.disk
+	n.atlas = newAtlas(len(w.nodes))
+	n.looping = make([]int, len(w.nodes))
+	for _, r := range w.nodes {
+		n.downs = append(n.downs, newGenerator(w.opts.Seed, "downtime "+r.name))
+		for p := range n.tenders {
+			n.tenders[p] = append(n.tenders[p], newGenerator(w.opts.Seed, tenderNames[p]+" "+r.name))
+		}
+	}
 	for k, every := range w.setup.faults {
+		n.rng[k] = newGenerator(w.opts.Seed, "fault "+faultNames[k])
 		if every > 0 {
 			begin := 3 * time.Second
 			if w.setup.early {
 				begin = 0
 			}
-			w.at(begin+n.rng.about(every), event{kind: evFault, n: uint64(k)})
+			w.at(begin+n.rng[k].about(every), event{kind: evFault, n: uint64(k)})
 		}
 	}
 }
 
 // tender decides whether a node crashes at point now.
 func (n *nemesis) tender(r *replica, p tenderPoint) bool {
-	if n.over || !n.rng.chance(n.w.setup.tender[p]) {
+	if n.over || !n.tenders[p][r.id-1].chance(n.w.setup.tender[p]) {
 		return false
 	}
 	if p != tenderForm && p != tenderStart && !r.formed() {
@@ -132,18 +170,39 @@ func (n *nemesis) tender(r *replica, p tenderPoint) bool {
 	return true
 }
 
+// how draws what a node loses that crashes at a tender point.
+func (n *nemesis) how(r *replica, p tenderPoint) ending {
+	return pick(n.tenders[p][r.id-1], powerLost, killed)
+}
+
 // downtime draws how long a node stays down.
-func (n *nemesis) downtime() time.Duration {
+func (n *nemesis) downtime(r *replica) time.Duration {
 	if n.over {
 		return 100 * time.Millisecond
 	}
-	return pick(n.rng, n.rng.some(time.Millisecond, 100*time.Millisecond), n.rng.some(100*time.Millisecond, 10*time.Second))
+	g := n.downs[r.id-1]
+	if n.looping[r.id-1] > 0 {
+		return g.between(0, 30*time.Millisecond)
+	}
+	return pick(g, g.some(time.Millisecond, 100*time.Millisecond), g.some(100*time.Millisecond, 10*time.Second))
 }
 
 // span draws how long a fault lasts.
-func (n *nemesis) span() time.Duration { return n.rng.some(50*time.Millisecond, 15*time.Second) }
+func (n *nemesis) span(g generator) time.Duration { return g.some(50*time.Millisecond, 15*time.Second) }
 
-func (n *nemesis) victim() *replica { return n.w.nodes[n.rng.IntN(len(n.w.nodes))] }
+func (n *nemesis) victim(g generator) *replica { return n.w.nodes[g.IntN(len(n.w.nodes))] }
+
+// some draws a part of the nodes: at least one, and not all of several.
+func (n *nemesis) some(g generator) []*replica {
+	out := n.shuffled(g)
+	return out[:min(len(out), 1+g.IntN(max(1, len(out)-1)))]
+}
+
+func (n *nemesis) shuffled(g generator) []*replica {
+	out := append([]*replica(nil), n.w.nodes...)
+	g.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	return out
+}
 
 // strike brings a fault of kind k and schedules the next of its kind.
 func (n *nemesis) strike(k faultKind) {
@@ -151,135 +210,99 @@ func (n *nemesis) strike(k faultKind) {
 		return
 	}
 	w := n.w
-	w.after(n.rng.about(w.setup.faults[k]), event{kind: evFault, n: uint64(k)})
+	w.after(n.rng[k].about(w.setup.faults[k]), event{kind: evFault, n: uint64(k)})
 	if n.bring(k) {
 		w.judge.count(k.String())
 	}
 }
 
-// bring reports whether the fault found something to do.
+// bring reports whether the fault did something already; those that lie in wait
+// are counted when they do.
 func (n *nemesis) bring(k faultKind) bool {
-	w := n.w
+	w, g := n.w, n.rng[k]
 	leader := w.leader()
 	switch k {
 	case faultHalves:
-		return n.cut(n.halves())
+		return n.cut(g, n.halves(g))
 	case faultIsolate:
-		return n.cut(n.around(n.victim(), true, true))
+		return n.cut(g, n.around(n.victim(g), true, true))
 	case faultIsolateLeader:
-		return leader != nil && n.cut(n.around(leader, true, true))
+		return leader != nil && n.cut(g, n.around(leader, true, true))
 	case faultOneWay:
-		in := n.rng.IntN(2) == 0
-		return n.cut(n.around(n.victim(), in, !in))
+		in := g.IntN(2) == 0
+		return n.cut(g, n.around(n.victim(g), in, !in))
 	case faultOneWayLeader:
-		in := n.rng.IntN(2) == 0
-		return leader != nil && n.cut(n.around(leader, in, !in))
+		in := g.IntN(2) == 0
+		return leader != nil && n.cut(g, n.around(leader, in, !in))
+	case faultBridge:
+		return n.cut(g, n.bridge(g))
+	case faultRing:
+		return n.cut(g, n.ring(g))
+	case faultFlap:
+		return n.flap(g, pick(g, n.halves(g), n.around(n.victim(g), true, true)))
 	case faultSlowLinks:
-		return n.degrade(func(l *link, by float64) { l.slow += time.Duration(by * float64(300*time.Millisecond)) })
+		return n.degrade(g, func(l *link, by float64) { l.slow += time.Duration(by * float64(300*time.Millisecond)) })
 	case faultLossyLinks:
-		return n.degrade(func(l *link, by float64) { l.lossy += by })
+		return n.degrade(g, func(l *link, by float64) { l.lossy += by })
+	case faultQueues:
+		return n.shortQueues(g)
+	case faultReset:
+		return n.reset(g)
 	case faultKill:
-		return n.down(killed, n.victim())
+		return n.down(killed, n.victim(g))
 	case faultPower:
-		return n.down(powerLost, n.victim())
+		return n.down(powerLost, n.victim(g))
 	case faultPowerSome:
-		return n.down(powerLost, n.some()...)
+		return n.down(powerLost, n.some(g)...)
 	case faultPowerAll:
 		return n.down(powerLost, w.nodes...)
+	case faultCrashLoop:
+		return n.crashLoop(g, n.victim(g))
 	case faultStop:
-		return n.stop(n.victim())
+		return n.stop(n.victim(g))
 	case faultPause:
-		return n.pause(n.victim())
+		return n.pause(g, n.victim(g))
 	case faultPauseLeader:
-		return leader != nil && n.pause(leader)
+		return leader != nil && n.pause(g, leader)
 	case faultPauseAll:
-		return n.pause(w.nodes...)
-	case faultSlowDisk:
-		return n.slowDisks()
+		return n.pause(g, w.nodes...)
+	case faultSlowNode:
+		return n.slowNode(g, n.victim(g))
+	case faultWall:
+		return n.jump(g, n.victim(g))
+	case faultRate:
+		return n.changeRate(g, n.victim(g))
 	case faultTransfer:
 		if leader == nil || len(w.nodes) == 1 {
 			return false
 		}
-		leader.take(node.TransferLeadership{Peer: n.victim().id})
+		leader.take(node.TransferLeadership{Peer: n.victim(g).id})
 		return true
+	case faultSlowDisk:
+		return n.slowDisks(g)
 	case faultDisk:
-		return n.breakDisk(n.victim())
+		return n.spoil(k, n.victim(g), errDisk, OpWrite, OpSync, OpSyncDir)
+	case faultShort:
+		return n.spoil(k, n.victim(g), errShort, OpWrite)
+	case faultRead:
+		return n.spoil(k, n.victim(g), errDisk, OpRead)
 	case faultFull:
-		return n.fillDisk(n.victim())
+		return n.fillDisk(g, n.victim(g))
+	case faultLogRot:
+		return n.rotLog(g, n.victim(g))
+	case faultRot:
+		return n.damageStore(g, n.victim(g))
 	}
 	panic(fmt.Sprintf("sim: unhandled fault %d", k))
 }
 
-// halves draws a partition of the nodes in two.
-func (n *nemesis) halves() []*link {
-	var out []*link
-	side := n.rng.Uint64()
-	for a := range n.w.nodes {
-		for b := range n.w.nodes {
-			if side>>a&1 != side>>b&1 {
-				out = append(out, &n.w.net.links[a][b])
-			}
-		}
-	}
-	return out
-}
-
-// around are the links to (in) and from (out) a node.
-func (n *nemesis) around(r *replica, in, out bool) []*link {
-	var links []*link
-	for _, peer := range n.w.nodes {
-		if peer == r {
-			continue
-		}
-		if in {
-			links = append(links, n.w.net.link(peer.id, r.id))
-		}
-		if out {
-			links = append(links, n.w.net.link(r.id, peer.id))
-		}
-	}
-	return links
-}
-
-func (n *nemesis) cut(links []*link) bool {
-	for _, l := range links {
-		l.blocked++
-	}
-	n.undo(func() {
-		for _, l := range links {
-			l.blocked--
-		}
-	})
-	return len(links) > 0
-}
-
-// degrade makes some links worse.
-func (n *nemesis) degrade(worse func(l *link, by float64)) bool {
-	if len(n.w.nodes) == 1 {
-		return false
-	}
-	var undo []healing
-	for a := range n.w.nodes {
-		for b := range n.w.nodes {
-			if a != b && n.rng.IntN(2) == 0 {
-				l, by := &n.w.net.links[a][b], n.rng.Float64()*0.7
-				worse(l, by)
-				undo = append(undo, func() { worse(l, -by) })
-			}
-		}
-	}
-	n.undo(func() {
-		for _, h := range undo {
-			h()
-		}
-	})
-	return len(undo) > 0
-}
-
 // undo does h when the fault is over.
-func (n *nemesis) undo(h healing) {
+func (n *nemesis) undo(g generator, h healing) { n.later(n.span(g), h) }
+
+// later does h in d from now, or when faults end, if that is before.
+func (n *nemesis) later(d time.Duration, h healing) {
 	n.heals = append(n.heals, h)
-	n.w.after(n.span(), event{kind: evHeal, n: uint64(len(n.heals) - 1)})
+	n.w.after(d, event{kind: evHeal, n: uint64(len(n.heals) - 1)})
 }
 
 func (n *nemesis) heal(i uint64) {
@@ -289,84 +312,14 @@ func (n *nemesis) heal(i uint64) {
 	}
 }
 
-func (n *nemesis) down(how ending, victims ...*replica) bool {
-	found := false
-	for _, r := range victims {
-		found = found || r.up
-		r.crash(how)
-	}
-	return found
-}
-
-func (n *nemesis) some() []*replica {
-	out := slices.Clone(n.w.nodes)
-	n.rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
-	return out[:min(len(out), 1+n.rng.IntN(max(1, len(out)-1)))]
-}
-
-func (n *nemesis) stop(r *replica) bool {
-	up := r.formed() && !r.paused
-	if up {
-		r.shutDown()
-	}
-	return up
-}
-
-func (n *nemesis) pause(victims ...*replica) bool {
-	found := false
-	d := n.rng.some(50*time.Millisecond, 15*time.Second)
-	for _, r := range victims {
-		found = found || r.up && !r.paused
-		r.pause(d)
-	}
-	return found
-}
-
-func (n *nemesis) slowDisks() bool {
-	was := n.disk
-	n.disk.sync += n.rng.some(10*time.Millisecond, 3*time.Second)
-	n.disk.apply += n.rng.some(time.Millisecond, 200*time.Millisecond)
-	n.disk.flush += n.rng.some(100*time.Millisecond, 5*time.Second)
-	n.undo(func() { n.disk = was })
-	return true
-}
-
-// breakDisk makes one of the next operations on a node's log fail.
-func (n *nemesis) breakDisk(r *replica) bool {
-	if !r.formed() {
-		return false
-	}
-	left := n.rng.IntN(10)
-	r.disk.Fault = func(op Op, _ string) error {
-		if op != OpWrite && op != OpSync && op != OpSyncDir {
-			return nil
-		}
-		if left--; left == 0 {
-			return errDisk
-		}
-		return nil
-	}
-	return true
-}
-
-// fillDisk leaves a node's log little or no room for a while.
-func (n *nemesis) fillDisk(r *replica) bool {
-	if !r.formed() {
-		return false
-	}
-	r.disk.Capacity = r.disk.Used() + n.rng.Int64N(2*n.w.setup.segmentBytes)
-	n.undo(func() { r.disk.Capacity = 0 })
-	return true
-}
-
-// end stops all faults: everything is whole, fast and up.
+// end stops all faults: everything is whole, fast and up, but for what is out for good.
 func (n *nemesis) end() {
 	n.over = true
 	for i := range n.heals {
 		n.heal(uint64(i))
 	}
 	w := n.w
-	w.net.setup = netSetup{base: 200 * time.Microsecond, jitter: 300 * time.Microsecond}
+	w.net.setup = netSetup{base: 200 * time.Microsecond, jitter: 300 * time.Microsecond, queue: defaultQueue}
 	n.disk = diskSetup{sync: time.Millisecond, apply: 50 * time.Microsecond, flush: 5 * time.Millisecond}
 	for _, r := range w.nodes {
 		if !r.up {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,12 +34,12 @@ func (w *World) finish() {
 	w.clients.over = true
 	w.settle()
 	for _, kind := range []linearizability.Kind{linearizability.Put, linearizability.Read} {
-		for _, r := range w.nodes {
+		for _, r := range w.members() {
 			w.closing(r, kind)
 		}
 	}
 	w.settle()
-	for _, r := range w.nodes {
+	for _, r := range w.members() {
 		w.inspect(r)
 	}
 	if w.err == nil {
@@ -70,7 +71,8 @@ func (w *World) unsettled() string {
 		return "an operation has no outcome"
 	}
 	var first fsm.State
-	for i, r := range w.nodes {
+	members := w.members()
+	for i, r := range members {
 		if !r.formed() {
 			waiting := ""
 			if r.form != nil {
@@ -90,9 +92,9 @@ func (w *World) unsettled() string {
 		case s.Applied != s.Commit || uint64(st.Applied) != s.Applied:
 			return fmt.Sprintf("%s has committed %d and applied %d", r.name, s.Commit, s.Applied)
 		case st.Applied != first.Applied:
-			return fmt.Sprintf("%s is at index %d, %s at %d", r.name, st.Applied, w.nodes[0].name, first.Applied)
+			return fmt.Sprintf("%s is at index %d, %s at %d", r.name, st.Applied, members[0].name, first.Applied)
 		case st.Hash != first.Hash || st.Revision != first.Revision:
-			w.fail(JudgeState, "states differ at index %d: %s and %s", st.Applied, r.name, w.nodes[0].name)
+			w.fail(JudgeState, "states differ at index %d: %s and %s", st.Applied, r.name, members[0].name)
 		}
 	}
 	if int(first.Applied) != len(w.judge.slots) {
@@ -104,7 +106,7 @@ func (w *World) unsettled() string {
 // closing demands that a node serves one more operation.
 func (w *World) closing(r *replica, kind linearizability.Kind) {
 	for end := w.now + int64(closingTime); w.now < end; {
-		if w.err != nil {
+		if w.err != nil || r.out {
 			return
 		}
 		o := w.clients.add(0, len(w.clients.clients)+int(r.id), r)
@@ -122,6 +124,14 @@ func (w *World) closing(r *replica, kind linearizability.Kind) {
 		}
 	}
 	w.fail(JudgeLive, "not live: %s does not serve a %s although all is well", r.name, kind)
+}
+
+func changedKeys(c *fsm.Change) []string {
+	var keys []string
+	for _, op := range c.Ops {
+		keys = append(keys, op.Key)
+	}
+	return keys
 }
 
 // inspect looks at all that a node's store holds.
@@ -143,7 +153,7 @@ func (w *World) inspect(r *replica) {
 	err = view.Changes(1, view.State().Revision, func(c fsm.Change) bool {
 		at++
 		want := w.judge.model.changes[at-1]
-		if c.RequestID != want.request || len(c.Ops) != 1 || c.Ops[0].Key != want.key {
+		if c.RequestID != want.request || !slices.Equal(changedKeys(&c), want.keys) {
 			w.fail(JudgeState, "%s: revision %d is a change by %s, want one by %s", r.name, c.Revision, c.RequestID, want.request)
 			return false
 		}

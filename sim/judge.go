@@ -187,8 +187,18 @@ func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {
 	if r.Outcome == fsm.CompareFailed && r.Current != want.current {
 		return fmt.Errorf("the compare of the entry at index %d found revision %d, want %d", e.Index, r.Current, want.current)
 	}
-	if len(r.Ops) > 0 && r.Ops[0].Revision != want.key {
-		return fmt.Errorf("the entry at index %d left its key at revision %d, want %d", e.Index, r.Ops[0].Revision, want.key)
+	return sameKeys(e.Index, r.Ops, want.keys)
+}
+
+// sameKeys: each operation left its key at the revision that the model has.
+func sameKeys(index fsm.Index, have []fsm.OpResult, want []fsm.Revision) error {
+	if len(have) != len(want) {
+		return fmt.Errorf("the entry at index %d has results for %d operations, want %d", index, len(have), len(want))
+	}
+	for i := range have {
+		if have[i].Revision != want[i] {
+			return fmt.Errorf("the entry at index %d left key %d at revision %d, want %d", index, i+1, have[i].Revision, want[i])
+		}
 	}
 	return nil
 }
@@ -240,7 +250,9 @@ func (j *judge) history() linearizability.History {
 		h.Ops = append(h.Ops, o.op)
 	}
 	for i, c := range j.model.changes {
-		h.Changes = append(h.Changes, linearizability.Change{Revision: uint64(i + 1), Op: opOf(c.request), Key: c.key})
+		for _, key := range c.keys {
+			h.Changes = append(h.Changes, linearizability.Change{Revision: uint64(i + 1), Op: opOf(c.request), Key: key})
+		}
 	}
 	return h
 }
@@ -259,6 +271,11 @@ func (j *judge) verdict() (Judge, error) {
 		return "staleness", err
 	}
 	j.fired["fresh claim read"] += uint64(claims)
+	promised, err := linearizability.CheckSessions(&h)
+	if err != nil {
+		return linearizability.Sessions, err
+	}
+	j.fired["session read"] += uint64(promised)
 	report, err := linearizability.CheckRegisters(&h, j.w.opts.Budget)
 	if err != nil {
 		return "porcupine", err

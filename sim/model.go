@@ -25,7 +25,7 @@ type modelVersion struct {
 // modelChange is one revision.
 type modelChange struct {
 	request string
-	key     string
+	keys    []string // that it changed, in order
 }
 
 type modelOrigin struct {
@@ -37,16 +37,16 @@ type modelOrigin struct {
 // modelResult is what an entry does.
 type modelResult struct {
 	outcome  fsm.Outcome
-	revision fsm.Revision // of the store afterwards
-	key      fsm.Revision // of the key afterwards
-	current  fsm.Revision // of the key whose compare failed
+	revision fsm.Revision   // of the store afterwards
+	keys     []fsm.Revision // of each operation's key afterwards; applied and unchanged only
+	current  fsm.Revision   // of the key whose compare failed
 }
 
 func newModel() model {
 	return model{keys: map[string][]modelVersion{}, origins: map[uint64]*modelOrigin{}}
 }
 
-// apply does the entry at index; the clients' commands have one operation each.
+// apply does the entry at index.
 func (m *model) apply(index fsm.Index, data []byte) modelResult {
 	if len(data) == 0 {
 		return modelResult{outcome: fsm.Empty, revision: m.revision}
@@ -66,20 +66,30 @@ func (m *model) apply(index fsm.Index, data []byte) modelResult {
 			return modelResult{outcome: fsm.CompareFailed, revision: m.revision, current: now}
 		}
 	}
-	op := cmd.Ops[0]
-	now := m.at(op.Key, index)
-	value := op.ContentType + "\n" + string(op.Value)
-	if (op.Kind == fsm.Delete && now.rev == 0) || (op.Kind == fsm.Put && now.rev != 0 && now.value == value) {
-		return modelResult{outcome: fsm.Unchanged, revision: m.revision, key: now.rev}
+	r := modelResult{outcome: fsm.Unchanged, revision: m.revision}
+	var changed []string
+	for i := range cmd.Ops {
+		op := &cmd.Ops[i]
+		now := m.at(op.Key, index)
+		value := op.ContentType + "\n" + string(op.Value)
+		if (op.Kind == fsm.Delete && now.rev == 0) || (op.Kind == fsm.Put && now.rev != 0 && now.value == value) {
+			r.keys = append(r.keys, now.rev)
+			continue
+		}
+		next := modelVersion{index: index}
+		if op.Kind == fsm.Put {
+			next.rev, next.value = m.revision+1, value
+		}
+		m.keys[op.Key] = append(m.keys[op.Key], next)
+		changed = append(changed, op.Key)
+		r.keys = append(r.keys, next.rev)
 	}
-	m.revision++
-	next := modelVersion{index: index}
-	if op.Kind == fsm.Put {
-		next.rev, next.value = m.revision, value
+	if len(changed) > 0 {
+		m.revision++
+		m.changes = append(m.changes, modelChange{request: cmd.RequestID, keys: changed})
+		r.outcome, r.revision = fsm.Applied, m.revision
 	}
-	m.keys[op.Key] = append(m.keys[op.Key], next)
-	m.changes = append(m.changes, modelChange{request: cmd.RequestID, key: op.Key})
-	return modelResult{outcome: fsm.Applied, revision: m.revision, key: next.rev}
+	return r
 }
 
 // repeated tells whether the proposal was applied before, or may have been.

@@ -9,7 +9,6 @@ import (
 // network carries messages between nodes, or does not.
 type network struct {
 	w     *World
-	rng   generator
 	setup netSetup
 	links [][]link // by sender and receiver, raft id - 1
 	buf   []byte
@@ -17,10 +16,15 @@ type network struct {
 
 // link is one direction between two nodes.
 type link struct {
-	blocked int           // partitions that cut it
-	slow    time.Duration // on top of the delay
-	lossy   float64       // on top of the loss
-	last    int64         // when the newest message arrives, to keep their order
+	rng      generator
+	far      time.Duration // on top of the delay, for good
+	blocked  int           // partitions that cut it
+	slow     time.Duration // on top of the delay
+	lossy    float64       // on top of the loss
+	short    int           // faults that leave its queue little room
+	inflight int           // messages in its queue
+	resets   uint64        // what was sent before the last one is lost
+	last     int64         // when the newest message arrives, to keep their order
 }
 
 // envelope is a message on its way. Its digest is that of the message when it
@@ -28,14 +32,24 @@ type link struct {
 type envelope struct {
 	m      transport.Message
 	digest uint64
+	resets uint64 // of the link, when it was sent
+	echo   bool   // a second copy, which takes no room in the link's queue
 }
 
 func (n *network) init(w *World) {
 	n.w = w
-	n.rng = newGenerator(w.opts.Seed, "network")
 	n.setup = w.setup.net
-	for range w.nodes {
+	for a, from := range w.nodes {
 		n.links = append(n.links, make([]link, len(w.nodes)))
+		for b, to := range w.nodes {
+			l := &n.links[a][b]
+			name := from.name + " to " + to.name
+			l.rng = newGenerator(w.opts.Seed, "link "+name)
+			if g := newGenerator(w.opts.Seed, "length "+name); a != b && g.chance(n.setup.far) {
+				l.far = g.some(time.Millisecond, n.setup.farthest)
+				w.judge.count("far link")
+			}
+		}
 	}
 }
 
@@ -55,17 +69,58 @@ func (n *network) send(from *replica, m transport.Message) {
 	w.trace.add(mail.digest)
 	w.judge.sent(from, &m)
 	l := n.link(m.From, m.To)
-	if l.blocked > 0 || n.rng.chance(n.setup.loss+l.lossy) {
-		w.judge.count("message lost")
+	if why := n.loses(l); why != "" {
+		w.judge.count(why)
 		n.lost(from, m.To)
 		return
 	}
+	mail.resets = l.resets
 	n.post(l, mail, n.delay(l))
-	if n.rng.chance(n.setup.repeat) {
+	if l.rng.chance(n.setup.repeat) {
 		w.judge.count("message repeated")
 		// It holds nobody up: also where messages keep their order, this is one more.
-		w.after(n.delay(l)+n.echo(), event{kind: evDeliver, mail: mail})
+		echo := *mail
+		echo.echo = true
+		w.after(n.delay(l)+n.echo(l), event{kind: evDeliver, mail: &echo})
 	}
+}
+
+// loses says why a message that is sent now is lost, or nothing.
+func (n *network) loses(l *link) string {
+	room := n.setup.queue
+	if l.short > 0 {
+		room = min(room, shortQueue)
+	}
+	switch {
+	case l.blocked > 0 || l.rng.chance(l.lossy):
+		return "message lost"
+	case l.rng.chance(n.setup.loss):
+		return "message lost at random"
+	case l.inflight >= room:
+		return faultQueues.String()
+	}
+	return ""
+}
+
+const (
+	// defaultQueue is how many messages a link holds, about as many as a transport
+	// queues; one more is lost.
+	defaultQueue = 4096
+	// shortQueue is how many it holds while a fault leaves it little room.
+	shortQueue = 2
+)
+
+// reset loses what is on its way from one node to another, and tells the sender.
+// It returns how many messages that were.
+func (n *network) reset(from, to *replica) int {
+	l := n.link(from.id, to.id)
+	lost := l.inflight
+	l.resets++
+	l.inflight = 0
+	if lost > 0 && from.up {
+		n.w.after(n.delay(l), event{kind: evUnreachable, node: from, life: from.life, n: to.id})
+	}
+	return lost
 }
 
 // maxEcho is how long a repeated message may wander: long enough to meet another
@@ -73,24 +128,24 @@ func (n *network) send(from *replica, m transport.Message) {
 const maxEcho = 5 * time.Second
 
 // echo draws how much later than the first a second copy arrives.
-func (n *network) echo() time.Duration {
-	if n.rng.IntN(2) == 0 {
-		return n.rng.about(2 * n.setup.jitter)
+func (n *network) echo(l *link) time.Duration {
+	if l.rng.IntN(2) == 0 {
+		return l.rng.about(2 * n.setup.jitter)
 	}
-	return n.rng.between(0, maxEcho)
+	return l.rng.between(0, maxEcho)
 }
 
 func (n *network) lost(from *replica, to uint64) {
-	if n.rng.chance(unreachableShare) {
-		n.w.after(n.delay(n.link(from.id, to)), event{kind: evUnreachable, node: from, life: from.life, n: to})
+	if l := n.link(from.id, to); l.rng.chance(unreachableShare) {
+		n.w.after(n.delay(l), event{kind: evUnreachable, node: from, life: from.life, n: to})
 	}
 }
 
 func (n *network) delay(l *link) time.Duration {
-	d := n.setup.base + n.rng.about(n.setup.jitter) + l.slow
-	if n.rng.chance(n.setup.straggler) {
+	d := n.setup.base + l.rng.about(n.setup.jitter) + l.far + l.slow
+	if l.rng.chance(n.setup.straggler) {
 		n.w.judge.count("message straggles")
-		d += n.rng.between(0, n.setup.straggle)
+		d += l.rng.between(0, n.setup.straggle)
 	}
 	return d
 }
@@ -105,6 +160,7 @@ func (n *network) post(l *link, mail *envelope, d time.Duration) {
 		}
 	}
 	l.last = max(l.last, at)
+	l.inflight++
 	// A link belongs to no life of the receiver: what is late meets the next one.
 	n.w.queue.push(event{at: at, kind: evDeliver, mail: mail})
 }
@@ -114,7 +170,15 @@ func (n *network) deliver(mail *envelope) {
 	m := &mail.m
 	to := w.nodes[m.To-1]
 	w.trace.add(mail.digest)
-	if l := n.link(m.From, m.To); l.blocked > 0 {
+	l := n.link(m.From, m.To)
+	if mail.resets != l.resets {
+		w.judge.count("message lost in a reset")
+		return
+	}
+	if !mail.echo {
+		l.inflight--
+	}
+	if l.blocked > 0 {
 		w.judge.count("message lost")
 		return
 	}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,11 @@ type Options struct {
 	Nodes int
 	// Mix is how faults are drawn; the zero value lets the seed decide.
 	Mix Mix
+	// Without leaves out of the world that was drawn what is named so by Faults; the
+	// rest of it stays as it was drawn. Clients, unless 0, leaves the first so many
+	// clients. With a shorter Time they make a failure's world smaller.
+	Without []string
+	Clients int
 	// Budget bounds the real time that Porcupine may take for one key (default 20 s).
 	Budget time.Duration
 
@@ -52,6 +58,14 @@ func (o Options) Validate() error {
 		return fmt.Errorf("sim: mix %q, want %s, %s or %s", o.Mix, Uniform, Swarm, Calm)
 	case o.Time < 0 || o.Time > 1000*time.Hour:
 		return fmt.Errorf("sim: time %v, want 0 to 1000 h", o.Time)
+	case o.Clients < 0:
+		return fmt.Errorf("sim: %d clients, want at least 1, or 0 for all", o.Clients)
+	}
+	known := Faults()
+	for _, name := range o.Without {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("sim: without %q: there is no fault of that name; the names are %q", name, known)
+		}
 	}
 	return nil
 }
@@ -76,6 +90,13 @@ func (o Options) Replay() string {
 	}
 	if o.Mix != "" {
 		fmt.Fprintf(&b, " --mix %s", o.Mix)
+	}
+	if len(o.Without) > 0 {
+		// Names hold neither commas nor quotes, but spaces.
+		fmt.Fprintf(&b, " --without '%s'", strings.Join(o.Without, ","))
+	}
+	if o.Clients != 0 {
+		fmt.Fprintf(&b, " --clients %d", o.Clients)
 	}
 	return b.String()
 }

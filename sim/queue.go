@@ -27,6 +27,8 @@ const (
 	evReply
 	evTimeout
 	evClient
+	evLeave
+	evPlan
 	evStart
 	evResume
 	evFault

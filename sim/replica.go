@@ -38,6 +38,10 @@ type replica struct {
 	store string
 	hasDB bool
 	clock clock
+	wall  time.Duration // what its wall clock is ahead of the world
+	slow  time.Duration // what everything takes longer, about
+	// rotten: the world has damaged its log. out: the node found that, and stays down.
+	rotten, out bool
 
 	// The process; meaningful while up.
 	up     bool
@@ -49,6 +53,7 @@ type replica struct {
 	db     *fsm.Store
 	rng    generator
 	raft   generator // raft's randomness
+	timing generator // of its disk
 
 	inbox   []node.Input // that wait for the loop
 	busy    bool         // the loop is in a step
@@ -65,9 +70,16 @@ type replica struct {
 
 // clock is a machine's monotonic clock: it runs on through restarts of the process.
 type clock struct {
-	base  time.Duration
-	since int64 // world time at which it read base
-	ppm   int64
+	base   time.Duration
+	since  int64 // world time at which it read base
+	ppm    int64
+	before *clock // as it ran before since, in this boot of the machine; nil: it did not
+}
+
+// change makes the clock run at another rate from now on, without a jump.
+func (c *clock) change(now, ppm int64) {
+	was := *c
+	*c = clock{base: was.at(now), since: now, ppm: ppm, before: &was}
 }
 
 func (c clock) at(now int64) time.Duration {
@@ -77,6 +89,9 @@ func (c clock) at(now int64) time.Duration {
 
 // world returns the instant at which the clock read t, or up to 2 ns before.
 func (c clock) world(t time.Duration) int64 {
+	for c.before != nil && t < c.base {
+		c = *c.before
+	}
 	d := int64(t - c.base)
 	at := c.since + d/(1_000_000+c.ppm)*1_000_000 + d%(1_000_000+c.ppm)*1_000_000/(1_000_000+c.ppm)
 	for at > c.since && c.at(at) >= t {
@@ -93,9 +108,11 @@ func (c clock) span(d time.Duration) time.Duration {
 func newReplica(w *World, id uint64, name string, names []string) *replica {
 	r := &replica{
 		w: w, id: id, name: name, names: names,
-		rng:   newGenerator(w.opts.Seed, "node "+name),
-		raft:  newGenerator(w.opts.Seed, "raft "+name),
-		store: filepath.Join(w.dir, name+".db"),
+		rng:    newGenerator(w.opts.Seed, "node "+name),
+		raft:   newGenerator(w.opts.Seed, "raft "+name),
+		timing: newGenerator(w.opts.Seed, "disk "+name),
+		store:  filepath.Join(w.dir, name+".db"),
+		wall:   time.Duration(id) * time.Hour, // nothing may depend on it
 	}
 	r.home = NewDisk(newGenerator(w.opts.Seed, "home "+name).Rand)
 	if d := w.setup.drift; d > 0 {
@@ -107,8 +124,7 @@ func newReplica(w *World, id uint64, name string, names []string) *replica {
 
 // bootClock starts the clock anew: the machine was off.
 func (r *replica) bootClock() {
-	r.clock.base = r.rng.between(0, time.Hour)
-	r.clock.since = r.w.now
+	r.clock = clock{base: r.rng.between(0, time.Hour), since: r.w.now, ppm: r.clock.ppm}
 }
 
 func (r *replica) now() time.Duration { return r.clock.at(r.w.now) }
@@ -120,7 +136,7 @@ func (r *replica) leads() bool { return r.formed() && r.core.Status().Role == no
 
 // start begins a life.
 func (r *replica) start() {
-	if r.up {
+	if r.up || r.out {
 		return
 	}
 	r.life++
@@ -129,6 +145,10 @@ func (r *replica) start() {
 	if err := r.boot(); err != nil {
 		if errors.Is(err, errCut) {
 			r.crash(powerLost)
+			return
+		}
+		if r.ruined(err) {
+			r.retire()
 			return
 		}
 		if excused(err) {
@@ -323,11 +343,14 @@ func (r *replica) gather(ins ...node.Input) {
 	r.step(rest)
 }
 
+// slowLoop is how much less a slow node's loop suffers than its disk: it has far more to do.
+const slowLoop = 20
+
 func (r *replica) step(ins []node.Input) {
 	w := r.w
 	w.entropy.now = r.raft.Rand
 	effects := r.core.Step(ins...)
-	if d := w.setup.loopTime; d > 0 {
+	if d := w.setup.loopTime + r.slow/slowLoop; d > 0 {
 		r.busy = true
 		w.after(r.rng.between(0, 2*d), event{kind: evLoop, node: r, life: r.life})
 	}

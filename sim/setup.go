@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,10 +32,21 @@ type setup struct {
 	clients  int
 	think    time.Duration
 	keys     int
-	retries  float64 // share of unknown puts that are proposed again
-	putShare int     // per cent, as the next two; the rest is local reads
+	putShare int // per cent, as the next two; the rest is local reads
 	delShare int
 	getShare int
+	hot      float64 // share of the operations that go to one key
+
+	// Shares, each of what can be so.
+	retries   float64 // of unknown puts that are proposed again
+	sessions  float64 // of clients that pass on the highest revision they saw
+	readBacks float64 // of their acknowledged writes that they read elsewhere at once
+	followers float64 // of writes that somebody reads elsewhere as they are acknowledged
+	batches   float64 // of operations that are on several keys
+	removals  float64 // of writes to several keys that remove all of them
+	bursts    float64 // of a client's turns in which it calls many operations at once
+	crashes   float64 // of operations that their client does not live to see the end of
+	large     float64 // of puts with a large value
 }
 
 type netSetup struct {
@@ -45,6 +57,9 @@ type netSetup struct {
 	repeat    float64
 	straggler float64 // share of messages that come up to straggle late
 	straggle  time.Duration
+	far       float64 // share of links that are slower than the others, up to farthest
+	farthest  time.Duration
+	queue     int // messages in flight on a link; what finds no room is lost
 }
 
 type diskSetup struct {
@@ -53,6 +68,59 @@ type diskSetup struct {
 	stalls time.Duration
 	apply  time.Duration // mean
 	flush  time.Duration // mean
+}
+
+// add makes all means longer by those of by, sign times.
+func (d *diskSetup) add(by diskSetup, sign time.Duration) {
+	d.sync += sign * by.sync
+	d.apply += sign * by.apply
+	d.flush += sign * by.flush
+}
+
+// condition is something that holds for a whole run, in some of them, and is
+// counted by its name when it shows.
+type condition struct {
+	name string
+	off  func(s *setup)
+}
+
+var conditions = []condition{
+	{"message lost at random", func(s *setup) { s.net.loss = 0 }},
+	{"message repeated", func(s *setup) { s.net.repeat = 0 }},
+	{"message straggles", func(s *setup) { s.net.straggler = 0 }},
+	{"far link", func(s *setup) { s.net.far = 0 }},
+	{"disk stalls", func(s *setup) { s.disk.stall = 0 }},
+	{"write retried", func(s *setup) { s.retries = 0 }},
+	{"session", func(s *setup) { s.sessions = 0 }},
+	{"own write read elsewhere", func(s *setup) { s.readBacks = 0 }},
+	{"foreign write read elsewhere", func(s *setup) { s.followers = 0 }},
+	{"batch", func(s *setup) { s.batches = 0 }},
+	{"batch removed", func(s *setup) { s.removals = 0 }},
+	{"burst", func(s *setup) { s.bursts = 0 }},
+	{"client crash", func(s *setup) { s.crashes = 0 }},
+	{"large value", func(s *setup) { s.large = 0 }},
+}
+
+// narrow switches off what o leaves out of the world that was drawn.
+func (s *setup) narrow(o Options) {
+	for k := range s.faults {
+		if slices.Contains(o.Without, faultNames[k]) {
+			s.faults[k] = 0
+		}
+	}
+	for p := range s.tender {
+		if slices.Contains(o.Without, tenderNames[p]) {
+			s.tender[p] = 0
+		}
+	}
+	for _, c := range conditions {
+		if slices.Contains(o.Without, c.name) {
+			c.off(s)
+		}
+	}
+	if o.Clients != 0 {
+		s.clients = min(s.clients, o.Clients)
+	}
 }
 
 // newSetup draws the setup of a seed.
@@ -79,20 +147,23 @@ func newSetup(o Options) setup {
 		drift:         200,
 		reportDelay:   20 * time.Microsecond,
 		clientTimeout: 2 * time.Second,
-		net:           netSetup{base: 200 * time.Microsecond, jitter: 300 * time.Microsecond},
+		net:           netSetup{base: 200 * time.Microsecond, jitter: 300 * time.Microsecond, queue: defaultQueue},
 		disk: diskSetup{
 			sync: time.Millisecond, apply: 50 * time.Microsecond, flush: 10 * time.Millisecond,
 		},
 		clients: 4, think: 400 * time.Millisecond, keys: 5,
-		retries: 0.3, putShare: 40, delShare: 8, getShare: 40,
+		putShare: 40, delShare: 8, getShare: 40, hot: 0.3,
+		retries: 0.3, sessions: 0.3, readBacks: 0.3, followers: 0.1,
+		batches: 0.1, removals: 0.2, bursts: 0.005, large: 0.002,
 	}
 	switch mix {
 	case Uniform:
 		s.uniform()
 	case Swarm:
-		s.swarm(g, o.Nodes == 0)
+		s.swarm(g, o)
 	case Calm:
 	}
+	s.narrow(o)
 	return s
 }
 
@@ -102,24 +173,53 @@ func (s *setup) uniform() {
 	s.net.loss, s.net.repeat = 0.005, 0.005
 	s.net.straggler, s.net.straggle = 0.005, time.Second
 	s.disk.stall, s.disk.stalls = 0.002, 500*time.Millisecond
+	s.net.far, s.net.farthest = 0.1, 20*time.Millisecond
 	for k := range s.faults {
-		s.faults[k] = 50 * time.Second
+		s.faults[k] = uniformGap
+	}
+	s.faults[faultLogRot] = rotGap
+	s.faults[faultRot] = 0
+	if rotStore {
+		s.faults[faultRot] = rotGap
 	}
 	for p := range s.tender {
 		s.tender[p] = 0.0005
 	}
+	s.crashes = 0.005
 }
 
+const (
+	// uniformGap is the mean time between two faults of a kind, where all are alike.
+	uniformGap = 75 * time.Second
+	// rotGap is that of damage to what was synced: a run with a node out, or at work
+	// on its repair, shows less of everything else.
+	rotGap = 5 * time.Minute
+)
+
 // swarm draws which faults there are, how strong, and how the nodes are set up.
-func (s *setup) swarm(g generator, resize bool) {
-	if resize && g.chance(0.1) {
+func (s *setup) swarm(g generator, o Options) {
+	if one := g.chance(0.1); one && o.Nodes == 0 {
 		s.nodes = 1
 	}
 	s.swarmSettings(g)
+	s.swarmNet(g)
+	s.swarmFaults(o.Seed)
+	s.disk.sync = g.some(50*time.Microsecond, 50*time.Millisecond)
+	s.disk.apply = g.some(10*time.Microsecond, 50*time.Millisecond)
+	s.disk.flush = g.some(time.Millisecond, 3*time.Second)
+	if g.IntN(2) == 0 {
+		s.disk.stall, s.disk.stalls = g.Float64()*0.02, g.some(50*time.Millisecond, 5*time.Second)
+	}
+	s.early = g.IntN(2) == 0
+	s.swarmClients(g)
+}
+
+func (s *setup) swarmNet(g generator) {
 	s.net = netSetup{
 		base:   g.some(50*time.Microsecond, 20*time.Millisecond),
 		jitter: g.some(50*time.Microsecond, 120*time.Millisecond),
 		fifo:   g.IntN(2) == 0,
+		queue:  defaultQueue,
 	}
 	if g.IntN(2) == 0 {
 		s.net.loss = g.Float64() * 0.2 * g.Float64()
@@ -138,19 +238,26 @@ func (s *setup) swarm(g generator, resize bool) {
 	if s.net.fifo {
 		s.net.straggle = min(s.net.straggle, 300*time.Millisecond) // one holds up all behind it
 	}
-	s.disk.sync = g.some(50*time.Microsecond, 50*time.Millisecond)
-	s.disk.apply = g.some(10*time.Microsecond, 50*time.Millisecond)
-	s.disk.flush = g.some(time.Millisecond, 3*time.Second)
 	if g.IntN(2) == 0 {
-		s.disk.stall, s.disk.stalls = g.Float64()*0.02, g.some(50*time.Millisecond, 5*time.Second)
+		s.net.far, s.net.farthest = g.Float64()*0.6, g.some(5*time.Millisecond, 100*time.Millisecond)
 	}
+}
+
+// swarmFaults draws each kind from a generator of its own: a new kind leaves the
+// others as they were.
+func (s *setup) swarmFaults(seed uint64) {
 	for k := range s.faults {
-		if g.IntN(2) == 0 {
+		g := newGenerator(seed, "swarm "+faultNames[k])
+		if g.IntN(2) == 0 && faultKind(k).possible() {
 			s.faults[k] = g.some(3*time.Second, time.Minute)
+			if faultKind(k) == faultLogRot || faultKind(k) == faultRot {
+				s.faults[k] *= 4
+			}
 		}
 	}
 	s.spare(minFaultGap)
 	for p := range s.tender {
+		g := newGenerator(seed, "swarm "+tenderNames[p])
 		if g.IntN(3) == 0 {
 			s.tender[p] = pick(g, 0.3, 0.05, 0.01, 0.002, 0.0005)
 			if p == int(tenderSend) || p == int(tenderApply) || p == int(tenderAppend) || p == int(tenderApplied) {
@@ -158,12 +265,26 @@ func (s *setup) swarm(g generator, resize bool) {
 			}
 		}
 	}
-	s.early = g.IntN(2) == 0
+}
+
+func (s *setup) swarmClients(g generator) {
 	s.clients = 1 + g.IntN(8)
 	s.think = g.some(40*time.Millisecond, time.Second)
 	s.keys = 1 + g.IntN(8)
 	s.clientTimeout = g.some(200*time.Millisecond, 10*time.Second)
+	s.hot = g.Float64()
 	s.retries = g.Float64()
+	for _, share := range []struct {
+		of   *float64
+		most float64
+	}{
+		{&s.sessions, 1}, {&s.readBacks, 1}, {&s.followers, 1}, {&s.batches, 0.5}, {&s.removals, 0.5},
+		{&s.bursts, 0.02}, {&s.crashes, 0.05}, {&s.large, 0.01},
+	} {
+		if *share.of = g.Float64() * share.most; g.IntN(2) == 0 {
+			*share.of = 0
+		}
+	}
 	s.putShare = 20 + g.IntN(50)
 	s.delShare = g.IntN(20)
 	s.getShare = g.IntN(100 - s.putShare - s.delShare)
@@ -216,9 +337,12 @@ func (s *setup) swarmSettings(g generator) {
 // String is the setup on one line.
 func (s *setup) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %d nodes, %d clients, %d keys, think %v, tick %v, election %d, net %v+%v loss %.3f repeat %.3f late %.3f/%v, sync %v",
+	fmt.Fprintf(&b, "%s, %d nodes, %d clients, %d keys, think %v, tick %v, election %d, net %v+%v loss %.3f repeat %.3f late %.3f/%v far %.2f/%v, sync %v apply %v flush %v",
 		s.mix, s.nodes, s.clients, s.keys, s.think, s.node.TickInterval, s.node.ElectionTicks,
-		s.net.base, s.net.jitter, s.net.loss, s.net.repeat, s.net.straggler, s.net.straggle, s.disk.sync)
+		s.net.base, s.net.jitter, s.net.loss, s.net.repeat, s.net.straggler, s.net.straggle, s.net.far, s.net.farthest,
+		s.disk.sync, s.disk.apply, s.disk.flush)
+	fmt.Fprintf(&b, ", segments %d B, drift %d ppm, loop %v, shares: hot %.2f sessions %.2f read back %.2f followers %.2f batches %.2f removals %.2f bursts %.3f crashes %.3f large %.3f",
+		s.segmentBytes, s.drift, s.loopTime, s.hot, s.sessions, s.readBacks, s.followers, s.batches, s.removals, s.bursts, s.crashes, s.large)
 	for k, every := range s.faults {
 		if every > 0 {
 			fmt.Fprintf(&b, ", %s every %v", faultKind(k), every.Round(time.Second))

@@ -29,7 +29,7 @@ func (r *replica) dispatch(effects []node.Effect) {
 	life := r.life
 	for _, e := range effects {
 		if point, ok := tenderOf(e); ok && w.nemesis.tender(r, point) {
-			r.crash(pick(w.nemesis.rng, powerLost, killed))
+			r.crash(w.nemesis.how(r, point))
 			return
 		}
 		r.traceEffect(e)
@@ -70,6 +70,10 @@ func granted(m *raftpb.Message) bool {
 // stopped ends a node that found that it must not go on: right only if a fault of
 // its disk was the reason.
 func (r *replica) stopped(err error) {
+	if r.ruined(err) {
+		r.retire()
+		return
+	}
 	if excused(err) {
 		r.w.judge.count("stopped by its disk")
 		r.crash(killed)
@@ -95,10 +99,11 @@ func (r *replica) work() {
 
 // latency draws how long an operation takes that takes mean on average.
 func (r *replica) latency(mean time.Duration) time.Duration {
-	d := mean/2 + r.w.rngDisk.about(mean/2)
-	if disk := &r.w.nemesis.disk; r.w.rngDisk.chance(disk.stall) {
+	mean += r.slow
+	d := mean/2 + r.timing.about(mean/2)
+	if disk := &r.w.nemesis.disk; r.timing.chance(disk.stall) {
 		r.w.judge.count("disk stalls")
-		d += r.w.rngDisk.between(0, disk.stalls)
+		d += r.timing.between(0, disk.stalls)
 	}
 	return d
 }

@@ -29,7 +29,6 @@ type World struct {
 	events   uint64
 	err      error
 	judged   Judge // who found err
-	rngDisk  generator
 	rngNodes generator
 }
 
@@ -110,7 +109,6 @@ func (w *World) makeDir() error {
 
 func (w *World) build() {
 	seed := w.opts.Seed
-	w.rngDisk = newGenerator(seed, "disk")
 	w.rngNodes = newGenerator(seed, "nodes")
 	w.judge.init(w)
 	var names []string
@@ -213,6 +211,10 @@ func (w *World) happen(e *event) {
 		w.clients.timeout(e.n)
 	case evClient:
 		w.clients.wake(int(e.n))
+	case evLeave:
+		w.clients.leave(e.n)
+	case evPlan:
+		w.clients.carryOut(e.n)
 	case evStart:
 		r.start()
 	case evResume:

@@ -1,0 +1,176 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/confman/confman/wal"
+)
+
+// errShort is that of a write of which the disk took a part only.
+var errShort = fmt.Errorf("the disk: %w", io.ErrShortWrite)
+
+// rotStore says whether a node can live with a damaged database: not before it
+// gets a new one from a peer. Until then there is no such fault.
+const rotStore = false
+
+// atlas knows which durable data the world has damaged, so that a majority's is
+// always whole: then everything that was acknowledged can be had again, and a
+// cluster that does not recover is wrong. Every fault that destroys what was
+// synced asks it first.
+type atlas struct {
+	logs   []bool // damaged, by raft id - 1
+	stores []bool
+}
+
+func newAtlas(nodes int) atlas {
+	return atlas{logs: make([]bool, nodes), stores: make([]bool, nodes)}
+}
+
+// loseLog gives r's log up, if all others are whole and still a majority: a node
+// without its log has forgotten its votes and never comes back.
+func (a *atlas) loseLog(r *replica) bool {
+	if slices.Contains(a.logs, true) || !a.spares(r) {
+		return false
+	}
+	a.logs[r.id-1] = true
+	return true
+}
+
+// loseStore gives r's store up, if a majority of the others is whole. It can be
+// had again: see regained.
+func (a *atlas) loseStore(r *replica) bool {
+	if !a.spares(r) {
+		return false
+	}
+	a.stores[r.id-1] = true
+	return true
+}
+
+// regained: r's store is whole again.
+func (a *atlas) regained(r *replica) { a.stores[r.id-1] = false }
+
+// spares tells whether the nodes that are whole are a majority without r.
+func (a *atlas) spares(r *replica) bool {
+	whole := 0
+	for i := range a.logs {
+		if uint64(i+1) != r.id && !a.logs[i] && !a.stores[i] {
+			whole++
+		}
+	}
+	return whole > len(a.logs)/2
+}
+
+func (n *nemesis) slowDisks(g generator) bool {
+	by := diskSetup{
+		sync:  g.some(10*time.Millisecond, 3*time.Second),
+		apply: g.some(time.Millisecond, 200*time.Millisecond),
+		flush: g.some(100*time.Millisecond, 5*time.Second),
+	}
+	n.disk.add(by, 1)
+	n.undo(g, func() { n.disk.add(by, -1) })
+	return true
+}
+
+// spoil makes one of the next operations on a node's log fail. It is counted when it does.
+func (n *nemesis) spoil(k faultKind, r *replica, err error, ops ...Op) bool {
+	if !r.formed() {
+		return false
+	}
+	left := n.rng[k].IntN(10)
+	r.disk.Fault = func(op Op, _ string) error {
+		if !slices.Contains(ops, op) {
+			return nil
+		}
+		if left--; left != -1 {
+			return nil
+		}
+		n.w.judge.count(k.String())
+		return err
+	}
+	return false
+}
+
+// fillDisk leaves a node's log little or no room for a while.
+func (n *nemesis) fillDisk(g generator, r *replica) bool {
+	if !r.formed() {
+		return false
+	}
+	r.disk.Capacity = r.disk.Used() + g.Int64N(2*n.w.setup.segmentBytes)
+	n.undo(g, func() { r.disk.Capacity = 0 })
+	return true
+}
+
+// rotLog flips a bit of a segment that the log has closed: all of it was synced,
+// so it is damage, and no torn tail. It is found when the node reads it or starts.
+func (n *nemesis) rotLog(g generator, r *replica) bool {
+	if r.disk == nil {
+		return false
+	}
+	var closed []string
+	for _, name := range r.disk.names() {
+		if strings.HasPrefix(name, "wal-") && strings.HasSuffix(name, ".log") {
+			closed = append(closed, name)
+		}
+	}
+	if len(closed) < 2 || !n.atlas.loseLog(r) {
+		return false
+	}
+	name := closed[g.IntN(len(closed)-1)]
+	r.rotten = true
+	if err := r.disk.FlipBit(name, g.Int64N(r.disk.written(name))); err != nil {
+		n.w.fail(JudgeInvariant, "a bit of %s cannot be flipped: %w", name, err)
+	}
+	return true
+}
+
+// ruined tells whether err is what becomes of a log that the world has damaged.
+func (r *replica) ruined(err error) bool { return r.rotten && errors.Is(err, wal.ErrDamaged) }
+
+// retire takes a node out until the end: it does not know any more how it voted.
+func (r *replica) retire() {
+	r.w.judge.count("log damaged: the node is out")
+	r.out = true
+	r.crash(killed)
+}
+
+// members are the nodes that are not out.
+func (w *World) members() []*replica {
+	return slices.DeleteFunc(slices.Clone(w.nodes), func(r *replica) bool { return r.out })
+}
+
+// damageStore flips a bit somewhere in a node's database.
+func (n *nemesis) damageStore(g generator, r *replica) bool {
+	if !r.hasDB || !n.atlas.loseStore(r) {
+		return false
+	}
+	if err := flipFileBit(g, r.store); err != nil {
+		n.w.fail(JudgeInvariant, "a bit of %s's database cannot be flipped: %w", r.name, err)
+	}
+	return true
+}
+
+// flipFileBit flips one bit of a file, whoever has it open or mapped.
+func flipFileBit(g generator, path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	var b [1]byte
+	at := g.Int64N(info.Size())
+	if _, err := f.ReadAt(b[:], at); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	b[0] ^= 1 << g.IntN(8)
+	_, err = f.WriteAt(b[:], at)
+	return errors.Join(err, f.Close())
+}

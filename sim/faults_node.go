@@ -1,0 +1,81 @@
+package sim
+
+import "time"
+
+func (n *nemesis) down(how ending, victims ...*replica) bool {
+	found := false
+	for _, r := range victims {
+		found = found || r.up
+		r.crash(how)
+	}
+	return found
+}
+
+// crashLoop lets a node crash again and again, soon after each start or in it.
+func (n *nemesis) crashLoop(g generator, r *replica) bool {
+	if !r.up || n.looping[r.id-1] > 0 {
+		return false
+	}
+	n.looping[r.id-1] = 2 + g.IntN(5)
+	var again healing
+	again = func() {
+		left := &n.looping[r.id-1]
+		if n.over || *left == 0 {
+			*left = 0
+			return
+		}
+		if *left--; r.up {
+			r.crash(pick(g, powerLost, killed))
+		}
+		n.later(g.some(time.Millisecond, 500*time.Millisecond), again)
+	}
+	again()
+	return true
+}
+
+func (n *nemesis) stop(r *replica) bool {
+	up := r.formed() && !r.paused
+	if up {
+		r.shutDown()
+	}
+	return up
+}
+
+func (n *nemesis) pause(g generator, victims ...*replica) bool {
+	found := false
+	d := n.span(g)
+	for _, r := range victims {
+		found = found || r.up && !r.paused
+		r.pause(d)
+	}
+	return found
+}
+
+// slowNode makes all that a node does take longer: its loop, its log and its store.
+func (n *nemesis) slowNode(g generator, r *replica) bool {
+	by := g.some(time.Millisecond, 400*time.Millisecond)
+	r.slow += by
+	n.undo(g, func() { r.slow -= by })
+	return r.up
+}
+
+// jump sets a node's wall clock: by an hour, as daylight saving done wrong would, or by seconds.
+func (n *nemesis) jump(g generator, r *replica) bool {
+	r.wall += pick(g, -time.Hour, time.Hour, g.between(-5*time.Second, 5*time.Second))
+	return r.up
+}
+
+// changeRate makes a node's clock run faster or slower from now on, or from the
+// end of a pause on.
+func (n *nemesis) changeRate(g generator, r *replica) bool {
+	bound := max(n.w.setup.drift, 1)
+	ppm := g.Int64N(2*bound+1) - bound
+	if g.IntN(2) == 0 {
+		d := n.span(g)
+		r.pause(d)
+		n.later(d, func() { r.clock.change(n.w.now, ppm) })
+	} else {
+		r.clock.change(n.w.now, ppm)
+	}
+	return r.up
+}
