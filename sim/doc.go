@@ -9,8 +9,9 @@
 // # Determinism
 //
 // The same options give the same trace: no goroutine, clock, map order or pointer
-// takes part in it. One seed is split into a generator for each subsystem, so that
-// a draw more in one does not reshuffle the others. etcd/raft draws from
+// takes part in it. One seed is split into a generator for each kind of fault, link,
+// disk, client and tender point, so that a draw more in one does not reshuffle the
+// others: that is what makes a failing world smaller by [Options.Without]. etcd/raft draws from
 // crypto/rand.Reader; while a world runs that variable is a seeded stream, so a
 // process runs one world at a time.
 //
@@ -27,10 +28,24 @@
 //
 // # Faults
 //
-// Messages late, lost, repeated, reordered; partitions, whole, one-way and of the
-// leader; crashes of one, several and all nodes that lose or tear what was not
-// synced, at any time and at the tender points of the protocol; clean restarts;
-// pauses; disks that are slow, full or fail; clocks of different rates; transfers of leadership. Half
-// the seeds mix them evenly; the other half ("swarm") switch a random part of them
-// on, with random strengths and settings.
+// Messages late, lost, repeated, reordered, and without room in a link's queue;
+// links that are always longer than others; partitions, whole, one-way, of the
+// leader, with a bridge, in a ring, and flapping; connections reset with all that
+// is on its way; crashes of one, several and all nodes that lose or tear what was
+// not synced, at any time, in loops, and at the tender points of the protocol; clean
+// restarts; pauses; nodes and disks that are slow; disks that are full or fail in a
+// write, a part of it, a sync or a read; clocks whose rates differ and change, wall
+// clocks that jump; transfers of leadership.
+//
+// Bits of a log rot after they were synced: such a node has lost its votes and stays
+// down. An atlas of what was damaged sees to it that a majority is whole, so that a
+// cluster which does not recover is wrong.
+//
+// Clients write, read, remove and compare single keys and batches of keys, retry
+// what they do not know, let go bursts, and crash. Some are sessions. Some read at
+// other nodes just when a write is acknowledged: that is where a wrong proof of
+// freshness shows.
+//
+// Half the seeds mix all this evenly; the other half ("swarm") switch a random part
+// of it on, with random strengths and settings.
 package sim

@@ -105,6 +105,20 @@ func TestPlantedBugs(t *testing.T) {
 			}},
 			found: []string{"the entry at index"},
 		},
+		{
+			name: "a revision too many for the last key of several",
+			hooks: hooks{results: func(_ generator, rs []fsm.Result) []fsm.Result {
+				rs = slices.Clone(rs)
+				for i := range rs {
+					if n := len(rs[i].Ops); n > 1 {
+						rs[i].Ops = slices.Clone(rs[i].Ops)
+						rs[i].Ops[n-1].Revision++
+					}
+				}
+				return rs
+			}},
+			found: []string{"the entry at index", "left key"},
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -18,8 +18,9 @@ func newGenerator(seed uint64, name string) generator {
 	return generator{mathrand.New(mathrand.NewPCG(seed, xxhash.Sum64String(name)))}
 }
 
-// chance is true with probability p.
-func (g generator) chance(p float64) bool { return p > 0 && g.Float64() < p }
+// chance is true with probability p. It draws even if p is 0, so that what is
+// switched off leaves the draws after it as they were.
+func (g generator) chance(p float64) bool { return g.Float64() < p }
 
 // between draws evenly from [lo, hi].
 func (g generator) between(lo, hi time.Duration) time.Duration {

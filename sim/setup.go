@@ -153,7 +153,7 @@ func newSetup(o Options) setup {
 		},
 		clients: 4, think: 400 * time.Millisecond, keys: 5,
 		putShare: 40, delShare: 8, getShare: 40, hot: 0.3,
-		retries: 0.3, sessions: 0.3, readBacks: 0.3, followers: 0.1,
+		retries: 0.3, sessions: 0.3, readBacks: 0.3, followers: 0.3,
 		batches: 0.1, removals: 0.2, bursts: 0.005, large: 0.002,
 	}
 	switch mix {
@@ -169,6 +169,7 @@ func newSetup(o Options) setup {
 
 // uniform is every fault, none of them often.
 func (s *setup) uniform() {
+	s.segmentBytes = 16 << 10 // a run fills a few
 	s.net.jitter = time.Millisecond
 	s.net.loss, s.net.repeat = 0.005, 0.005
 	s.net.straggler, s.net.straggle = 0.005, time.Second
@@ -193,7 +194,7 @@ const (
 	uniformGap = 75 * time.Second
 	// rotGap is that of damage to what was synced: a run with a node out, or at work
 	// on its repair, shows less of everything else.
-	rotGap = 5 * time.Minute
+	rotGap = 3 * time.Minute
 )
 
 // swarm draws which faults there are, how strong, and how the nodes are set up.
@@ -251,7 +252,7 @@ func (s *setup) swarmFaults(seed uint64) {
 		if g.IntN(2) == 0 && faultKind(k).possible() {
 			s.faults[k] = g.some(3*time.Second, time.Minute)
 			if faultKind(k) == faultLogRot || faultKind(k) == faultRot {
-				s.faults[k] *= 4
+				s.faults[k] *= 2
 			}
 		}
 	}
