@@ -70,11 +70,17 @@ type diskSetup struct {
 	flush  time.Duration // mean
 }
 
-// add makes all means longer by those of by, sign times.
-func (d *diskSetup) add(by diskSetup, sign time.Duration) {
-	d.sync += sign * by.sync
-	d.apply += sign * by.apply
-	d.flush += sign * by.flush
+// plus is d with all means longer by those of by.
+func (d diskSetup) plus(by diskSetup) diskSetup {
+	d.sync += by.sync
+	d.apply += by.apply
+	d.flush += by.flush
+	return d
+}
+
+// minus undoes plus.
+func (d diskSetup) minus(by diskSetup) diskSetup {
+	return d.plus(diskSetup{sync: -by.sync, apply: -by.apply, flush: -by.flush})
 }
 
 // condition is something that holds for a whole run, in some of them, and is
@@ -279,8 +285,14 @@ func (s *setup) swarmClients(g generator) {
 		of   *float64
 		most float64
 	}{
-		{&s.sessions, 1}, {&s.readBacks, 1}, {&s.followers, 1}, {&s.batches, 0.5}, {&s.removals, 0.5},
-		{&s.bursts, 0.02}, {&s.crashes, 0.05}, {&s.large, 0.01},
+		{&s.sessions, 1},
+		{&s.readBacks, 1},
+		{&s.followers, 1},
+		{&s.batches, 0.5},
+		{&s.removals, 0.5},
+		{&s.bursts, 0.02},
+		{&s.crashes, 0.05},
+		{&s.large, 0.01},
 	} {
 		if *share.of = g.Float64() * share.most; g.IntN(2) == 0 {
 			*share.of = 0
