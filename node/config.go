@@ -35,6 +35,15 @@ type Settings struct {
 	ResendInterval time.Duration
 	// ScrubInterval is the time between scrub steps; negative: none (default 1 s).
 	ScrubInterval time.Duration
+	// CatchUpEntries is how many entries stay in the log behind the store's previous
+	// commit, for followers that lag (default 10,000; negative: none).
+	CatchUpEntries int
+	// ImageBytesPerSecond bounds the bytes of images sent (default 64 MiB).
+	ImageBytesPerSecond int
+	// ImageChunkBytes is the size of one piece of an image (default 256 KiB).
+	ImageChunkBytes int
+	// DigestInterval is the time between comparisons of the replicas' state hashes (default 10 s).
+	DigestInterval time.Duration
 	// Checks turns on the expensive invariants.
 	Checks bool
 }
@@ -59,8 +68,12 @@ type Config struct {
 	HardState *raftpb.HardState
 	// Log reads the log; nothing is appended to it but by Append effects.
 	Log LogReader
-	// State is what the store holds.
+	// State is what the store holds. If Damaged is set, only Cluster, Conf and
+	// Members count.
 	State fsm.State
+	// Damaged says why the store cannot be used, nil if it can: then the core asks its
+	// peers for an image, and until it is installed takes part in Raft but serves nothing.
+	Damaged error
 	// Now is the driver's monotonic clock.
 	Now time.Duration
 }
@@ -99,6 +112,10 @@ type Status struct {
 	Reachable []uint64
 	// StorageFull: the disk is full, no writes are taken.
 	StorageFull bool
+	// FirstIndex is the oldest entry that the log still gives out.
+	FirstIndex uint64
+	// Rebuilding: the store is damaged, and nothing is served, until a peer's image takes its place.
+	Rebuilding bool
 	// Proposals and Reads are in flight.
 	Proposals, Reads int
 }

@@ -7,8 +7,8 @@ import (
 )
 
 // Effect is something the driver must do. Effects of one Step are handed out in
-// order; Appends among themselves, and Applies with Flushes among themselves, are done
-// in order. Everything else may overlap.
+// order. Within each of these groups they are done in order: Append, Prove and
+// Truncate; Apply, Flush and Install; the six of images. Everything else may overlap.
 //
 //sumtype:decl
 type Effect interface{ isEffect() }
@@ -37,6 +37,44 @@ type Prove struct{}
 // Scrub calls fsm.Store.Scrub with Budget, then answers Scrubbed. At most one is under way.
 type Scrub struct{ Budget int }
 
+// Truncate calls wal.Log.Truncate, after the Appends before it, then answers
+// Truncated. At most one is under way.
+type Truncate struct{ Index uint64 }
+
+// OpenImage pins the newest commit of the store (fsm.Store.OpenImage) under the
+// name Transfer, then answers ImageOpened. At most one image is open for reading.
+type OpenImage struct{ Transfer uint64 }
+
+// ReadImage reads Bytes bytes at Offset of an open image, then answers ImageRead.
+type ReadImage struct {
+	Transfer uint64
+	Offset   uint64
+	Bytes    int
+}
+
+// CloseImage unpins an image. It may be one that was never opened.
+type CloseImage struct{ Transfer uint64 }
+
+// WriteImage writes a piece of an image that comes in, then answers ImageWritten.
+// The piece at Offset 0 begins a new file and drops what there was. It need not be durable.
+type WriteImage struct {
+	Offset uint64
+	Data   []byte
+}
+
+// VerifyImage makes the image that came in durable, checks all of it
+// (fsm.VerifyImage), and then names it as the image of Index, durably; then it
+// answers ImageVerified (protocol.md §4, step 1).
+type VerifyImage struct{ Index uint64 }
+
+// DropImage removes what came in of an image, whole or not, and is not to be installed.
+type DropImage struct{}
+
+// Install makes the image of Index the store, durably, then answers Installed.
+// Nothing is being applied or flushed meanwhile. Views of the old store stay good
+// until they are closed (protocol.md §4, step 3).
+type Install struct{ Index uint64 }
+
 // ProposeReply answers a Propose: Err is nil if the command was applied, or
 // refused by the store for a reason that Result tells (compare failed, unchanged).
 type ProposeReply struct {
@@ -63,6 +101,14 @@ func (Apply) isEffect()        {}
 func (Flush) isEffect()        {}
 func (Prove) isEffect()        {}
 func (Scrub) isEffect()        {}
+func (Truncate) isEffect()     {}
+func (OpenImage) isEffect()    {}
+func (ReadImage) isEffect()    {}
+func (CloseImage) isEffect()   {}
+func (WriteImage) isEffect()   {}
+func (VerifyImage) isEffect()  {}
+func (DropImage) isEffect()    {}
+func (Install) isEffect()      {}
 func (ProposeReply) isEffect() {}
 func (ReadReply) isEffect()    {}
 func (Stop) isEffect()         {}

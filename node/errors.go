@@ -20,6 +20,8 @@ var (
 	ErrUndecodable = errors.New("command does not decode")
 	// ErrForming means that the cluster is not formed yet: some configured member has not been met.
 	ErrForming = errors.New("cluster is not formed yet")
+	// ErrRebuilding means that this node's store is damaged and being replaced by a peer's.
+	ErrRebuilding = errors.New("store is being rebuilt from a peer")
 	// ErrStopped means that the node is stopping or has stopped.
 	ErrStopped = errors.New("node is stopping")
 )

@@ -48,14 +48,17 @@ type Appended struct {
 
 // Applied says that an Apply effect is done; in order.
 type Applied struct {
-	Results      []fsm.Result
+	Results []fsm.Result
+	// Hash is the state's after the last of them.
+	Hash         [32]byte
 	OverlayBytes int
 }
 
 // Flushed says that a Flush effect is done.
 type Flushed struct {
-	// Index is what the database holds now.
+	// Index is what the database holds now, Term that of its entry.
 	Index        fsm.Index
+	Term         uint64
 	OverlayBytes int
 }
 
@@ -70,6 +73,53 @@ type Scrubbed struct {
 	// Err is fsm.ErrDamaged wrapped with the place, or nil.
 	Err error
 }
+
+// Truncated says that a Truncate effect is done.
+type Truncated struct {
+	// Full is wal.Log.Full afterwards.
+	Full bool
+}
+
+// ImageOpened says that an OpenImage effect is done.
+type ImageOpened struct {
+	Transfer uint64
+	// State is that of the image, Size its length in bytes.
+	State fsm.State
+	Size  uint64
+	// Err: it could not be opened; nothing is to be closed.
+	Err error
+}
+
+// ImageRead says that a ReadImage effect is done. The core owns Data from then on.
+type ImageRead struct {
+	Transfer uint64
+	Offset   uint64
+	Data     []byte
+	Err      error
+}
+
+// ImageWritten says that a WriteImage effect is done.
+type ImageWritten struct {
+	// Offset is the end of what was written.
+	Offset uint64
+	// Err: what is there of the image is of no use; no room is one reason.
+	Err error
+}
+
+// ImageVerified says that a VerifyImage effect is done.
+type ImageVerified struct {
+	// State is that of the image, if Err is nil.
+	State fsm.State
+	// Err is fsm.ErrDamaged, wrapped, if the bytes are not those of a sound database.
+	Err error
+}
+
+// Installed says that an Install effect is done: State is what the store holds now.
+type Installed struct{ State fsm.State }
+
+// Damaged says that the store was found to be damaged, by a read, an Apply or a
+// Flush: those are not done, and their effects not answered.
+type Damaged struct{ Err error }
 
 // Unreachable says that messages to Peer were lost.
 type Unreachable struct{ Peer uint64 }
@@ -86,5 +136,12 @@ func (Applied) isInput()            {}
 func (Flushed) isInput()            {}
 func (Proved) isInput()             {}
 func (Scrubbed) isInput()           {}
+func (Truncated) isInput()          {}
+func (ImageOpened) isInput()        {}
+func (ImageRead) isInput()          {}
+func (ImageWritten) isInput()       {}
+func (ImageVerified) isInput()      {}
+func (Installed) isInput()          {}
+func (Damaged) isInput()            {}
 func (Unreachable) isInput()        {}
 func (TransferLeadership) isInput() {}

@@ -11,6 +11,10 @@ type Message struct {
 	Forward      *Forward
 	ForwardReply *ForwardReply
 	Form         *Form
+	Image        *Image
+	ImageReply   *ImageReply
+	ImageRequest *ImageRequest
+	Digest       *Digest
 }
 
 // Forward asks the leader to propose a command that another node accepted. Raft
@@ -106,6 +110,68 @@ const (
 	// FormMember: the node is a member and may have voted.
 	FormMember
 )
+
+// Image is a piece of a database image, for a replica that the log cannot bring up
+// to date: its receiver is too far behind, or has lost its database.
+type Image struct {
+	// Incarnation is the sender's. With Transfer and Message.From it names one
+	// transfer of one image; a piece of another never continues it.
+	Incarnation uint64
+	Transfer    uint64
+	// Term is that of the leader that sends because raft asked it to; zero: the
+	// image answers the receiver's Request.
+	Term    uint64
+	Request uint64
+	// Index and IndexTerm are of the last entry applied in the image; Conf is its membership.
+	Index     uint64
+	IndexTerm uint64
+	Conf      *raftpb.ConfState
+	// Size is the image's in bytes; Data are those at Offset.
+	Size   uint64
+	Offset uint64
+	Data   []byte
+	// Sum is the CRC-32C of all other fields, as package node computes it: between
+	// two disks only this stands for the bytes.
+	Sum uint32
+}
+
+// ImageReply answers pieces of an image.
+type ImageReply struct {
+	// Incarnation and Transfer are the Image's.
+	Incarnation uint64
+	Transfer    uint64
+	Verdict     ImageVerdict
+	// Offset is what the receiver has on its disk without a gap: where to go on (ImageWanted only).
+	Offset uint64
+}
+
+// ImageVerdict is what the receiver of an image did with it.
+type ImageVerdict uint8
+
+const (
+	// ImageWanted: the bytes before Offset are written, those from there on are wanted.
+	ImageWanted ImageVerdict = iota + 1
+	// ImageTaken: the image is whole, verified and durable.
+	ImageTaken
+	// ImageRefused: the image is not wanted, or there is no room for it.
+	ImageRefused
+	// ImageDamaged: the image was written as it came and is damaged: so is the sender's database.
+	ImageDamaged
+)
+
+// ImageRequest asks a peer for its image (protocol.md §4, rebuild).
+type ImageRequest struct {
+	// Request is new for each request of one incarnation; the pieces that answer it name it.
+	Request uint64
+	// First is the least index that the image may hold: the log goes on from there.
+	First uint64
+}
+
+// Digest is the sender's state hash right after the entry at Index was applied.
+type Digest struct {
+	Index uint64
+	Hash  [32]byte
+}
 
 // Transport carries messages to other nodes. Safe for concurrent use.
 type Transport interface {
