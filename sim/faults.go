@@ -72,7 +72,9 @@ func Faults() []string {
 	}
 	out = append(out, tenderNames[:]...)
 	for _, c := range conditions {
-		out = append(out, c.name)
+		if c.name != imageFlipped || flipImages {
+			out = append(out, c.name)
+		}
 	}
 	return out
 }

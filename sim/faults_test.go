@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math/bits"
 	"os"
 	"path/filepath"
 	"slices"
@@ -159,6 +160,28 @@ func TestReset(t *testing.T) {
 	assert.Zero(t, w.net.reset(w.nodes[0], w.nodes[1]), "nothing is on its way")
 }
 
+// TestFlip: one bit of an image's data, and nothing of anything else.
+func TestFlip(t *testing.T) {
+	w := built(t, 3)
+	w.net.setup.flip = 1
+	l := w.net.link(1, 2)
+	m := transport.Message{From: 1, To: 2, Image: &transport.Image{Offset: 7, Data: make([]byte, 100)}}
+	w.net.flip(l, &m)
+	ones := 0
+	for _, b := range m.Image.Data {
+		ones += bits.OnesCount8(b)
+	}
+	assert.Equal(t, 1, ones)
+	assert.Equal(t, uint64(7), m.Image.Offset)
+	for _, other := range []transport.Message{{Form: &transport.Form{}}, {Image: &transport.Image{}}} {
+		w.net.flip(l, &other)
+	}
+	assert.Equal(t, uint64(1), w.judge.fired[imageFlipped])
+	w.net.setup.flip = 0
+	w.net.flip(l, &m)
+	assert.Equal(t, uint64(1), w.judge.fired[imageFlipped])
+}
+
 // TestAtlas: whatever is asked for, a majority is whole.
 func TestAtlas(t *testing.T) {
 	for _, nodes := range []int{1, 3, 5} {
@@ -251,9 +274,7 @@ func TestFlipFileBit(t *testing.T) {
 	require.Len(t, is, len(was))
 	ones := 0
 	for _, b := range is {
-		for ; b != 0; b &= b - 1 {
-			ones++
-		}
+		ones += bits.OnesCount8(b)
 	}
 	assert.Equal(t, 1, ones)
 }

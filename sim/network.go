@@ -17,6 +17,7 @@ type network struct {
 // link is one direction between two nodes.
 type link struct {
 	rng      generator
+	noise    generator     // of flipped bits
 	far      time.Duration // on top of the delay, for good
 	blocked  int           // partitions that cut it
 	slow     time.Duration // on top of the delay
@@ -45,6 +46,7 @@ func (n *network) init(w *World) {
 			l := &n.links[a][b]
 			name := from.name + " to " + to.name
 			l.rng = newGenerator(w.opts.Seed, "link "+name)
+			l.noise = newGenerator(w.opts.Seed, "noise "+name)
 			if g := newGenerator(w.opts.Seed, "length "+name); a != b && g.chance(n.setup.far) {
 				l.far = g.some(time.Millisecond, n.setup.farthest)
 				w.judge.count("far link")
@@ -190,5 +192,23 @@ func (n *network) deliver(mail *envelope) {
 		w.fail(JudgeWire, "a message from node %d to node %d was changed after it was sent", m.From, m.To)
 		return
 	}
-	to.receive(cloneMessage(m))
+	got := cloneMessage(m)
+	n.flip(l, &got)
+	to.receive(got)
+}
+
+// flipImages says whether nodes send images yet: before, there is nothing to flip.
+const flipImages = false
+
+// imageFlipped is the condition under which flip does something.
+const imageFlipped = "image byte flipped"
+
+// flip changes a bit of an image on its way, now and then, which the transport's
+// checksum would not let pass: the image's own sum must find it all the same.
+func (n *network) flip(l *link, m *transport.Message) {
+	if m.Image == nil || len(m.Image.Data) == 0 || !l.noise.chance(n.setup.flip) {
+		return
+	}
+	n.w.judge.count(imageFlipped)
+	m.Image.Data[l.noise.IntN(len(m.Image.Data))] ^= 1 << l.noise.IntN(8)
 }

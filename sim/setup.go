@@ -59,7 +59,8 @@ type netSetup struct {
 	straggle  time.Duration
 	far       float64 // share of links that are slower than the others, up to farthest
 	farthest  time.Duration
-	queue     int // messages in flight on a link; what finds no room is lost
+	flip      float64 // share of pieces of images with a bit that is wrong
+	queue     int     // messages in flight on a link; what finds no room is lost
 }
 
 type diskSetup struct {
@@ -95,6 +96,7 @@ var conditions = []condition{
 	{"message repeated", func(s *setup) { s.net.repeat = 0 }},
 	{"message straggles", func(s *setup) { s.net.straggler = 0 }},
 	{"far link", func(s *setup) { s.net.far = 0 }},
+	{imageFlipped, func(s *setup) { s.net.flip = 0 }},
 	{"disk stalls", func(s *setup) { s.disk.stall = 0 }},
 	{"write retried", func(s *setup) { s.retries = 0 }},
 	{"session", func(s *setup) { s.sessions = 0 }},
@@ -181,6 +183,7 @@ func (s *setup) uniform() {
 	s.net.straggler, s.net.straggle = 0.005, time.Second
 	s.disk.stall, s.disk.stalls = 0.002, 500*time.Millisecond
 	s.net.far, s.net.farthest = 0.1, 20*time.Millisecond
+	s.net.flip = 0.01
 	for k := range s.faults {
 		s.faults[k] = uniformGap
 	}
@@ -244,6 +247,9 @@ func (s *setup) swarmNet(g generator) {
 	}
 	if s.net.fifo {
 		s.net.straggle = min(s.net.straggle, 300*time.Millisecond) // one holds up all behind it
+	}
+	if g.IntN(2) == 0 {
+		s.net.flip = g.Float64() * 0.1
 	}
 	if g.IntN(2) == 0 {
 		s.net.far, s.net.farthest = g.Float64()*0.6, g.some(5*time.Millisecond, 100*time.Millisecond)
@@ -350,9 +356,9 @@ func (s *setup) swarmSettings(g generator) {
 // String is the setup on one line.
 func (s *setup) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %d nodes, %d clients, %d keys, think %v, tick %v, election %d, net %v+%v loss %.3f repeat %.3f late %.3f/%v far %.2f/%v, sync %v apply %v flush %v",
+	fmt.Fprintf(&b, "%s, %d nodes, %d clients, %d keys, think %v, tick %v, election %d, net %v+%v loss %.3f repeat %.3f late %.3f/%v far %.2f/%v flip %.3f, sync %v apply %v flush %v",
 		s.mix, s.nodes, s.clients, s.keys, s.think, s.node.TickInterval, s.node.ElectionTicks,
-		s.net.base, s.net.jitter, s.net.loss, s.net.repeat, s.net.straggler, s.net.straggle, s.net.far, s.net.farthest,
+		s.net.base, s.net.jitter, s.net.loss, s.net.repeat, s.net.straggler, s.net.straggle, s.net.far, s.net.farthest, s.net.flip,
 		s.disk.sync, s.disk.apply, s.disk.flush)
 	fmt.Fprintf(&b, ", segments %d B, drift %d ppm, loop %v, shares: hot %.2f sessions %.2f read back %.2f followers %.2f batches %.2f removals %.2f bursts %.3f crashes %.3f large %.3f",
 		s.segmentBytes, s.drift, s.loopTime, s.hot, s.sessions, s.readBacks, s.followers, s.batches, s.removals, s.bursts, s.crashes, s.large)
