@@ -119,7 +119,7 @@ func TestLibrariesStayBehindTheirPackage(t *testing.T) {
 		"go.etcd.io/bbolt":                  {"fsm"},
 		"google.golang.org/grpc":            {"transport/grpctransport", "transport/grpctransport/wire"},
 		"go.etcd.io/raft/v3":                {"node", "sim", "transport", "transport/grpctransport", "transport/grpctransport/wire", "wal"},
-		"github.com/spf13/cobra":            {"cmd/confman", "cmd/jepsen", "cmd/lincheck", "cmd/sim"},
+		"github.com/spf13/cobra":            {"cmd/confman", "cmd/jepsen", "cmd/lincheck", "cmd/mutants", "cmd/sim"},
 		"github.com/anishathalye/porcupine": {"linearizability"},
 	}
 	got := imports(t, ".")

@@ -29,6 +29,7 @@ type verdict struct {
 	Trace   uint64            `json:"trace"`
 	Virtual time.Duration     `json:"virtual"`
 	Fired   map[string]uint64 `json:"fired"`
+	Judge   sim.Judge         `json:"judge,omitempty"`   // who found the failure
 	Failure string            `json:"failure,omitempty"` // the last line is the replay
 	Trouble string            `json:"trouble,omitempty"` // the world could not be run
 }
@@ -69,7 +70,7 @@ func judge(o sim.Options) verdict {
 	var failure *sim.Failure
 	switch {
 	case errors.As(err, &failure):
-		v.Failure = failure.Error()
+		v.Judge, v.Failure = failure.Judge, failure.Error()
 	case err != nil:
 		v.Trouble = err.Error()
 	}
