@@ -7,7 +7,7 @@ BENCH ?= .
 GO    ?= go
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev test race lint fmt generate tidy check e2e failpoints jepsen fuzz sim bench cover clean
+.PHONY: help build dev test race lint fmt generate tidy check e2e failpoints jepsen fuzz sim mutants bench cover clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ fuzz: ## every fuzz target for FUZZTIME
 
 sim: ## SEEDS simulated worlds of TIME each, fresh ones every day
 	$(GO) run ./cmd/sim sweep --seeds $(SEEDS) --time $(TIME)
+
+mutants: ## plant each bug of sim/mutants and demand that a simulated world catches it; the table goes to docs/mutants.md
+	$(GO) run ./cmd/mutants --time $(TIME) --out docs/mutants.md
 
 bench: ## the figures of BENCHMARKS.md, on real processes
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 30m ./cmd/confman

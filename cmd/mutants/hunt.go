@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"sync"
@@ -102,7 +103,7 @@ func (h *hunt) worker(ctx context.Context) (err error) {
 }
 
 // feed gives seeds and takes verdicts, one for one. It returns the last seed given.
-func (h *hunt) feed(in interface{ Write([]byte) (int, error) }, answers interface{ Read([]byte) (int, error) }) (uint64, error) {
+func (h *hunt) feed(in io.Writer, answers io.Reader) (uint64, error) {
 	dec := json.NewDecoder(answers)
 	last := h.from
 	for {

@@ -44,7 +44,8 @@ var judges = []string{
 //
 // The first three are a must. judges are those that are meant to catch it: one of
 // another name caught it by accident. world narrows the worlds, where only some can
-// show the bug. hole explains a survivor, which fails the run all the same.
+// show the bug. hole explains a survivor, which fails the run all the same; who
+// closes the hole takes the line out.
 type mutant struct {
 	name    string
 	breaks  string

@@ -25,12 +25,14 @@ func (t *table) say(format string, args ...any) { fmt.Fprintf(t.out, format+"\n"
 
 func (t *table) add(r result) {
 	t.rows = append(t.rows, r)
-	if r.err != nil {
-		t.say("%-34s FAILED after %d seeds, %.1f s: %v", r.mutant.name, r.seeds, r.took.Seconds(), r.err)
-	}
+	what := ""
 	if r.caught != nil {
-		t.say("%-34s %4d seeds %6.1f s  %-15s %s", r.mutant.name, r.seeds, r.took.Seconds(), r.caught.Judge, said(r.caught))
+		what = fmt.Sprintf("%-15s %s", r.caught.Judge, said(r.caught))
 	}
+	if r.err != nil {
+		what = "FAILED: " + firstLine(r.err.Error()) + " " + what
+	}
+	t.say("%-34s %4d seeds %6.1f s  %s", r.mutant.name, r.seeds, r.took.Seconds(), what)
 }
 
 // said is the line with which a judge complained.
