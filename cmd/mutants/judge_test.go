@@ -34,7 +34,7 @@ func TestEndToEnd(t *testing.T) {
 	assert.Regexp(t, `equal-put-makes-revision +\d+ seeds .* state .* the entry at index`, out.String())
 
 	m.judges = []string{"liveness"}
-	assert.ErrorContains(t, r.judge(t.Context(), m).err, "caught by accident")
+	require.ErrorContains(t, r.judge(t.Context(), m).err, "caught by accident")
 
 	page := filepath.Join(t.TempDir(), "mutants.md")
 	require.NoError(t, tab.write(page, r.worldTime, r.jobs))
@@ -103,7 +103,7 @@ func TestTrust(t *testing.T) {
 	root, all := load(t)
 	r := testRunner(t, root)
 	r.worldTime = 500 * time.Millisecond // too little traffic: every world fails
-	assert.ErrorContains(t, r.trust(t.Context(), all, &table{out: &bytes.Buffer{}}), "control: the code fails with nothing planted")
+	require.ErrorContains(t, r.trust(t.Context(), all, &table{out: &bytes.Buffer{}}), "control: the code fails with nothing planted")
 
 	canary, found := find(all, canaryName)
 	require.True(t, found)
