@@ -34,6 +34,7 @@ type hunt struct {
 	start    time.Time
 	took     time.Duration // until the first failure, or the end
 	failures []verdict
+	err      error // the first that ended a worker
 }
 
 // run returns the failure with the least seed, nil if all seeds passed. Which it is
@@ -44,17 +45,21 @@ func (h *hunt) run(ctx context.Context) (*verdict, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
-	errs := make([]error, min(h.jobs, h.seeds))
-	for i := range errs {
+	for range min(h.jobs, h.seeds) {
 		wg.Go(func() {
-			if errs[i] = h.worker(ctx); errs[i] != nil {
+			if err := h.worker(ctx); err != nil {
+				h.mu.Lock()
+				if h.err == nil {
+					h.err = err
+				}
+				h.mu.Unlock()
 				cancel() // the others' seeds decide nothing any more
 			}
 		})
 	}
 	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
+	if h.err != nil {
+		return nil, h.err
 	}
 	if len(h.failures) == 0 {
 		h.took = time.Since(h.start)
@@ -69,14 +74,20 @@ func (h *hunt) run(ctx context.Context) (*verdict, error) {
 	return first, nil
 }
 
-// maxStderr bounds what is kept of a worker's last words, in bytes.
-const maxStderr = 4 << 10
+const (
+	// maxStderr bounds what is kept of a worker's last words, in bytes.
+	maxStderr = 4 << 10
+
+	// killTime bounds the wait for a worker that was killed.
+	killTime = 10 * time.Second
+)
 
 // worker feeds one process until there are no seeds.
 func (h *hunt) worker(ctx context.Context) (err error) {
 	cmd := exec.CommandContext(ctx, h.bin, append([]string{"worker"}, h.world...)...) //nolint:gosec // built by this program
 	// Worlds are single threads; two let the collector and the judges run beside.
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=2", "GOGC=400")
+	cmd.WaitDelay = killTime
 	words := &head{max: maxStderr}
 	cmd.Stderr = words
 	in, err := cmd.StdinPipe()

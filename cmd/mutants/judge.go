@@ -48,23 +48,9 @@ var errSurvived = errors.New("it survives")
 // trust makes sure that the rest means something: nothing is found where nothing is
 // planted, and the canary is.
 func (r *runner) trust(ctx context.Context, all []mutant, t *table) error {
-	dir := filepath.Join(r.dir, "control")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return err
-	}
-	var err error
-	if r.control, err = build(ctx, r.root, dir, nil); err != nil {
+	if err := r.checkControl(ctx, t); err != nil {
 		return fmt.Errorf("control: %w", err)
 	}
-	h, found, err := r.hunt(ctx, r.control, nil, r.from, r.controlSeeds)
-	if err != nil {
-		return fmt.Errorf("control: %w", err)
-	}
-	if found != nil {
-		return fmt.Errorf("control: the code fails with nothing planted in it: seed %d: %s", found.Seed, found.Failure)
-	}
-	t.say("control: %d seeds without a planted bug are clean, %v", r.controlSeeds, h.took.Round(time.Second))
-
 	canary, ok := find(all, canaryName)
 	if !ok {
 		return fmt.Errorf("there is no %s", filepath.Join(mutantsDir, canaryName+patchSuffix))
@@ -78,9 +64,39 @@ func (r *runner) trust(ctx context.Context, all []mutant, t *table) error {
 	return nil
 }
 
+// checkControl builds the control and runs it.
+func (r *runner) checkControl(ctx context.Context, t *table) error {
+	ctx, cancel := r.bound(ctx)
+	defer cancel()
+	dir := filepath.Join(r.dir, "control")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	var err error
+	if r.control, err = build(ctx, r.root, dir, nil); err != nil {
+		return err
+	}
+	h, found, err := r.hunt(ctx, r.control, nil, r.from, r.controlSeeds)
+	if err != nil {
+		return err
+	}
+	if found != nil {
+		return fmt.Errorf("the code fails with nothing planted in it: seed %d: %s", found.Seed, found.Failure)
+	}
+	t.say("control: %d seeds without a planted bug are clean, %v", r.controlSeeds, h.took.Round(time.Second))
+	return nil
+}
+
+// bound gives what is done with ctx the runner's budget of real time.
+func (r *runner) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, r.budget, fmt.Errorf("the budget of %v is used up", r.budget))
+}
+
 // judge plants m and hunts for it.
-func (r *runner) judge(ctx context.Context, m mutant) result {
-	res := result{mutant: m}
+func (r *runner) judge(ctx context.Context, m mutant) (res result) {
+	ctx, cancel := r.bound(ctx)
+	defer cancel()
+	res = result{mutant: m}
 	dir := filepath.Join(r.dir, m.name)
 	if res.err = os.Mkdir(dir, 0o700); res.err != nil {
 		return res
@@ -134,8 +150,6 @@ func (r *runner) deserved(ctx context.Context, m *mutant, found *verdict) error 
 }
 
 func (r *runner) hunt(ctx context.Context, bin string, world []string, from uint64, seeds int) (*hunt, *verdict, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.budget, fmt.Errorf("the budget of %v is used up", r.budget))
-	defer cancel()
 	h := &hunt{bin: bin, world: append([]string{"--time", r.worldTime.String()}, world...), from: from, seeds: seeds, jobs: r.jobs}
 	found, err := h.run(ctx)
 	return h, found, err

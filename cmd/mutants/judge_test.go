@@ -71,7 +71,9 @@ func TestHunt(t *testing.T) {
 			if c.says == "budget" {
 				r.budget = 100 * time.Millisecond
 			}
-			_, found, err := r.hunt(t.Context(), fakeSim(t, c.script), nil, 10, 20)
+			ctx, cancel := r.bound(t.Context())
+			defer cancel()
+			_, found, err := r.hunt(ctx, fakeSim(t, c.script), nil, 10, 20)
 			if c.says != "" {
 				require.ErrorContains(t, err, c.says)
 				return

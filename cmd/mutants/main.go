@@ -86,7 +86,7 @@ func command() *cobra.Command {
 	f.Uint64Var(&r.from, "from", 1, "the first seed")
 	f.IntVar(&r.jobs, "jobs", runtime.NumCPU(), "how many worlds run at a time")
 	f.DurationVar(&r.worldTime, "time", time.Minute, "how long clients and faults are at work in a world, in virtual time")
-	f.DurationVar(&r.budget, "budget", 15*time.Minute, "real time for one planted bug, past which the run of it is given up")
+	f.DurationVar(&r.budget, "budget", 15*time.Minute, "real time for one planted bug, and for the control, past which it is given up")
 	f.StringVar(&out, "out", "", "write the table to this file, as Markdown")
 	return cmd
 }
