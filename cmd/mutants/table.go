@@ -80,6 +80,11 @@ it then takes the cluster to come to rest. The judge must be one that the patch 
 seed must pass without the bug. Which seed it takes changes with every change of the code or of the
 simulator; the seconds are those of the machine it ran on, %d worlds at a time.
 
+To plant another: change the code, ` + "`git diff >sim/mutants/NAME.patch`" + `, change it back, put the header
+before the diff that ` + "`cmd/mutants/patch.go`" + ` describes, and run ` + "`go run ./cmd/mutants --only NAME`" + `. One
+that survives is a hole in the simulator, and stays until the hole is closed; a patch whose header
+names the hole gets %d seeds.
+
 %d of %d are caught, %d of them within %d seeds.
 
 | planted bug | what it breaks | judge | seeds | seconds | what it said |
@@ -90,7 +95,7 @@ simulator; the seconds are those of the machine it ran on, %d worlds at a time.
 func (t *table) write(path string, worldTime time.Duration, jobs int) error {
 	var b strings.Builder
 	caught, quick := t.count()
-	fmt.Fprintf(&b, preface, worldTime, jobs, caught, len(t.rows), quick, quickSeeds)
+	fmt.Fprintf(&b, preface, worldTime, jobs, holeSeeds, caught, len(t.rows), quick, quickSeeds)
 	for _, r := range t.rows {
 		judge, words := "**none**", ""
 		if r.caught != nil {
