@@ -119,18 +119,19 @@ func run(ctx context.Context, r *runner, only []string, out string, stdout io.Wr
 	if err := r.trust(ctx, all, &t); err != nil {
 		return err
 	}
+	t.total = len(chosen)
 	for _, m := range chosen {
 		t.add(r.judge(ctx, m))
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-	}
-	t.summary()
-	if out != "" {
-		if err := t.write(out, r.worldTime, r.jobs); err != nil {
-			return err
+		if out != "" {
+			if err := t.write(out, r.worldTime, r.jobs); err != nil {
+				return err
+			}
 		}
 	}
+	t.summary()
 	return t.err()
 }
 

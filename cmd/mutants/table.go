@@ -11,8 +11,9 @@ import (
 
 // table is what was found, printed as it grows.
 type table struct {
-	out  io.Writer
-	rows []result
+	out   io.Writer
+	total int // how many rows there are to be
+	rows  []result
 }
 
 // quickSeeds is within how many seeds most are caught.
@@ -85,17 +86,21 @@ before the diff that ` + "`cmd/mutants/patch.go`" + ` describes, and run ` + "`g
 that survives is a hole in the simulator, and stays until the hole is closed; a patch whose header
 names the hole gets %d seeds.
 
-%d of %d are caught, %d of them within %d seeds.
+%d of %d are caught as they should be, %d of them within %d seeds.%s
 
 | planted bug | what it breaks | judge | seeds | seconds | what it said |
 | --- | --- | --- | ---: | ---: | --- |
 `
 
-// write makes the table a page.
+// write makes a page of what there is of the table.
 func (t *table) write(path string, worldTime time.Duration, jobs int) error {
 	var b strings.Builder
 	caught, quick := t.count()
-	fmt.Fprintf(&b, preface, worldTime, jobs, holeSeeds, caught, len(t.rows), quick, quickSeeds)
+	unfinished := ""
+	if len(t.rows) < t.total {
+		unfinished = fmt.Sprintf(" **The run ended early: only %d were planted.**", len(t.rows))
+	}
+	fmt.Fprintf(&b, preface, worldTime, jobs, holeSeeds, caught, t.total, quick, quickSeeds, unfinished)
 	for _, r := range t.rows {
 		judge, words := "**none**", ""
 		if r.caught != nil {
