@@ -42,7 +42,7 @@ type Settings struct {
 	ImageBytesPerSecond int
 	// ImageChunkBytes is the size of one piece of an image (default 256 KiB).
 	ImageChunkBytes int
-	// DigestInterval is the time between comparisons of the replicas' state hashes (default 10 s).
+	// DigestInterval is the time between comparisons of the replicas' state hashes (default 10 s; negative: none).
 	DigestInterval time.Duration
 	// Checks turns on the expensive invariants.
 	Checks bool
@@ -114,8 +114,9 @@ type Status struct {
 	StorageFull bool
 	// FirstIndex is the oldest entry that the log still gives out.
 	FirstIndex uint64
-	// Rebuilding: the store is damaged, and nothing is served, until a peer's image takes its place.
-	Rebuilding bool
+	// Damage is why the store cannot be used: nothing is served until a peer's image has
+	// taken its place and the log has brought that to where this node was; nil if it serves.
+	Damage error
 	// Proposals and Reads are in flight.
 	Proposals, Reads int
 }

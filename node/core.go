@@ -33,6 +33,9 @@ type Core struct {
 	proposing
 	reading
 	storing
+	imaging
+	rebuilding
+	digesting
 
 	heard     map[uint64]time.Duration // when each peer was last heard
 	peers     []uint64                 // the other voters, ascending
@@ -48,25 +51,11 @@ func NewCore(cfg Config) (*Core, error) {
 	if err != nil {
 		return nil, err
 	}
-	rn, err := raft.NewRawNode(&raft.Config{
-		ID:                        cfg.ID,
-		ElectionTick:              cfg.ElectionTicks,
-		HeartbeatTick:             cfg.HeartbeatTicks,
-		Storage:                   log,
-		Applied:                   uint64(cfg.State.Applied),
-		AsyncStorageWrites:        true,
-		MaxSizePerMsg:             cfg.MaxMessageBytes,
-		MaxCommittedSizePerReady:  cfg.MaxApplyBytes,
-		MaxUncommittedEntriesSize: MaxProposalBytes,
-		MaxInflightMsgs:           maxInflightMessages,
-		MaxInflightBytes:          max(maxInflightBytes, cfg.MaxMessageBytes),
-		CheckQuorum:               true,
-		PreVote:                   true,
-		ReadOnlyOption:            raft.ReadOnlySafe,
-		DisableProposalForwarding: true,
-		StepDownOnRemoval:         true,
-		Logger:                    silent{},
-	})
+	applied := uint64(cfg.State.Applied)
+	if cfg.Damaged != nil {
+		applied = log.first - 1 // raft hands out what follows, and the store gets none of it
+	}
+	rn, err := newRawNode(cfg, log, applied)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +75,14 @@ func NewCore(cfg Config) (*Core, error) {
 		}
 	}
 	c.proposing.init()
-	c.storing.init(cfg, log.hard)
+	c.storing.init(cfg, log)
+	c.digests = make(map[uint64]transport.Digest)
+	c.namedAt, c.askAt = cfg.Now, cfg.Now
+	c.why, c.lost = cfg.Damaged, cfg.Damaged != nil
+	if c.lost && len(c.peers) == 0 {
+		return nil, fmt.Errorf("node: there is no other member to rebuild the store from: %w", cfg.Damaged)
+	}
+	c.offerImage()
 	if len(c.peers) == 0 {
 		// Nobody else can lead: there is no election to wait out.
 		if err := rn.Campaign(); err != nil {
@@ -94,6 +90,29 @@ func NewCore(cfg Config) (*Core, error) {
 		}
 	}
 	return c, nil
+}
+
+// newRawNode makes raft over a log, from what was applied of it.
+func newRawNode(cfg Config, log *tail, applied uint64) (*raft.RawNode, error) {
+	return raft.NewRawNode(&raft.Config{
+		ID:                        cfg.ID,
+		ElectionTick:              cfg.ElectionTicks,
+		HeartbeatTick:             cfg.HeartbeatTicks,
+		Storage:                   log,
+		Applied:                   applied,
+		AsyncStorageWrites:        true,
+		MaxSizePerMsg:             cfg.MaxMessageBytes,
+		MaxCommittedSizePerReady:  cfg.MaxApplyBytes,
+		MaxUncommittedEntriesSize: MaxProposalBytes,
+		MaxInflightMsgs:           maxInflightMessages,
+		MaxInflightBytes:          max(maxInflightBytes, cfg.MaxMessageBytes),
+		CheckQuorum:               true,
+		PreVote:                   true,
+		ReadOnlyOption:            raft.ReadOnlySafe,
+		DisableProposalForwarding: true,
+		StepDownOnRemoval:         true,
+		Logger:                    silent{},
+	})
 }
 
 // Step takes inputs in order, to their end, and returns what must be done about
@@ -143,6 +162,20 @@ func (c *Core) take(in Input) {
 		c.proving, c.full = false, in.Full
 	case Scrubbed:
 		c.scrubbed(in)
+	case Truncated:
+		c.truncating, c.full = false, in.Full
+	case ImageOpened:
+		c.imageOpened(in)
+	case ImageRead:
+		c.imageRead(in)
+	case ImageWritten:
+		c.imageWritten(in)
+	case ImageVerified:
+		c.imageVerified(in)
+	case Installed:
+		c.installed(in)
+	case Damaged:
+		c.damaged(in.Err)
 	case Unreachable:
 		c.raft.ReportUnreachable(in.Peer)
 	case TransferLeadership:
@@ -157,10 +190,15 @@ func (c *Core) take(in Input) {
 func (c *Core) tick(in Tick) {
 	must(in.Now >= c.now, "time went back: %v after %v", in.Now, c.now)
 	c.now = in.Now
-	c.raft.Tick()
+	if !c.frozen() {
+		c.raft.Tick()
+	}
 	c.tickProposals()
 	c.tickReads()
 	c.tickStorage()
+	c.tickImages()
+	c.tickRebuild()
+	c.tickDigest()
 	c.reachable = c.reachable[:0]
 	for _, id := range c.peers {
 		at, ok := c.heard[id]
@@ -179,7 +217,7 @@ func (c *Core) receive(m transport.Message) {
 	c.heard[m.From] = c.now
 	switch {
 	case m.Raft != nil:
-		if m.Raft.GetFrom() != m.From || m.Raft.GetTo() != m.To || !betweenNodes(m.Raft.GetType()) {
+		if m.Raft.GetFrom() != m.From || m.Raft.GetTo() != m.To || !betweenNodes(m.Raft.GetType()) || c.frozen() {
 			return
 		}
 		// The only errors are about peers that raft does not know.
@@ -188,11 +226,20 @@ func (c *Core) receive(m transport.Message) {
 		c.forwarded(m.From, m.Forward)
 	case m.ForwardReply != nil:
 		c.forwardReply(m.From, m.ForwardReply)
+	case m.Image != nil:
+		c.imagePiece(m.From, m.Image)
+	case m.ImageReply != nil:
+		c.imageReply(m.From, m.ImageReply)
+	case m.ImageRequest != nil:
+		c.imageRequested(m.From, m.ImageRequest)
+	case m.Digest != nil:
+		c.digestHeard(m.From, m.Digest)
 	}
 }
 
 // betweenNodes tells the messages that raft sends to peers as this node uses it:
-// no proposals (only the leader proposes) and nothing meant for the node itself.
+// no proposals (only the leader proposes), no snapshots (images have messages of
+// their own) and nothing meant for the node itself.
 func betweenNodes(t raftpb.MessageType) bool {
 	switch t {
 	case raftpb.MsgApp, raftpb.MsgAppResp, raftpb.MsgHeartbeat, raftpb.MsgHeartbeatResp,
@@ -216,6 +263,7 @@ func (c *Core) settle() {
 		c.ready(c.raft.Ready())
 	}
 	if c.err == nil {
+		c.decideImage()
 		c.startStorage()
 	}
 	if c.cfg.Checks && c.err == nil {
@@ -239,6 +287,10 @@ func (c *Core) ready(rd raft.Ready) {
 		case raft.LocalApplyThread:
 			c.queueApply(m)
 		default:
+			if m.GetType() == raftpb.MsgSnap {
+				c.sendSnapshot(m)
+				continue
+			}
 			c.send(transport.Message{To: m.GetTo(), Raft: m})
 		}
 	}
@@ -309,6 +361,8 @@ func (c *Core) Status() Status {
 		Fresh:       c.fresh,
 		Reachable:   c.reachable,
 		StorageFull: c.full,
+		FirstIndex:  c.log.first,
+		Damage:      c.why,
 		Proposals:   int(c.nextSeq - c.oldestSeq),
 		Reads:       c.waitingReads(),
 	}

@@ -6,20 +6,25 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/confman/confman/fsm"
 )
 
 // tail is the log as raft reads it (raft.Storage): the newest durable entries
 // in memory, older ones through LogReader.
 //
 // Invariants: entries are consecutive and end at last, the newest entry whose
-// Append was acknowledged; raft itself holds what is still being appended.
+// Append was acknowledged; raft itself holds what is still being appended. Nothing
+// below first is given out: it goes, or has gone, from the log.
 type tail struct {
 	log      LogReader
 	hard     *raftpb.HardState
 	conf     *raftpb.ConfState
+	image    *raftpb.SnapshotMetadata // of an image that could be sent now; nil: none
 	entries  []*raftpb.Entry
 	bytes    int
 	maxBytes int
+	first    uint64
 	last     uint64
 	// before and beforeTerm cache the last term read from the log: raft asks for
 	// the entry before the one it sends again and again.
@@ -32,17 +37,12 @@ type logReadError struct{ err error }
 
 func newTail(cfg Config) (*tail, error) {
 	first, last := cfg.Log.FirstIndex(), cfg.Log.LastIndex()
-	applied := uint64(cfg.State.Applied)
-	if applied+1 < first || applied > last {
-		return nil, fmt.Errorf("node: the store is at index %d, the log holds %d to %d: %w", applied, first, last, ErrInconsistent)
-	}
-	if applied >= first {
-		term, err := cfg.Log.Term(applied)
-		if err != nil {
+	// What the log gave up was applied, and so committed.
+	applied := first - 1
+	if cfg.Damaged == nil {
+		applied = uint64(cfg.State.Applied)
+		if err := consistent(cfg.Log, cfg.State); err != nil {
 			return nil, err
-		}
-		if term != cfg.State.Term {
-			return nil, fmt.Errorf("node: the store applied index %d at term %d, the log has it at term %d: %w", applied, cfg.State.Term, term, ErrInconsistent)
 		}
 	}
 	hs := cfg.HardState
@@ -58,8 +58,28 @@ func newTail(cfg Config) (*tail, error) {
 		hard:     &raftpb.HardState{Term: new(hs.GetTerm()), Vote: new(hs.GetVote()), Commit: new(max(hs.GetCommit(), applied))},
 		conf:     confStateOf(cfg.State.Conf),
 		maxBytes: cfg.TailBytes,
+		first:    first,
 		last:     last,
 	}, nil
+}
+
+// consistent holds the store against the log: it must stand in it, at an entry of the same term.
+func consistent(log LogReader, state fsm.State) error {
+	first, last, applied := log.FirstIndex(), log.LastIndex(), uint64(state.Applied)
+	if applied+1 < first || applied > last {
+		return fmt.Errorf("node: the store is at index %d, the log holds %d to %d: %w", applied, first, last, ErrInconsistent)
+	}
+	if applied == 0 {
+		return nil
+	}
+	term, err := log.Term(applied)
+	if err != nil {
+		return err
+	}
+	if term != state.Term {
+		return fmt.Errorf("node: the store applied index %d at term %d, the log has it at term %d: %w", applied, state.Term, term, ErrInconsistent)
+	}
+	return nil
 }
 
 // append adds entries whose Append was acknowledged; from the first of them on
@@ -110,7 +130,7 @@ func (t *tail) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 // Entries is part of raft.Storage.
 func (t *tail) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 	must(lo <= hi && hi <= t.last+1, "entries [%d, %d) of a log that ends at %d", lo, hi, t.last)
-	if lo < t.log.FirstIndex() {
+	if lo < t.first {
 		return nil, raft.ErrCompacted
 	}
 	if mem := t.memFirst(); lo >= mem {
@@ -138,11 +158,11 @@ func (t *tail) Term(i uint64) (uint64, error) {
 	if i > t.last {
 		return 0, raft.ErrUnavailable
 	}
+	if i+1 < t.first {
+		return 0, raft.ErrCompacted
+	}
 	if mem := t.memFirst(); i >= mem {
 		return t.entries[i-mem].GetTerm(), nil
-	}
-	if i+1 < t.log.FirstIndex() {
-		return 0, raft.ErrCompacted
 	}
 	if i == t.before && i != 0 {
 		return t.beforeTerm, nil
@@ -159,14 +179,34 @@ func (t *tail) Term(i uint64) (uint64, error) {
 func (t *tail) LastIndex() (uint64, error) { return t.last, nil }
 
 // FirstIndex is part of raft.Storage.
-func (t *tail) FirstIndex() (uint64, error) { return t.log.FirstIndex(), nil }
+func (t *tail) FirstIndex() (uint64, error) { return t.first, nil }
 
-// Snapshot is part of raft.Storage. The log is whole from index 1, so nobody needs one.
+// Snapshot is part of raft.Storage. It says which image could be sent; the image
+// that the driver then opens may be newer.
 func (t *tail) Snapshot() (*raftpb.Snapshot, error) {
-	return nil, raft.ErrSnapshotTemporarilyUnavailable
+	if t.image == nil {
+		return nil, raft.ErrSnapshotTemporarilyUnavailable
+	}
+	return &raftpb.Snapshot{Metadata: t.image}, nil
+}
+
+// giveUp lets go of the entries up to index, which the log is about to lose.
+func (t *tail) giveUp(index uint64) {
+	must(index >= t.first && index <= t.last, "the log holds %d to %d and cannot give up %d", t.first, t.last, index)
+	t.first = index + 1
+}
+
+// restart makes the tail that of a log which goes on after a snapshot.
+func (t *tail) restart(index, term uint64, conf *raftpb.ConfState) {
+	clear(t.entries)
+	t.entries, t.bytes = t.entries[:0], 0
+	t.first, t.last = index+1, index
+	t.before, t.beforeTerm = index, term
+	t.conf = conf
 }
 
 func (t *tail) check() {
+	must(t.first <= t.last+1, "the tail gives out %d to %d", t.first, t.last)
 	n := 0
 	for i, e := range t.entries {
 		must(e.GetIndex() == t.memFirst()+uint64(i), "entry %d of the tail has index %d, want %d", i, e.GetIndex(), t.memFirst()+uint64(i))

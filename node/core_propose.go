@@ -86,6 +86,9 @@ func (p *proposing) init() {
 
 func (c *Core) propose(in Propose) {
 	switch {
+	case c.why != nil:
+		c.refuse(in.Request, ErrRebuilding)
+		return
 	case c.nextSeq-c.oldestSeq >= MaxProposals, c.proposalBytes > 0 && c.proposalBytes+len(in.Command) > MaxProposalBytes:
 		c.refuse(in.Request, ErrOverloaded)
 		return
@@ -357,19 +360,31 @@ func (c *Core) tickProposals() {
 		switch {
 		case p == nil:
 		case c.now >= p.deadline:
-			c.expire(p)
+			c.giveUp(p, ErrNoQuorum)
 		case !p.placed() && c.now-p.sentAt >= c.cfg.ResendInterval:
 			c.redispatch(p)
 		}
 	}
 }
 
-func (c *Core) expire(p *proposal) {
+// giveUp answers a proposal of which nobody will hear here any more: unknown, if a
+// copy of it may still be applied somewhere.
+func (c *Core) giveUp(p *proposal, err error) {
 	outcome := Unknown
 	if len(p.copies) == 0 {
 		outcome = NotApplied
 	}
-	c.finish(p, ProposeReply{Err: &WriteError{Outcome: outcome, Leader: c.leader, Err: ErrNoQuorum}})
+	c.finish(p, ProposeReply{Err: &WriteError{Outcome: outcome, Leader: c.leader, Err: err}})
+}
+
+// overtaken gives up the proposals that may be among the entries which an image
+// stands for: this node will not see them applied.
+func (c *Core) overtaken() {
+	for seq := c.oldestSeq; seq < c.nextSeq; seq++ {
+		if p := c.inFlight(seq); p != nil && len(p.copies) > 0 {
+			c.giveUp(p, ErrOvertaken)
+		}
+	}
 }
 
 // proposalApplied answers the proposal that an applied entry was, if it was one of this node's.

@@ -16,7 +16,7 @@ import (
 // read that waits joins the next round; a round that is confirmed speaks for
 // all before it, since its index was taken later.
 type reading struct {
-	asked   []pendingRead // without a round
+	reads   []pendingRead // without a round
 	joined  []pendingRead // in a round, rounds ascending
 	rounds  []readRound   // outstanding, counters ascending
 	counter uint64
@@ -57,6 +57,10 @@ type freshProof struct {
 const readContextBytes = 24
 
 func (c *Core) read(in ReadIndex) {
+	if c.why != nil {
+		c.emit(ReadReply{Request: in.Request, Err: ErrRebuilding})
+		return
+	}
 	if c.waitingReads() >= MaxReads {
 		c.emit(ReadReply{Request: in.Request, Err: ErrOverloaded})
 		return
@@ -65,15 +69,15 @@ func (c *Core) read(in ReadIndex) {
 		c.emit(ReadReply{Request: in.Request, Err: ErrNoQuorum})
 		return
 	}
-	c.asked = append(c.asked, pendingRead{request: in.Request, deadline: in.Deadline})
+	c.reads = append(c.reads, pendingRead{request: in.Request, deadline: in.Deadline})
 }
 
-func (c *Core) waitingReads() int { return len(c.asked) + len(c.joined) + len(c.settled) }
+func (c *Core) waitingReads() int { return len(c.reads) + len(c.joined) + len(c.settled) }
 
 // issueReads starts a round for the reads that wait for one, or as a probe of freshness.
 func (c *Core) issueReads() {
 	probe := len(c.rounds) == 0 && c.now-c.probeAt >= c.cfg.ProbeInterval
-	if len(c.asked) == 0 && !probe {
+	if c.why != nil || (len(c.reads) == 0 && !probe) {
 		return
 	}
 	if len(c.rounds) >= MaxReadRounds || c.leader == 0 {
@@ -89,11 +93,11 @@ func (c *Core) issueReads() {
 	ctx = binary.BigEndian.AppendUint64(ctx, c.cfg.ID)
 	ctx = binary.BigEndian.AppendUint64(ctx, c.cfg.Incarnation)
 	ctx = binary.BigEndian.AppendUint64(ctx, c.counter)
-	for _, r := range c.asked {
+	for _, r := range c.reads {
 		r.round = c.counter
 		c.joined = append(c.joined, r)
 	}
-	c.asked = c.asked[:0]
+	c.reads = c.reads[:0]
 	c.rounds = append(c.rounds, readRound{counter: c.counter, issuedAt: c.now})
 	c.probeAt = c.now
 	c.raft.ReadIndex(ctx)
@@ -149,7 +153,7 @@ func (c *Core) releaseReads() {
 // restartReads asks again, under new contexts, what was asked of an old leader.
 func (c *Core) restartReads() {
 	c.rounds = c.rounds[:0]
-	c.asked = append(c.joined, c.asked...)
+	c.reads = append(c.joined, c.reads...)
 	c.joined = nil
 }
 
@@ -159,7 +163,7 @@ func (c *Core) tickReads() {
 	if len(c.rounds) > 0 && c.now-c.rounds[0].issuedAt > patience {
 		c.restartReads()
 	}
-	c.asked = c.expireReads(c.asked)
+	c.reads = c.expireReads(c.reads)
 	c.joined = c.expireReads(c.joined)
 	kept := c.settled[:0]
 	for _, r := range c.settled {
@@ -170,6 +174,21 @@ func (c *Core) tickReads() {
 		kept = append(kept, r)
 	}
 	c.settled = kept
+}
+
+// refuseReads answers all reads and forgets what was proven: the store is given up.
+func (c *Core) refuseReads() {
+	for _, r := range c.reads {
+		c.emit(ReadReply{Request: r.request, Err: ErrRebuilding})
+	}
+	for _, r := range c.joined {
+		c.emit(ReadReply{Request: r.request, Err: ErrRebuilding})
+	}
+	for _, r := range c.settled {
+		c.emit(ReadReply{Request: r.request, Err: ErrRebuilding})
+	}
+	c.reads, c.joined, c.settled = nil, nil, nil
+	c.rounds, c.proofs, c.fresh = c.rounds[:0], nil, false
 }
 
 func (c *Core) expireReads(reads []pendingRead) []pendingRead {

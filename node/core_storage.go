@@ -30,11 +30,19 @@ type storing struct {
 	applyBytes   int               // of applying
 	applied      uint64
 	appliedTerm  uint64
+	hash         [32]byte // the state's at applied
 	overlayBytes int
 
-	durable  uint64
-	flushing bool
-	flushAt  time.Duration // when the last flush ended
+	durable     uint64
+	durableTerm uint64
+	previous    uint64 // what the commit of the database before that held; bbolt may fall back to it
+	flushing    bool
+	flushAt     time.Duration // when the last flush ended
+	truncating  bool
+
+	// installing: the image takes the store's place. Until then, from the moment that
+	// raft or a rebuild took it, nothing more is handed to the store.
+	installing bool
 
 	scrubbing bool
 	scrubAt   time.Duration
@@ -42,10 +50,12 @@ type storing struct {
 
 // appending is an Append on its way to the disk.
 type appending struct {
-	seq     uint64
-	entries []*raftpb.Entry
-	// responses leave once it, and all before it, are durable.
+	seq      uint64
+	snapshot *wal.Marker
+	entries  []*raftpb.Entry
+	// responses leave once it, and all before it, are durable, and the snapshot is installed.
 	responses []*raftpb.Message
+	done      bool // durable; a snapshot before it is not installed yet
 }
 
 // applying is an Apply on its way through the store.
@@ -53,19 +63,26 @@ type applying struct {
 	last, lastTerm uint64
 	count          int
 	bytes          int
-	response       *raftpb.Message
+	response       *raftpb.Message // nil: the rest of raft's message is in the next
 }
 
-func (s *storing) init(cfg Config, written *raftpb.HardState) {
-	s.written = written
-	s.applied, s.appliedTerm = uint64(cfg.State.Applied), cfg.State.Term
-	s.durable = s.applied
+func (s *storing) init(cfg Config, log *tail) {
+	s.written = log.hard
 	s.flushAt, s.appendAt, s.scrubAt = cfg.Now, cfg.Now, cfg.Now
+	if cfg.Damaged == nil {
+		s.restored(cfg.State)
+	}
+}
+
+// restored takes what a store holds that was just opened.
+func (s *storing) restored(state fsm.State) {
+	s.applied, s.appliedTerm, s.hash = uint64(state.Applied), state.Term, state.Hash
+	s.durable, s.durableTerm, s.previous = s.applied, s.appliedTerm, 0
+	s.overlayBytes = 0
 }
 
 // append takes a MsgStorageAppend.
 func (c *Core) append(m *raftpb.Message) {
-	must(m.GetSnapshot() == nil, "raft asked to install a snapshot")
 	c.placeProposals(m.GetEntries())
 	var hs *raftpb.HardState
 	if m.Term != nil {
@@ -75,8 +92,13 @@ func (c *Core) append(m *raftpb.Message) {
 	if hs != nil {
 		c.written, c.hardState = hs, hs
 	}
-	if len(m.GetEntries()) > 0 || vote {
-		c.emitAppend(m.GetEntries(), true)
+	var snapshot *wal.Marker
+	if s := m.GetSnapshot().GetMetadata(); s != nil {
+		snapshot = &wal.Marker{Index: s.GetIndex(), Term: s.GetTerm(), Conf: s.GetConfState()}
+		c.raftTookImage(snapshot)
+	}
+	if len(m.GetEntries()) > 0 || vote || snapshot != nil {
+		c.emitAppend(wal.Batch{Snapshot: snapshot, Entries: m.GetEntries(), Sync: true})
 	}
 	// Responses speak for everything appended before them; raft asks for no
 	// durability of a commit index, so that alone waits for the next Append.
@@ -87,24 +109,35 @@ func (c *Core) append(m *raftpb.Message) {
 	c.respond(m.GetResponses())
 }
 
-func (c *Core) emitAppend(ents []*raftpb.Entry, sync bool) {
+func (c *Core) emitAppend(b wal.Batch) {
 	c.appendSeq++
-	c.appends = append(c.appends, appending{seq: c.appendSeq, entries: ents})
-	c.emit(Append{Seq: c.appendSeq, Batch: wal.Batch{HardState: c.hardState, Entries: ents, Sync: sync}})
+	b.HardState = c.hardState
+	c.appends = append(c.appends, appending{seq: c.appendSeq, snapshot: b.Snapshot, entries: b.Entries})
+	c.emit(Append{Seq: c.appendSeq, Batch: b})
 	c.hardState = nil
 	c.appendAt, c.unproven = c.now, true
 }
 
 func (c *Core) appended(in Appended) {
 	c.full = in.Full
-	n := 0
-	for n < len(c.appends) && c.appends[n].seq <= in.Seq {
-		c.log.append(c.appends[n].entries)
-		c.respond(c.appends[n].responses)
-		c.appends[n] = appending{}
-		n++
+	for i := range c.appends {
+		if c.appends[i].seq <= in.Seq {
+			c.appends[i].done = true
+		}
 	}
-	c.appends = c.appends[n:]
+	c.settleAppends()
+}
+
+// settleAppends tells raft of what is durable. What follows a snapshot waits until
+// that is installed: raft takes the word of the log for all that is before it.
+func (c *Core) settleAppends() {
+	for len(c.appends) > 0 && c.appends[0].done && c.appends[0].snapshot == nil {
+		a := c.appends[0]
+		c.appends[0] = appending{}
+		c.appends = c.appends[1:]
+		c.log.append(a.entries)
+		c.respond(a.responses)
+	}
 }
 
 // respond delivers what raft wanted delivered after a storage write.
@@ -114,9 +147,7 @@ func (c *Core) respond(ms []*raftpb.Message) {
 			c.send(transport.Message{To: m.GetTo(), Raft: m})
 			continue
 		}
-		if err := c.raft.Step(m); err != nil {
-			panic(fmt.Sprintf("node: raft refused %v from itself: %v", m.GetType(), err))
-		}
+		c.stepSelf(m)
 	}
 }
 
@@ -124,6 +155,10 @@ func (c *Core) queueApply(m *raftpb.Message) { c.waiting = append(c.waiting, m) 
 
 // startStorage emits what log and store have room for.
 func (c *Core) startStorage() {
+	if c.lost || c.replacing() {
+		c.startInstall()
+		return
+	}
 	for len(c.waiting) > 0 && c.room(c.waiting[0]) {
 		m := c.waiting[0]
 		c.waiting[0] = nil
@@ -152,6 +187,8 @@ func messageBytes(m *raftpb.Message) int {
 	return n
 }
 
+// emitApply hands out what m holds: in two parts if the replicas' state hashes are
+// to be compared at an index inside.
 func (c *Core) emitApply(m *raftpb.Message) {
 	ents := make([]fsm.Entry, len(m.GetEntries()))
 	for i, e := range m.GetEntries() {
@@ -161,15 +198,28 @@ func (c *Core) emitApply(m *raftpb.Message) {
 		}
 		ents[i] = fsm.Entry{Index: fsm.Index(e.GetIndex()), Term: e.GetTerm(), Data: e.GetData()}
 	}
+	bytes := messageBytes(m)
+	first, last := uint64(ents[0].Index), uint64(ents[len(ents)-1].Index)
+	if first <= c.named && c.named < last {
+		n := c.named + 1 - first
+		c.emitApplyPart(ents[:n], 0, nil)
+		ents = ents[n:]
+	}
+	c.emitApplyPart(ents, bytes, m.GetResponses()[0])
+}
+
+func (c *Core) emitApplyPart(ents []fsm.Entry, bytes int, response *raftpb.Message) {
 	last := ents[len(ents)-1]
 	must(uint64(last.Index) <= c.commit, "apply of %d, committed is %d", last.Index, c.commit)
-	a := applying{last: uint64(last.Index), lastTerm: last.Term, count: len(ents), bytes: messageBytes(m), response: m.GetResponses()[0]}
-	c.applying = append(c.applying, a)
-	c.applyBytes += a.bytes
+	c.applying = append(c.applying, applying{last: uint64(last.Index), lastTerm: last.Term, count: len(ents), bytes: bytes, response: response})
+	c.applyBytes += bytes
 	c.emit(Apply{Entries: ents})
 }
 
 func (c *Core) applyDone(in Applied) {
+	if c.lost {
+		return // of the store that is given up
+	}
 	must(len(c.applying) > 0, "applied without an Apply")
 	a := c.applying[0]
 	c.applying[0] = applying{}
@@ -188,25 +238,60 @@ func (c *Core) applyDone(in Applied) {
 		c.proposalApplied(r)
 	}
 	must(c.applied == a.last && c.appliedTerm == a.lastTerm, "applied up to (%d, %d), want (%d, %d)", c.applied, c.appliedTerm, a.last, a.lastTerm)
-	if err := c.raft.Step(a.response); err != nil {
-		panic(fmt.Sprintf("node: raft refused %v from itself: %v", a.response.GetType(), err))
+	c.hash = in.Hash
+	if a.response != nil {
+		c.stepSelf(a.response)
 	}
+	c.serveAgain()
 	c.releaseReads()
+	c.digestApplied()
+}
+
+// stepSelf gives raft a message that it wrote for itself.
+func (c *Core) stepSelf(m *raftpb.Message) {
+	if err := c.raft.Step(m); err != nil {
+		panic(fmt.Sprintf("node: raft refused %v from itself: %v", m.GetType(), err))
+	}
 }
 
 func (c *Core) flushed(in Flushed) {
+	if c.lost {
+		return // of the store that is given up
+	}
 	must(c.flushing, "flushed without a Flush")
 	must(uint64(in.Index) >= c.durable, "flushed index went back: %d after %d", in.Index, c.durable)
 	c.flushing = false
-	c.durable = uint64(in.Index)
+	c.previous = c.durable
+	c.durable, c.durableTerm = uint64(in.Index), in.Term
 	c.overlayBytes = in.OverlayBytes
 	c.flushAt = c.now
+	c.truncate()
+	c.offerImage()
+}
+
+// truncate gives up what no follower needs and no recovery: bbolt may fall back to
+// its previous commit, so the log goes on from there at the latest (protocol.md §4).
+func (c *Core) truncate() {
+	if c.truncating || c.lost || c.replacing() {
+		return
+	}
+	margin := uint64(max(c.cfg.CatchUpEntries, 0))
+	if c.previous <= margin {
+		return
+	}
+	index := min(c.previous-margin, c.imageFloor())
+	if index < c.log.first {
+		return
+	}
+	c.log.giveUp(index)
+	c.truncating = true
+	c.emit(Truncate{Index: index})
 }
 
 func (c *Core) scrubbed(in Scrubbed) {
 	c.scrubbing = false
 	if in.Err != nil {
-		c.stop(fmt.Errorf("node: the scrub found damage; nothing damaged was served; replace this node: %w", in.Err))
+		c.damaged(in.Err)
 	}
 }
 
@@ -214,12 +299,12 @@ func (c *Core) tickStorage() {
 	// A full disk takes no appends that would tell when it has room again; proofs do.
 	if (c.unproven || c.full) && !c.proving && len(c.appends) == 0 && c.now-c.appendAt >= idleBeforeProof {
 		if c.hardState != nil {
-			c.emitAppend(nil, false)
+			c.emitAppend(wal.Batch{})
 		}
 		c.emit(Prove{})
 		c.unproven, c.proving, c.appendAt = false, true, c.now
 	}
-	if c.cfg.ScrubInterval > 0 && !c.scrubbing && c.now-c.scrubAt >= c.cfg.ScrubInterval {
+	if c.cfg.ScrubInterval > 0 && !c.scrubbing && !c.lost && !c.replacing() && c.now-c.scrubAt >= c.cfg.ScrubInterval {
 		c.scrubbing, c.scrubAt = true, c.now
 		c.emit(Scrub{Budget: scrubStepBytes})
 	}

@@ -14,6 +14,8 @@ var (
 	ErrStorageFull = errors.New("disk is full: no writes are taken")
 	// ErrLost means that another entry was committed where the command had been appended.
 	ErrLost = errors.New("leadership changed and the command was lost")
+	// ErrOvertaken means that this node was brought up to date by another's state while the command was on its way.
+	ErrOvertaken = errors.New("node was brought up to date by another's state while the command was on its way")
 	// ErrRepeated means that the store had already seen the command's sequence number and no longer knows its result.
 	ErrRepeated = errors.New("command was seen before")
 	// ErrUndecodable means that the store could not read the command; a bug or damage in transit.

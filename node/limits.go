@@ -43,6 +43,27 @@ const (
 	// maxLogReadBytes bounds one synchronous read of older entries.
 	maxLogReadBytes = 4 << 20
 
+	// MaxImageBytes bounds the database image that a node takes: beyond it somebody lies, or the store is out of all proportion.
+	MaxImageBytes = 1 << 40
+
+	// imageWindow bounds the pieces of an image on their way: with the default piece 2 MiB.
+	imageWindow = 8
+
+	// imagePatienceElections is how many election timeouts the transfer of an image may
+	// stand still before each side gives it up: with the defaults, ten seconds.
+	imagePatienceElections = 20
+
+	// An image may take imageSlack and imageSlowness times what its rate allows: its
+	// read transaction makes the database grow by all that is flushed meanwhile.
+	imageSlack    = 30 * time.Second
+	imageSlowness = 4
+
+	// laggardPatience is how long the log is kept for a follower that took an image.
+	laggardPatience = 30 * time.Second
+
+	// askElections is how many election timeouts a node that lost its store waits before it asks another peer for an image.
+	askElections = 4
+
 	// scrubStepBytes is how much of the database one Scrub effect checks.
 	scrubStepBytes = 1 << 20
 )
@@ -61,6 +82,10 @@ func (s Settings) withDefaults() Settings {
 	def(&s.ProbeInterval, 100*time.Millisecond)
 	def(&s.ResendInterval, 500*time.Millisecond)
 	def(&s.ScrubInterval, time.Second)
+	def(&s.CatchUpEntries, 10_000)
+	def(&s.ImageBytesPerSecond, 64<<20)
+	def(&s.ImageChunkBytes, 256<<10)
+	def(&s.DigestInterval, 10*time.Second)
 	return s
 }
 

@@ -122,10 +122,8 @@ type Image struct {
 	// image answers the receiver's Request.
 	Term    uint64
 	Request uint64
-	// Index and IndexTerm are of the last entry applied in the image; Conf is its membership.
-	Index     uint64
-	IndexTerm uint64
-	Conf      *raftpb.ConfState
+	// Index is that of the last entry applied in the image.
+	Index uint64
 	// Size is the image's in bytes; Data are those at Offset.
 	Size   uint64
 	Offset uint64
@@ -170,6 +168,8 @@ type ImageRequest struct {
 // Digest is the sender's state hash right after the entry at Index was applied.
 type Digest struct {
 	Index uint64
+	// Asked: this is the leader's wish that all who apply that entry send their hash; Hash is zero.
+	Asked bool
 	Hash  [32]byte
 }
 

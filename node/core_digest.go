@@ -1,0 +1,96 @@
+package node
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/confman/confman/transport"
+)
+
+// digesting compares the replicas' states. The leader names an index that hardly
+// anybody has applied yet; whoever applies it tells all others the hash of its state
+// right there. A node that alone differs from a majority which agrees rebuilds its
+// store. Nobody trusts the leader's word more than another's: it may be the one that
+// differs.
+type digesting struct {
+	namedAt time.Duration
+	named   uint64                      // zero: none, or passed
+	own     transport.Digest            // the last; Index zero: none
+	digests map[uint64]transport.Digest // the last of each peer
+}
+
+func (c *Core) tickDigest() {
+	if c.cfg.DigestInterval < 0 || c.role != Leader || len(c.peers) == 0 || c.now-c.namedAt < c.cfg.DigestInterval {
+		return
+	}
+	c.namedAt = c.now
+	index := max(c.log.last, c.commit)
+	for _, p := range c.peers {
+		c.send(transport.Message{To: p, Digest: &transport.Digest{Index: index, Asked: true}})
+	}
+	c.nameDigest(index)
+}
+
+// digestHeard takes a peer's digest, or the leader's word at which index to make one.
+func (c *Core) digestHeard(from uint64, d *transport.Digest) {
+	if d.Asked {
+		if from == c.leader {
+			c.nameDigest(d.Index)
+		}
+		return
+	}
+	c.digests[from] = *d
+	c.compareDigests()
+}
+
+func (c *Core) nameDigest(index uint64) {
+	if c.lost {
+		return
+	}
+	c.named = index
+	c.digestApplied()
+}
+
+// digestApplied tells the others the state's hash, if the named index is the last one applied.
+func (c *Core) digestApplied() {
+	switch {
+	case c.named == 0 || c.applied < c.named:
+		return
+	case c.applied == c.named:
+		c.own = transport.Digest{Index: c.applied, Hash: c.hash}
+		for _, p := range c.peers {
+			d := c.own
+			c.send(transport.Message{To: p, Digest: &d})
+		}
+		c.compareDigests()
+	}
+	c.named = 0
+}
+
+// compareDigests finds out whether a majority agrees on another state than this node has.
+func (c *Core) compareDigests() {
+	if c.own.Index == 0 {
+		return
+	}
+	majority := (len(c.peers)+1)/2 + 1
+	for _, p := range c.peers {
+		d := c.digests[p]
+		if d.Index != c.own.Index || d.Hash == c.own.Hash {
+			continue
+		}
+		agree := 0
+		for _, q := range c.peers {
+			if c.digests[q] == d {
+				agree++
+			}
+		}
+		if agree >= majority {
+			c.damaged(fmt.Errorf("%w: at index %d its hash is %x, that of %d members is %x", errDiverged, d.Index, c.own.Hash[:8], agree, d.Hash[:8]))
+			return
+		}
+	}
+}
+
+func (c *Core) forgetDigests() {
+	c.named, c.own = 0, transport.Digest{}
+}

@@ -1,0 +1,522 @@
+package node
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"math"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/transport"
+	"github.com/confman/confman/wal"
+)
+
+// imaging is the core's side of database images. One may be on its way out and one
+// on its way in; the pieces of each are told from those of any other transfer by
+// the sender's incarnation and the number it gave. A transfer that stops for any
+// reason is forgotten by both sides, and begins again under another number.
+type imaging struct {
+	transfer uint64 // the last number given to one
+	outgoing *outgoing
+	behind   []laggard
+
+	incoming *incoming
+	// writes are the WriteImage effects without an answer; the first stale of them
+	// are of an image that was dropped.
+	writes, stale int
+	answered      imageAnswer
+}
+
+// outgoing is an image that this node sends.
+type outgoing struct {
+	transfer, to uint64
+	// term is that of this leader, which raft asked to send it; zero: a peer asked, with request.
+	term, request uint64
+
+	opened bool
+	index  uint64 // that the image holds, at least, while it is not opened
+	size   uint64
+
+	// next is the offset of the next piece. What is before acked is on the
+	// receiver's disk; at most imageWindow pieces are between the two.
+	next, acked uint64
+	allowance   int // bytes that may be read now
+
+	startedAt  time.Duration
+	progressAt time.Duration // when acked last rose
+	backAt     time.Duration // when next last went back
+}
+
+// laggard is a follower that took an image and needs the log from index on.
+type laggard struct {
+	id, index uint64
+	until     time.Duration
+}
+
+// incoming is an image that this node receives.
+type incoming struct {
+	from, incarnation, transfer uint64
+	term, request               uint64
+	index, size                 uint64
+
+	given, written uint64 // bytes handed to the disk, and on it
+	phase          imagePhase
+	state          fsm.State // of the image, once it is verified
+	heardAt        time.Duration
+	repliedAt      time.Duration
+}
+
+// imagePhase is how far an image is that comes in.
+type imagePhase uint8
+
+const (
+	imageArriving imagePhase = iota
+	imageVerifying
+	imageVerified
+	imageTaken  // by raft: its marker is on its way into the log
+	imageChosen // to take the place of a damaged store, at an index that the log holds
+)
+
+// imageAnswer is the last word on an image, for the sender who did not hear it.
+type imageAnswer struct {
+	from, incarnation, transfer uint64
+	verdict                     transport.ImageVerdict
+}
+
+// imageSum is the CRC-32C of everything in m but Sum.
+func imageSum(m *transport.Image) uint32 {
+	b := make([]byte, 0, 8*7)
+	for _, w := range [...]uint64{m.Incarnation, m.Transfer, m.Term, m.Request, m.Index, m.Size, m.Offset} {
+		b = binary.LittleEndian.AppendUint64(b, w)
+	}
+	table := crc32.MakeTable(crc32.Castagnoli)
+	return crc32.Update(crc32.Checksum(b, table), table, m.Data)
+}
+
+// offerImage tells raft whether an image could be sent, and which.
+func (c *Core) offerImage() {
+	c.log.image = nil
+	if c.outgoing == nil && !c.lost && !c.replacing() && c.durable > 0 {
+		c.log.image = &raftpb.SnapshotMetadata{Index: new(c.durable), Term: new(c.durableTerm), ConfState: c.log.conf}
+	}
+}
+
+// sendSnapshot takes raft's wish to send a snapshot.
+func (c *Core) sendSnapshot(m *raftpb.Message) {
+	if c.outgoing != nil {
+		// Raft found two followers that need one in the same step.
+		c.raft.ReportSnapshot(m.GetTo(), raft.SnapshotFailure)
+		return
+	}
+	c.sendImage(outgoing{to: m.GetTo(), term: m.GetTerm()})
+}
+
+// imageRequested takes a peer's wish for an image. Without an answer it asks another.
+func (c *Core) imageRequested(from uint64, r *transport.ImageRequest) {
+	if c.outgoing != nil || c.lost || c.replacing() || c.durable == 0 || c.durable < r.First {
+		return
+	}
+	c.sendImage(outgoing{to: from, request: r.Request})
+}
+
+func (c *Core) sendImage(o outgoing) {
+	c.transfer++
+	o.transfer, o.index = c.transfer, c.durable
+	o.startedAt, o.progressAt, o.backAt = c.now, c.now, c.now
+	c.outgoing = &o
+	c.offerImage()
+	c.emit(OpenImage{Transfer: o.transfer})
+}
+
+func (c *Core) imageOpened(in ImageOpened) {
+	o := c.outgoing
+	if o == nil || o.transfer != in.Transfer {
+		return
+	}
+	if in.Err != nil || in.Size == 0 || in.Size > MaxImageBytes {
+		c.endImage(false)
+		return
+	}
+	must(uint64(in.State.Applied) >= o.index, "the image is of index %d, the store held %d", in.State.Applied, o.index)
+	o.opened, o.index, o.size = true, uint64(in.State.Applied), in.Size
+	o.progressAt = c.now
+	c.readImage()
+}
+
+// readImage asks for the pieces that may be on their way.
+func (c *Core) readImage() {
+	o := c.outgoing
+	for o.opened && o.next < o.size {
+		n := min(uint64(c.cfg.ImageChunkBytes), o.size-o.next)
+		if o.next+n-o.acked > uint64(imageWindow*c.cfg.ImageChunkBytes) || int(n) > o.allowance {
+			return
+		}
+		c.emit(ReadImage{Transfer: o.transfer, Offset: o.next, Bytes: int(n)})
+		o.next += n
+		o.allowance -= int(n)
+	}
+}
+
+func (c *Core) imageRead(in ImageRead) {
+	o := c.outgoing
+	if o == nil || o.transfer != in.Transfer {
+		return
+	}
+	if in.Err != nil {
+		c.endImage(false)
+		return
+	}
+	m := &transport.Image{
+		Incarnation: c.cfg.Incarnation, Transfer: o.transfer, Term: o.term, Request: o.request,
+		Index: o.index, Size: o.size, Offset: in.Offset, Data: in.Data,
+	}
+	m.Sum = imageSum(m)
+	c.send(transport.Message{To: o.to, Image: m})
+}
+
+func (c *Core) imageReply(from uint64, r *transport.ImageReply) {
+	o := c.outgoing
+	if o == nil || !o.opened || o.to != from || r.Incarnation != c.cfg.Incarnation || r.Transfer != o.transfer {
+		return
+	}
+	switch r.Verdict {
+	case transport.ImageTaken:
+		c.endImage(true)
+	case transport.ImageRefused, transport.ImageDamaged:
+		c.endImage(false)
+	case transport.ImageWanted:
+		switch {
+		case r.Offset > o.size:
+		case r.Offset > o.acked:
+			o.acked, o.next = r.Offset, max(o.next, r.Offset)
+			o.progressAt = c.now
+		case r.Offset == 0 && o.acked > 0: // the receiver started anew and has nothing
+			o.acked, o.next = 0, 0
+		case r.Offset == o.acked && c.now > o.backAt: // a piece was lost
+			o.next, o.backAt = o.acked, c.now
+		}
+		c.readImage()
+	}
+}
+
+// endImage closes the image that goes out. Raft resumes with the follower either way.
+func (c *Core) endImage(taken bool) {
+	o := c.outgoing
+	c.outgoing = nil
+	c.emit(CloseImage{Transfer: o.transfer})
+	if taken {
+		c.behind = append(c.behind, laggard{id: o.to, index: o.index, until: c.now + laggardPatience})
+	}
+	if o.term == c.term && c.role == Leader {
+		status := raft.SnapshotFailure
+		if taken {
+			status = raft.SnapshotFinish
+		}
+		c.raft.ReportSnapshot(o.to, status)
+	}
+	c.offerImage()
+}
+
+// imageFloor is the greatest index up to which the log may go: followers that take
+// an image need what comes after it.
+func (c *Core) imageFloor() uint64 {
+	floor := uint64(math.MaxUint64)
+	if c.outgoing != nil {
+		floor = c.outgoing.index
+	}
+	for _, l := range c.behind {
+		floor = min(floor, l.index)
+	}
+	return floor
+}
+
+func (c *Core) tickImages() {
+	c.tickLaggards()
+	if o := c.outgoing; o != nil {
+		deadline := imageSlack + imageSlowness*time.Duration(float64(o.size)/float64(c.cfg.ImageBytesPerSecond)*float64(time.Second))
+		switch {
+		case o.term != 0 && (c.role != Leader || c.term != o.term),
+			c.now-o.progressAt > c.imagePatience(), c.now-o.startedAt > deadline:
+			c.endImage(false)
+		default:
+			perTick := int(float64(c.cfg.ImageBytesPerSecond) * c.cfg.TickInterval.Seconds())
+			o.allowance = min(o.allowance+perTick, max(perTick, c.cfg.ImageChunkBytes))
+			if quiet := max(o.progressAt, o.backAt); c.now-quiet >= time.Duration(c.cfg.ElectionTicks)*c.cfg.TickInterval {
+				o.next, o.backAt = o.acked, c.now
+			}
+			c.readImage()
+		}
+	}
+	if in := c.incoming; in != nil && (in.phase == imageArriving || in.phase == imageVerified) && c.now-in.heardAt > c.imagePatience() {
+		c.dropImage()
+	}
+}
+
+// tickLaggards forgets the followers that have what they needed, or took too long.
+func (c *Core) tickLaggards() {
+	if len(c.behind) == 0 {
+		return
+	}
+	progress := c.raft.Status().Progress
+	kept := c.behind[:0]
+	for _, l := range c.behind {
+		if c.now < l.until && (c.role != Leader || progress[l.id].Match < l.index) {
+			kept = append(kept, l)
+		}
+	}
+	c.behind = kept
+}
+
+// imagePatience is how long a transfer may stand still.
+func (c *Core) imagePatience() time.Duration {
+	return imagePatienceElections * time.Duration(c.cfg.ElectionTicks) * c.cfg.TickInterval
+}
+
+// imagePiece takes a piece of an image.
+func (c *Core) imagePiece(from uint64, m *transport.Image) {
+	if m.Sum != imageSum(m) || len(m.Data) == 0 || m.Size > MaxImageBytes || m.Offset > m.Size || uint64(len(m.Data)) > m.Size-m.Offset {
+		return // damaged on its way: it comes again
+	}
+	in := c.incoming
+	if in == nil || !in.is(from, m) {
+		if in = c.beginImage(from, m); in == nil {
+			return
+		}
+	}
+	if in.phase != imageArriving || m.Index != in.index || m.Size != in.size {
+		return
+	}
+	in.heardAt = c.now
+	if m.Offset != in.given {
+		// A gap, or a repeat since answers were lost.
+		if c.now > in.repliedAt {
+			in.repliedAt = c.now
+			c.replyImage(in, transport.ImageWanted)
+		}
+		return
+	}
+	in.given += uint64(len(m.Data))
+	c.writes++
+	c.emit(WriteImage{Offset: m.Offset, Data: m.Data})
+}
+
+// is tells whether m is a piece of this transfer.
+func (in *incoming) is(from uint64, m *transport.Image) bool {
+	return in.from == from && in.incarnation == m.Incarnation && in.transfer == m.Transfer
+}
+
+// beginImage starts to receive the image that m is a piece of, if it is wanted.
+func (c *Core) beginImage(from uint64, m *transport.Image) *incoming {
+	in := &incoming{
+		from: from, incarnation: m.Incarnation, transfer: m.Transfer, term: m.Term, request: m.Request,
+		index: m.Index, size: m.Size, heardAt: c.now, repliedAt: c.now,
+	}
+	switch a := c.answered; {
+	case in.is(a.from, &transport.Image{Incarnation: a.incarnation, Transfer: a.transfer}):
+		c.replyImage(in, a.verdict)
+		return nil
+	case !c.wantsImage(from, m):
+		c.replyImage(in, transport.ImageRefused)
+		return nil
+	case c.incoming != nil && !c.incoming.yieldsTo(in):
+		return nil // a transfer that stands still is given up in time
+	case m.Offset != 0:
+		c.replyImage(in, transport.ImageWanted)
+		return nil
+	}
+	c.dropImage()
+	c.incoming = in
+	return in
+}
+
+// wantsImage tells whether m's image is of use: the log cannot bring this node to
+// where the leader is, or the store is lost and the log goes on from the image.
+func (c *Core) wantsImage(from uint64, m *transport.Image) bool {
+	switch {
+	case m.Index == 0:
+		return false
+	case m.Term != 0:
+		return m.Term >= c.term && (m.Index > c.commit || (c.lost && m.Index+1 >= c.log.first))
+	default:
+		return c.lost && from == c.asked && m.Request == c.request && m.Index+1 >= c.log.first
+	}
+}
+
+// yieldsTo tells whether another image may take the place of this one: a newer one
+// of the same sender, or a leader's that of one which waits for the log to reach it.
+func (in *incoming) yieldsTo(other *incoming) bool {
+	switch in.phase {
+	case imageArriving:
+		return in.from == other.from && (other.incarnation > in.incarnation || (other.incarnation == in.incarnation && other.transfer > in.transfer))
+	case imageVerified:
+		return other.term != 0
+	default:
+		return false
+	}
+}
+
+func (c *Core) replyImage(in *incoming, v transport.ImageVerdict) {
+	c.send(transport.Message{To: in.from, ImageReply: &transport.ImageReply{
+		Incarnation: in.incarnation, Transfer: in.transfer, Verdict: v, Offset: in.written,
+	}})
+}
+
+// answerImage says the last word on the image that comes in.
+func (c *Core) answerImage(v transport.ImageVerdict) {
+	c.answered = imageAnswer{from: c.incoming.from, incarnation: c.incoming.incarnation, transfer: c.incoming.transfer, verdict: v}
+	c.replyImage(c.incoming, v)
+}
+
+// dropImage forgets the image that comes in, if there is one.
+func (c *Core) dropImage() {
+	if c.incoming == nil {
+		return
+	}
+	c.incoming = nil
+	c.stale = c.writes
+	c.emit(DropImage{})
+}
+
+func (c *Core) imageWritten(r ImageWritten) {
+	c.writes--
+	must(c.writes >= 0, "a piece of an image was written that nobody asked for")
+	if c.stale > 0 {
+		c.stale--
+		return
+	}
+	in := c.incoming
+	if r.Err != nil {
+		c.answerImage(transport.ImageRefused)
+		c.dropImage()
+		return
+	}
+	must(r.Offset > in.written && r.Offset <= in.given, "the image is written up to %d, %d was given", r.Offset, in.given)
+	in.written = r.Offset
+	if in.written < in.size {
+		c.replyImage(in, transport.ImageWanted)
+		return
+	}
+	in.phase = imageVerifying
+	c.emit(VerifyImage{Index: in.index})
+}
+
+func (c *Core) imageVerified(r ImageVerified) {
+	in := c.incoming
+	must(in != nil && in.phase == imageVerifying, "an image was verified that nobody asked for")
+	if r.Err != nil || uint64(r.State.Applied) != in.index {
+		c.answerImage(transport.ImageDamaged)
+		c.dropImage()
+		return
+	}
+	in.phase, in.state, in.heardAt = imageVerified, r.State, c.now
+	c.answerImage(transport.ImageTaken)
+	if in.term == 0 || in.term < c.term {
+		return
+	}
+	// What raft would have got from the leader; it takes it or not.
+	_ = c.raft.Step(&raftpb.Message{
+		Type: raftpb.MsgSnap.Enum(), From: &in.from, To: &c.cfg.ID, Term: &in.term,
+		Snapshot: &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{
+			Index: &in.index, Term: &in.state.Term, ConfState: confStateOf(in.state.Conf),
+		}},
+	})
+}
+
+// raftTookImage sees raft restore from the image that was offered to it.
+func (c *Core) raftTookImage(s *wal.Marker) {
+	must(c.incoming != nil && c.incoming.phase == imageVerified && c.incoming.index == s.Index && c.incoming.state.Term == s.Term, "raft restores from a snapshot at %d that is not here", s.Index)
+	c.incoming.phase = imageTaken
+	c.offerImage()
+}
+
+// decideImage decides what becomes of a verified image that raft did not take.
+func (c *Core) decideImage() {
+	in := c.incoming
+	if in == nil || in.phase != imageVerified {
+		return
+	}
+	switch {
+	case !c.lost || in.index+1 < c.log.first:
+		c.dropImage()
+	case in.index <= c.commit:
+		in.phase = imageChosen
+		c.changeLeader(0, Follower)
+	case in.term != 0:
+		c.dropImage()
+	}
+}
+
+// replacing tells whether an image is about to take the store's place.
+func (c *Core) replacing() bool {
+	return c.incoming != nil && (c.incoming.phase == imageTaken || c.incoming.phase == imageChosen)
+}
+
+// frozen tells whether raft stands still until it is made anew over the image.
+func (c *Core) frozen() bool { return c.incoming != nil && c.incoming.phase == imageChosen }
+
+// startInstall has the image take the store's place once nothing else is under way:
+// of the store, and of the log up to the marker; if raft is made anew, of all the log.
+func (c *Core) startInstall() {
+	if !c.replacing() || c.installing || len(c.applying) > 0 || c.flushing || c.scrubbing {
+		return
+	}
+	if c.frozen() && len(c.appends) > 0 {
+		return
+	}
+	if !c.frozen() && !(c.appends[0].done && c.appends[0].snapshot != nil) {
+		return
+	}
+	if c.outgoing != nil {
+		c.endImage(false)
+	}
+	c.installing = true
+	c.emit(Install{Index: c.incoming.index})
+}
+
+// installed goes on with the image as the store.
+func (c *Core) installed(r Installed) {
+	must(c.installing, "installed without an Install")
+	in := c.incoming
+	must(r.State.Applied == in.state.Applied && r.State.Term == in.state.Term, "installed (%d, %d), want (%d, %d)", r.State.Applied, r.State.Term, in.state.Applied, in.state.Term)
+	must(c.lost || in.index > c.applied, "the image of index %d is older than what is applied, %d", in.index, c.applied)
+	c.installing, c.lost, c.incoming = false, false, nil
+	c.overtaken()
+	c.restored(r.State)
+	if in.phase == imageChosen {
+		c.remake(r.State)
+	} else {
+		c.goOnAfter(r.State)
+	}
+	c.flushAt = c.now
+	c.serveAgain()
+	c.releaseReads()
+	c.offerImage()
+}
+
+// goOnAfter tells raft that the snapshot it took is in place. What raft had handed
+// out to apply before is in the image.
+func (c *Core) goOnAfter(state fsm.State) {
+	for _, m := range c.owed {
+		c.stepSelf(m)
+	}
+	for _, m := range c.waiting {
+		c.stepSelf(m.GetResponses()[0])
+	}
+	clear(c.owed)
+	clear(c.waiting)
+	c.owed, c.waiting = c.owed[:0], c.waiting[:0]
+	a := c.appends[0]
+	c.appends[0] = appending{}
+	c.appends = c.appends[1:]
+	c.log.restart(a.snapshot.Index, a.snapshot.Term, confStateOf(state.Conf))
+	c.log.append(a.entries)
+	c.respond(a.responses)
+	c.settleAppends()
+	// The files of which the snapshot took the place go.
+	must(!c.truncating, "a truncation outlives the snapshot that came after it")
+	c.truncating = true
+	c.emit(Truncate{Index: a.snapshot.Index})
+}

@@ -1,0 +1,136 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/transport"
+)
+
+// rebuilding is the core's side of a store that cannot be used (protocol.md §4).
+// The node keeps its log and its votes: it takes part in Raft, but hands nothing to
+// the store and serves nothing, until a peer's image has taken the store's place.
+type rebuilding struct {
+	// why nothing is served; nil: it is.
+	why error
+	// lost: the store is given up, and no image has taken its place yet.
+	lost bool
+	// floor is what was applied before: a caller may have seen it, so that nothing
+	// below is served again.
+	floor uint64
+	// owed are raft's own messages about applies that the lost store never answered.
+	owed []*raftpb.Message
+
+	asked   uint64 // the peer that was asked for its image
+	request uint64 // the last number given to a request
+	askAt   time.Duration
+	handAt  time.Duration // when a leader may try again to hand over
+}
+
+// errDiverged means that a majority agrees on a state hash and this node has another.
+var errDiverged = errors.New("the state differs from that of a majority")
+
+// damaged gives the store up. Alone, a node can do nothing but stop.
+func (c *Core) damaged(err error) {
+	if c.lost || c.installing {
+		return
+	}
+	if len(c.peers) == 0 {
+		c.stop(fmt.Errorf("node: the store is damaged, nothing damaged was served, and there is no other member to rebuild it from; restore a backup: %w", err))
+		return
+	}
+	c.why, c.lost = err, true
+	c.floor = max(c.floor, c.applied)
+	for _, a := range c.applying {
+		if a.response != nil {
+			c.owed = append(c.owed, a.response)
+		}
+	}
+	clear(c.applying)
+	c.applying, c.applyBytes, c.flushing = c.applying[:0], 0, false
+	if c.outgoing != nil {
+		c.endImage(false)
+	}
+	c.offerImage()
+	c.refuseAll()
+	c.forgetDigests()
+	c.askAt = c.now
+}
+
+// refuseAll answers everything that waits for the store.
+func (c *Core) refuseAll() {
+	for seq := c.oldestSeq; seq < c.nextSeq; seq++ {
+		if p := c.inFlight(seq); p != nil {
+			c.giveUp(p, ErrRebuilding)
+		}
+	}
+	c.refuseReads()
+}
+
+// serveAgain ends a rebuild when everything that was ever served here is applied.
+func (c *Core) serveAgain() {
+	if !c.lost && c.applied >= c.floor {
+		c.why = nil
+	}
+}
+
+// tickRebuild asks one peer after the other for its image, and hands leadership to
+// one that can serve, if there is any.
+func (c *Core) tickRebuild() {
+	if !c.lost {
+		return
+	}
+	election := time.Duration(c.cfg.ElectionTicks) * c.cfg.TickInterval
+	if c.incoming == nil && c.now >= c.askAt {
+		c.askAt = c.now + askElections*election
+		c.asked = c.peerAfter(c.asked)
+		c.request++
+		c.send(transport.Message{To: c.asked, ImageRequest: &transport.ImageRequest{Request: c.request, First: c.log.first - 1}})
+	}
+	if c.role == Leader && c.now >= c.handAt {
+		c.handAt = c.now + 2*election
+		if to := c.mostAdvanced(); to != 0 {
+			c.raft.TransferLeader(to)
+		}
+	}
+}
+
+// peerAfter is the peer with the next greater id, in a circle.
+func (c *Core) peerAfter(id uint64) uint64 {
+	for _, p := range c.peers {
+		if p > id {
+			return p
+		}
+	}
+	return c.peers[0]
+}
+
+// mostAdvanced is the reachable peer that has most of the log; 0 if there is none.
+func (c *Core) mostAdvanced() (best uint64) {
+	progress := c.raft.Status().Progress
+	for _, p := range c.reachable {
+		if best == 0 || progress[p].Match > progress[best].Match {
+			best = p
+		}
+	}
+	return best
+}
+
+// remake starts raft anew over the image that took the lost store's place, as a
+// restart would: all of the log is durable, and nothing is on its way to raft.
+func (c *Core) remake(state fsm.State) {
+	clear(c.owed)
+	clear(c.waiting)
+	c.owed, c.waiting = c.owed[:0], c.waiting[:0]
+	c.log.hard, c.log.conf = c.written, confStateOf(state.Conf)
+	rn, err := newRawNode(c.cfg, c.log, uint64(state.Applied))
+	if err != nil {
+		c.stop(fmt.Errorf("node: starting over at index %d: %w", state.Applied, err))
+		return
+	}
+	c.raft = rn
+}
