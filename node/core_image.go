@@ -1,9 +1,11 @@
 package node
 
 import (
+	"cmp"
 	"encoding/binary"
 	"hash/crc32"
 	"math"
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -62,7 +64,8 @@ type incoming struct {
 	term, request               uint64
 	index, size                 uint64
 
-	given, written uint64 // bytes handed to the disk, and on it
+	given, written uint64             // bytes handed to the disk, and on it
+	early          []*transport.Image // pieces that overtook others, by offset; at most imageWindow
 	phase          imagePhase
 	state          fsm.State // of the image, once it is verified
 	heardAt        time.Duration
@@ -188,15 +191,9 @@ func (c *Core) imageReply(from uint64, r *transport.ImageReply) {
 	case transport.ImageRefused, transport.ImageDamaged:
 		c.endImage(false)
 	case transport.ImageWanted:
-		switch {
-		case r.Offset > o.size:
-		case r.Offset > o.acked:
+		if r.Offset > o.acked && r.Offset <= o.size {
 			o.acked, o.next = r.Offset, max(o.next, r.Offset)
 			o.progressAt = c.now
-		case r.Offset == 0 && o.acked > 0: // the receiver started anew and has nothing
-			o.acked, o.next = 0, 0
-		case r.Offset == o.acked && c.now > o.backAt: // a piece was lost
-			o.next, o.backAt = o.acked, c.now
 		}
 		c.readImage()
 	}
@@ -244,7 +241,7 @@ func (c *Core) tickImages() {
 		default:
 			perTick := int(float64(c.cfg.ImageBytesPerSecond) * c.cfg.TickInterval.Seconds())
 			o.allowance = min(o.allowance+perTick, max(perTick, c.cfg.ImageChunkBytes))
-			if quiet := max(o.progressAt, o.backAt); c.now-quiet >= time.Duration(c.cfg.ElectionTicks)*c.cfg.TickInterval {
+			if c.now-max(o.progressAt, o.backAt) >= c.imageRepeat() {
 				o.next, o.backAt = o.acked, c.now
 			}
 			c.readImage()
@@ -275,6 +272,11 @@ func (c *Core) imagePatience() time.Duration {
 	return imagePatienceElections * time.Duration(c.cfg.ElectionTicks) * c.cfg.TickInterval
 }
 
+// imageRepeat is how long nothing must be heard of pieces until they are sent again.
+func (c *Core) imageRepeat() time.Duration {
+	return time.Duration(c.cfg.ElectionTicks) * c.cfg.TickInterval / 2
+}
+
 // imagePiece takes a piece of an image.
 func (c *Core) imagePiece(from uint64, m *transport.Image) {
 	if m.Sum != imageSum(m) || len(m.Data) == 0 || m.Size > MaxImageBytes || m.Offset > m.Size || uint64(len(m.Data)) > m.Size-m.Offset {
@@ -290,17 +292,43 @@ func (c *Core) imagePiece(from uint64, m *transport.Image) {
 		return
 	}
 	in.heardAt = c.now
-	if m.Offset != in.given {
-		// A gap, or a repeat since answers were lost.
+	switch {
+	case m.Offset > in.given:
+		in.keep(m)
+	case m.Offset < in.given:
+		// A repeat: answers were lost.
 		if c.now > in.repliedAt {
 			in.repliedAt = c.now
 			c.replyImage(in, transport.ImageWanted)
 		}
-		return
+	default:
+		for m != nil {
+			in.given += uint64(len(m.Data))
+			c.writes++
+			c.emit(WriteImage{Offset: m.Offset, Data: m.Data})
+			m = in.follow()
+		}
 	}
-	in.given += uint64(len(m.Data))
-	c.writes++
-	c.emit(WriteImage{Offset: m.Offset, Data: m.Data})
+}
+
+// keep holds a piece that overtook others.
+func (in *incoming) keep(m *transport.Image) {
+	i, ok := slices.BinarySearchFunc(in.early, m.Offset, func(e *transport.Image, at uint64) int { return cmp.Compare(e.Offset, at) })
+	if !ok && len(in.early) < imageWindow {
+		in.early = slices.Insert(in.early, i, m)
+	}
+}
+
+// follow takes the piece that continues what was given from those held, if it is there.
+func (in *incoming) follow() *transport.Image {
+	for len(in.early) > 0 && in.early[0].Offset <= in.given {
+		m := in.early[0]
+		in.early = slices.Delete(in.early, 0, 1)
+		if m.Offset == in.given {
+			return m
+		}
+	}
+	return nil
 }
 
 // is tells whether m is a piece of this transfer.
@@ -323,8 +351,10 @@ func (c *Core) beginImage(from uint64, m *transport.Image) *incoming {
 		return nil
 	case c.incoming != nil && !c.incoming.yieldsTo(in):
 		return nil // a transfer that stands still is given up in time
-	case m.Offset != 0:
-		c.replyImage(in, transport.ImageWanted)
+	case m.Offset >= uint64(imageWindow*len(m.Data)):
+		// The sender is past what its window allows: this node has forgotten the
+		// transfer, or never heard of it.
+		c.replyImage(in, transport.ImageRefused)
 		return nil
 	}
 	c.dropImage()

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -312,6 +313,11 @@ func (c *clients) proposed(r *replica, e node.ProposeReply) {
 		c.answered(o, func(op *linearizability.Op) { op.Outcome = outcome })
 		return
 	}
+	if r.diverged {
+		// It may say anything until it finds out: nothing follows from it.
+		c.answered(o, o.failed(linearizability.Unknown))
+		return
+	}
 	res := e.Result
 	c.w.judge.acknowledged(r, requestID(o.op.ID), &res)
 	c.answered(o, func(op *linearizability.Op) {
@@ -360,6 +366,10 @@ func (c *clients) readDone(r *replica, o *operation) {
 		c.w.fail(JudgeAnswer, "%s answers request %d twice, or without being asked", r.name, o.op.ID)
 		return
 	}
+	if r.core.Status().Damage != nil || r.diverged {
+		c.answered(o, o.failed(linearizability.Unknown))
+		return
+	}
 	view, err := r.db.View()
 	if err != nil {
 		c.w.fail(JudgeStop, "%s: %w", r.name, err)
@@ -370,6 +380,17 @@ func (c *clients) readDone(r *replica, o *operation) {
 	var saw []linearizability.Step
 	for _, key := range o.keys() {
 		rec, found, err := view.Get(key)
+		if errors.Is(err, fsm.ErrDamaged) {
+			r.damage(err)
+			c.answered(o, o.failed(linearizability.Unknown))
+			return
+		}
+		if r.tainted && !found {
+			// Checksums cannot prove absence (protocol.md §4): the scrub will find it.
+			c.w.judge.count("absence read from a damaged store")
+			c.answered(o, o.failed(linearizability.Unknown))
+			return
+		}
 		if err != nil {
 			c.w.fail(JudgeState, "%s: reading %s: %w", r.name, key, err)
 			return

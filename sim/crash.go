@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/node"
 	"github.com/confman/confman/wal"
 )
@@ -68,12 +69,7 @@ func (r *replica) crash(how ending) {
 	}
 	r.breakOff()
 	r.uncut()
-	if r.storage.flush != nil && r.db != nil && r.timing.IntN(2) == 0 {
-		w.judge.count("crash: flush was done")
-		if err := r.commit(); err != nil {
-			w.fail(JudgeStop, "%s: writing the database: %w", r.name, err)
-		}
-	}
+	r.breakOffStore()
 	r.abandon()
 	if how == powerLost {
 		r.home = r.home.Crash()
@@ -104,6 +100,38 @@ func (r *replica) breakOff() {
 	}
 }
 
+// breakOffStore does, or does not, what the store and the image were at work on:
+// each comes to one step that happens or not.
+func (r *replica) breakOffStore() {
+	s, w := &r.storage, r.w
+	if s.flush != nil && r.db != nil && !s.broken && r.timing.IntN(2) == 0 {
+		w.judge.count("crash: flush was done")
+		if err := r.commit(); err != nil && !(r.tainted && errors.Is(err, fsm.ErrDamaged)) {
+			w.fail(JudgeStop, "%s: writing the database: %w", r.name, err)
+		}
+	}
+	if len(s.images.queue) > 0 {
+		if e, ok := s.images.queue[0].(node.VerifyImage); ok {
+			w.judge.count("crash: verifying an image")
+			if r.timing.IntN(2) == 0 {
+				if _, err := r.verifyImage(e.Index); err != nil {
+					w.fail(JudgeStop, "%s: verifying an image: %w", r.name, err)
+				}
+			}
+		}
+	}
+	if s.applying {
+		if e, ok := s.applies[0].(node.Install); ok {
+			w.judge.count("crash: installing an image")
+			if r.timing.IntN(2) == 0 {
+				if _, err := r.install(e.Index); err != nil {
+					w.fail(JudgeStop, "%s: installing an image: %w", r.name, err)
+				}
+			}
+		}
+	}
+}
+
 // shutDown ends the process in order: what was applied is flushed, the log proven.
 func (r *replica) shutDown() {
 	w := r.w
@@ -113,12 +141,14 @@ func (r *replica) shutDown() {
 	}
 	w.judge.count("clean stop")
 	r.uncut()
-	if r.storage.flush == nil {
-		r.storage.flush = r.db.BeginFlush()
-	}
-	if err := r.commit(); err != nil {
-		w.fail(JudgeStop, "%s: writing the database: %w", r.name, err)
-		return
+	if r.db != nil && !r.storage.broken {
+		if r.storage.flush == nil {
+			r.storage.flush = r.db.BeginFlush()
+		}
+		if err := r.commit(); err != nil && !(r.tainted && errors.Is(err, fsm.ErrDamaged)) {
+			w.fail(JudgeStop, "%s: writing the database: %w", r.name, err)
+			return
+		}
 	}
 	if err := r.log.Close(); excused(err) {
 		r.storage.flush = nil
@@ -197,6 +227,20 @@ func (r *replica) traceInputs(ins []node.Input) {
 			t.add(10, in.Peer)
 		case node.TransferLeadership:
 			t.add(11, in.Peer)
+		case node.Truncated:
+			t.add(12)
+		case node.ImageOpened:
+			t.add(13, in.Transfer, uint64(in.State.Applied), in.Size)
+		case node.ImageRead:
+			t.add(14, in.Transfer, in.Offset, digest(in.Data))
+		case node.ImageWritten:
+			t.add(15, in.Offset)
+		case node.ImageVerified:
+			t.add(16, uint64(in.State.Applied))
+		case node.Installed:
+			t.add(17, uint64(in.State.Applied))
+		case node.Damaged:
+			t.add(18)
 		}
 	}
 }
@@ -228,5 +272,21 @@ func (r *replica) traceEffect(e node.Effect) {
 		}
 	case node.Stop:
 		t.add(9)
+	case node.Truncate:
+		t.add(10, e.Index)
+	case node.OpenImage:
+		t.add(11, e.Transfer)
+	case node.ReadImage:
+		t.add(12, e.Transfer, e.Offset, uint64(e.Bytes))
+	case node.CloseImage:
+		t.add(13, e.Transfer)
+	case node.WriteImage:
+		t.add(14, e.Offset, uint64(len(e.Data)))
+	case node.VerifyImage:
+		t.add(15, e.Index)
+	case node.DropImage:
+		t.add(16)
+	case node.Install:
+		t.add(17, e.Index)
 	}
 }

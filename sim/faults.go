@@ -58,23 +58,16 @@ var faultNames = [...]string{
 
 func (k faultKind) String() string { return faultNames[k] }
 
-// possible tells whether the nodes can live with the fault at all.
-func (k faultKind) possible() bool { return k != faultRot || rotStore }
-
 // Faults are the names of all that a world may bring, as it is counted, and as
 // Options.Without takes it: faults, tender points and conditions.
 func Faults() []string {
 	var out []string
 	for k := range faultKind(faultKinds) {
-		if k.possible() {
-			out = append(out, k.String())
-		}
+		out = append(out, k.String())
 	}
 	out = append(out, tenderNames[:]...)
 	for _, c := range conditions {
-		if c.name != imageFlipped || flipImages {
-			out = append(out, c.name)
-		}
+		out = append(out, c.name)
 	}
 	return out
 }
@@ -83,21 +76,24 @@ func Faults() []string {
 type tenderPoint int
 
 const (
-	tenderVote    tenderPoint = iota // a vote was granted and sent
-	tenderSend                       // between persisting and sending
-	tenderAppend                     // an append was decided on
-	tenderApply                      // entries were committed
-	tenderApplied                    // between apply and answer
-	tenderFlush                      // a flush was decided on
-	tenderStart                      // in the middle of a start
-	tenderForm                       // in the middle of forming
+	tenderVote     tenderPoint = iota // a vote was granted and sent
+	tenderSend                        // between persisting and sending
+	tenderAppend                      // an append was decided on
+	tenderApply                       // entries were committed
+	tenderApplied                     // between apply and answer
+	tenderFlush                       // a flush was decided on
+	tenderTruncate                    // a truncation was decided on
+	tenderVerify                      // an image is whole
+	tenderInstall                     // an image is to take the store's place
+	tenderStart                       // in the middle of a start
+	tenderForm                        // in the middle of forming
 
 	tenderPoints = iota
 )
 
 var tenderNames = [...]string{
 	"crash after a vote", "crash before a send", "crash before an append", "crash before an apply", "crash before an answer",
-	"crash before a flush", "crash in a start", "crash in forming",
+	"crash before a flush", "crash before a truncation", "crash before an image is verified", "crash before an install", "crash in a start", "crash in forming",
 }
 
 func (p tenderPoint) String() string { return tenderNames[p] }
@@ -115,7 +111,13 @@ func tenderOf(e node.Effect) (tenderPoint, bool) {
 		return tenderFlush, true
 	case node.Apply:
 		return tenderApply, true
-	case node.Prove, node.Scrub, node.Stop:
+	case node.Truncate:
+		return tenderTruncate, true
+	case node.VerifyImage:
+		return tenderVerify, true
+	case node.Install:
+		return tenderInstall, true
+	case node.Prove, node.Scrub, node.Stop, node.OpenImage, node.ReadImage, node.CloseImage, node.WriteImage, node.DropImage:
 	}
 	return 0, false
 }

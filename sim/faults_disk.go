@@ -15,10 +15,6 @@ import (
 // errShort is that of a write of which the disk took a part only.
 var errShort = fmt.Errorf("the disk: %w", io.ErrShortWrite)
 
-// rotStore says whether a node can live with a damaged database: not before it
-// gets a new one from a peer. Until then there is no such fault.
-const rotStore = false
-
 // atlas knows which durable data the world has damaged, so that a majority's is
 // always whole: then everything that was acknowledged can be had again, and a
 // cluster that does not recover is wrong. Every fault that destroys what was
@@ -149,6 +145,7 @@ func (n *nemesis) damageStore(g generator, r *replica) bool {
 	if !r.hasDB || !n.atlas.loseStore(r) {
 		return false
 	}
+	r.tainted = true
 	if err := flipFileBit(g, r.store); err != nil {
 		n.w.fail(JudgeInvariant, "a bit of %s's database cannot be flipped: %w", r.name, err)
 	}

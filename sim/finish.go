@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -80,7 +81,11 @@ func (w *World) unsettled() string {
 			}
 			return r.name + " takes no part" + waiting
 		}
-		s, st := r.core.Status(), r.db.State()
+		s := r.core.Status()
+		if s.Damage != nil {
+			return fmt.Sprintf("%s serves nothing: %v", r.name, s.Damage)
+		}
+		st := r.db.State()
 		if i == 0 {
 			first = st
 		}
@@ -146,6 +151,10 @@ func (w *World) inspect(r *replica) {
 	}
 	defer view.Close()
 	if err := fsm.VerifyChain(view); err != nil {
+		if r.tainted && errors.Is(err, fsm.ErrDamaged) {
+			w.judge.count("damage is left at the end")
+			return
+		}
 		w.fail(JudgeState, "%s: %w", r.name, err)
 		return
 	}

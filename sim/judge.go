@@ -98,6 +98,11 @@ func (j *judge) stepped(r *replica) {
 			j.w.fail(JudgeSplit, "two leaders in term %d: node%d and %s", s.Term, other, r.name)
 		}
 	}
+	if s.Damage != nil {
+		// Nothing is served, and the image may be older than what was.
+		r.lastApplied = min(r.lastApplied, s.Applied)
+		return
+	}
 	switch {
 	case s.Applied < r.lastApplied:
 		j.w.fail(JudgeInvariant, "%s: the applied index went back from %d to %d", r.name, r.lastApplied, s.Applied)
@@ -124,6 +129,13 @@ func (j *judge) fresh(r *replica, at time.Duration) {
 	if need, have := j.acks[n-1].rev, r.db.State().Revision; need > have {
 		j.w.fail(JudgeFresh, "stale: %s claims to hold all that was acknowledged before %v, is at revision %d, and revision %d was acknowledged by %v",
 			r.name, time.Duration(when), have, need, time.Duration(j.acks[n-1].at))
+	}
+}
+
+// truncated: what bbolt may fall back to is where the log still goes on from.
+func (j *judge) truncated(r *replica) {
+	if first := r.log.FirstIndex(); first > uint64(r.prevDurable)+1 {
+		j.w.fail(JudgeDurable, "%s truncates its log up to %d, and the commit before the last one of its database is of index %d", r.name, first-1, r.prevDurable)
 	}
 }
 
@@ -159,12 +171,23 @@ func (j *judge) appliedEntries(r *replica, ents []fsm.Entry, results []fsm.Resul
 	}
 	for i := range ents {
 		if err := j.appliedEntry(&ents[i], &results[i]); err != nil {
-			j.w.fail(JudgeState, "%s: %w", r.name, err)
+			j.differs(r, fmt.Errorf("%s: %w", r.name, err))
 			return
 		}
 	}
 	if err := j.state(r, r.db.State()); err != nil {
+		j.differs(r, err)
+	}
+}
+
+// differs: a state may differ from the others' only where the world has damaged it,
+// so that a record seemed absent: then the node must find out.
+func (j *judge) differs(r *replica, err error) {
+	if !r.tainted {
 		j.w.fail(JudgeState, "%w", err)
+	} else if !r.diverged {
+		r.diverged = true
+		j.count("state diverged")
 	}
 }
 

@@ -197,9 +197,6 @@ func (n *network) deliver(mail *envelope) {
 	to.receive(got)
 }
 
-// flipImages says whether nodes send images yet: before, there is nothing to flip.
-const flipImages = false
-
 // imageFlipped is the condition under which flip does something.
 const imageFlipped = "image byte flipped"
 

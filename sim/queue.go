@@ -23,6 +23,8 @@ const (
 	evApplied
 	evFlushed
 	evScrubbed
+	evImage
+	evDamaged
 	evRequest
 	evReply
 	evTimeout

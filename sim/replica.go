@@ -21,6 +21,7 @@ type raftLog interface {
 	node.LogReader
 	Append(b wal.Batch) error
 	Prove() error
+	Truncate(index uint64) error
 	Full() bool
 	Close() error
 }
@@ -42,6 +43,12 @@ type replica struct {
 	slow  time.Duration // what everything takes longer, about
 	// rotten: the world has damaged its log. out: the node found that, and stays down.
 	rotten, out bool
+	// tainted: the world has damaged its store, or what that was made from.
+	tainted bool
+	// diverged: because of that its state is not what the others' is, and it does not know yet.
+	diverged bool
+	// imageIndex is that of the verified image beside the store; 0: there is none.
+	imageIndex uint64
 
 	// The process; meaningful while up.
 	up     bool
@@ -65,6 +72,7 @@ type replica struct {
 	shadow      shadow
 	lastApplied uint64
 	lastDurable fsm.Index // what the database holds
+	prevDurable fsm.Index // what its commit before held
 	claimed     time.Duration
 }
 
@@ -208,24 +216,16 @@ func (r *replica) join() error {
 	if r.w.opts.hooks.log != nil {
 		r.log = r.w.opts.hooks.log(r.log)
 	}
-	if err := r.shadow.recovered(log, found.HardState); err != nil {
+	if err := r.shadow.recovered(log, found.HardState, r.w.judge.slots); err != nil {
 		r.w.fail(JudgeDurable, "%s lost what was durable: %w", r.name, err)
 		return nil
 	}
-	opts := fsm.Options{MaxOverlayBytes: r.w.setup.node.MaxOverlayBytes, MmapBytes: storeMmapBytes, NoSync: true}
-	if !r.hasDB {
-		if err := fsm.Create(r.store, fsm.Genesis{Cluster: id.Cluster, Members: id.Members}, opts); err != nil {
-			return err
-		}
-		r.hasDB = true
-	}
-	if r.db, err = fsm.Open(r.store, opts); err != nil {
+	if err := r.recoverImage(found); err != nil {
 		return err
 	}
-	state := r.db.State()
-	if err := r.w.judge.opened(r, state); err != nil {
-		r.w.fail(JudgeStop, "%s: %w", r.name, err)
-		return nil
+	state, damaged, err := r.openStore(id)
+	if err != nil {
+		return err
 	}
 	r.w.entropy.now = r.raft.Rand
 	r.core, err = node.NewCore(node.Config{
@@ -235,6 +235,7 @@ func (r *replica) join() error {
 		HardState:   found.HardState,
 		Log:         r.log,
 		State:       state,
+		Damaged:     damaged,
 		Now:         r.now(),
 	})
 	if err != nil {
@@ -244,6 +245,49 @@ func (r *replica) join() error {
 	r.lastApplied = uint64(state.Applied)
 	r.claimed = 0
 	return nil
+}
+
+func (r *replica) storeOptions() fsm.Options {
+	return fsm.Options{MaxOverlayBytes: r.w.setup.node.MaxOverlayBytes, MmapBytes: storeMmapBytes, NoSync: true}
+}
+
+// openStore opens the store, or says why it cannot be used: right only if the world
+// has damaged it.
+func (r *replica) openStore(id node.Identity) (state fsm.State, damaged, err error) {
+	if !r.hasDB {
+		if err := fsm.Create(r.store, fsm.Genesis{Cluster: id.Cluster, Members: id.Members}, r.storeOptions()); err != nil {
+			return state, nil, err
+		}
+		r.hasDB = true
+	}
+	r.db, err = fsm.Open(r.store, r.storeOptions())
+	if err == nil {
+		state = r.db.State()
+		if !r.tainted {
+			return state, nil, r.w.judge.opened(r, state)
+		}
+		// bbolt may have fallen back to the commit before.
+		if state.Applied == r.lastDurable || state.Applied == r.prevDurable {
+			if uint64(state.Applied)+1 >= r.log.FirstIndex() {
+				r.lastDurable = state.Applied
+				return state, nil, nil
+			}
+		}
+		err = fmt.Errorf("%w: it comes back at index %d, had %d, and the log begins at %d", fsm.ErrDamaged, state.Applied, r.lastDurable, r.log.FirstIndex())
+		if closeErr := r.db.Close(); closeErr != nil {
+			return state, nil, closeErr
+		}
+	}
+	r.db = nil
+	if !r.tainted || !errors.Is(err, fsm.ErrDamaged) {
+		return state, nil, err
+	}
+	r.w.judge.count("starts with a damaged store")
+	state = fsm.State{Cluster: id.Cluster, Members: id.Members}
+	for _, m := range id.Members {
+		state.Conf.Voters = append(state.Conf.Voters, m.RaftID)
+	}
+	return state, err, nil
 }
 
 // logReserveBytes is the log's reserve: little, since nothing large is written.
@@ -405,6 +449,7 @@ func (r *replica) persist(id node.Identity) error {
 
 // abandon closes what the process has open, without a word to the disk.
 func (r *replica) abandon() {
+	r.closeImage()
 	if r.db != nil {
 		if err := r.db.Close(); err != nil {
 			r.w.fail(JudgeStop, "%s: closing the store: %w", r.name, err)

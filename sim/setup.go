@@ -147,6 +147,10 @@ func newSetup(o Options) setup {
 			FlushInterval: 2 * time.Second,
 			FlushBytes:    64 << 10,
 			ScrubInterval: 30 * time.Second,
+			// A node that is down for a few seconds finds the log gone on without it.
+			CatchUpEntries:  40,
+			ImageChunkBytes: 16 << 10,
+			DigestInterval:  5 * time.Second,
 			// They cost as much as all else: the tail is looked at after each step.
 			Checks: g.IntN(8) == 0,
 		},
@@ -188,10 +192,7 @@ func (s *setup) uniform() {
 		s.faults[k] = uniformGap
 	}
 	s.faults[faultLogRot] = rotGap
-	s.faults[faultRot] = 0
-	if rotStore {
-		s.faults[faultRot] = rotGap
-	}
+	s.faults[faultRot] = rotGap
 	for p := range s.tender {
 		s.tender[p] = 0.0005
 	}
@@ -211,7 +212,7 @@ func (s *setup) swarm(g generator, o Options) {
 	if one := g.chance(0.1); one && o.Nodes == 0 {
 		s.nodes = 1
 	}
-	s.swarmSettings(g)
+	s.swarmSettings(g, o)
 	s.swarmNet(g)
 	s.swarmFaults(o.Seed)
 	s.disk.sync = g.some(50*time.Microsecond, 50*time.Millisecond)
@@ -261,7 +262,7 @@ func (s *setup) swarmNet(g generator) {
 func (s *setup) swarmFaults(seed uint64) {
 	for k := range s.faults {
 		g := newGenerator(seed, "swarm "+faultNames[k])
-		if g.IntN(2) == 0 && faultKind(k).possible() {
+		if g.IntN(2) == 0 {
 			s.faults[k] = g.some(3*time.Second, time.Minute)
 			if faultKind(k) == faultLogRot || faultKind(k) == faultRot {
 				s.faults[k] *= 2
@@ -332,7 +333,7 @@ func (s *setup) spare(gap time.Duration) {
 	}
 }
 
-func (s *setup) swarmSettings(g generator) {
+func (s *setup) swarmSettings(g generator, o Options) {
 	n := &s.node
 	n.TickInterval = pick(g, 50*time.Millisecond, 50*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond)
 	n.ElectionTicks = pick(g, 10, 10, 3, 5, 20)
@@ -345,6 +346,11 @@ func (s *setup) swarmSettings(g generator) {
 	n.ProbeInterval = g.some(50*time.Millisecond, time.Second)
 	n.ResendInterval = g.some(50*time.Millisecond, 2*time.Second)
 	n.ScrubInterval = g.some(time.Second, 30*time.Second)
+	images := newGenerator(o.Seed, "swarm images")
+	n.CatchUpEntries = pick(images, 0, -1, 1, 20, 200)
+	n.ImageChunkBytes = pick(images, 0, 4<<10, 16<<10, 64<<10)
+	n.ImageBytesPerSecond = pick(images, 0, 0, 100<<10, 1<<20)
+	n.DigestInterval = images.some(time.Second, 10*time.Second)
 	s.segmentBytes = pick[int64](g, 1<<10, 4<<10, 64<<10)
 	s.loopTime = pick(g, 0, 0, 100*time.Microsecond, 5*time.Millisecond)
 	s.groupCommit = g.IntN(4) != 0
@@ -362,6 +368,7 @@ func (s *setup) String() string {
 		s.disk.sync, s.disk.apply, s.disk.flush)
 	fmt.Fprintf(&b, ", segments %d B, drift %d ppm, loop %v, shares: hot %.2f sessions %.2f read back %.2f followers %.2f batches %.2f removals %.2f bursts %.3f crashes %.3f large %.3f",
 		s.segmentBytes, s.drift, s.loopTime, s.hot, s.sessions, s.readBacks, s.followers, s.batches, s.removals, s.bursts, s.crashes, s.large)
+	fmt.Fprintf(&b, ", catch up %d, chunks %d B at %d B/s, flush %d B/%v", s.node.CatchUpEntries, s.node.ImageChunkBytes, s.node.ImageBytesPerSecond, s.node.FlushBytes, s.node.FlushInterval)
 	for k, every := range s.faults {
 		if every > 0 {
 			fmt.Fprintf(&b, ", %s every %v", faultKind(k), every.Round(time.Second))

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,14 +14,17 @@ import (
 
 // storage is what a node's disk and store are at work on.
 type storage struct {
-	appends   []node.Effect // Append and Prove that wait
-	appending []node.Effect // under way: a group of Appends, or one Prove
-	applies   []node.Effect // Apply and Flush that wait
+	appends   []node.Effect // Append, Prove and Truncate that wait
+	appending []node.Effect // under way: a group of Appends, or one of the others
+	applies   []node.Effect // Apply, Flush and Install that wait
 	applying  bool          // the first of applies is under way
 	reports   []node.Applied
 	reportsBy int64      // when the last of reports is made
 	flush     *fsm.Flush // under way
 	scrubs    int        // under way
+	broken    bool       // the store is damaged: nothing more is done with it
+	damage    error      // why
+	images    images
 }
 
 // dispatch does the effects of one step, in order.
@@ -39,9 +43,14 @@ func (r *replica) dispatch(effects []node.Effect) {
 			if granted(e.Message.Raft) && w.nemesis.tender(r, tenderVote) {
 				r.crash(powerLost)
 			}
-		case node.Append, node.Prove:
+		case node.Append, node.Prove, node.Truncate:
 			r.storage.appends = append(r.storage.appends, e)
-		case node.Apply, node.Flush:
+		case node.OpenImage, node.ReadImage, node.CloseImage, node.WriteImage, node.VerifyImage, node.DropImage:
+			q := &r.storage.images
+			if q.queue = append(q.queue, e); len(q.queue) == 1 {
+				r.startImage()
+			}
+		case node.Apply, node.Flush, node.Install:
 			r.storage.applies = append(r.storage.applies, e)
 		case node.Scrub:
 			r.storage.scrubs++
@@ -158,9 +167,12 @@ func (r *replica) reportAppends() {
 		s.appending = nil
 	}
 	life := r.life
-	if a, ok := last.(node.Append); ok {
-		r.take(node.Appended{Seq: a.Seq, Full: r.log.Full()})
-	} else {
+	switch e := last.(type) {
+	case node.Append:
+		r.take(node.Appended{Seq: e.Seq, Full: r.log.Full()})
+	case node.Truncate:
+		r.take(node.Truncated{Full: r.log.Full()})
+	default:
 		r.take(node.Proved{Full: r.log.Full()})
 	}
 	if r.life == life {
@@ -177,6 +189,9 @@ func (r *replica) write() error {
 		}
 		r.shadow.synced()
 		return nil
+	}
+	if e, ok := group[0].(node.Truncate); ok {
+		return r.truncate(e.Index)
 	}
 	sync := false
 	for _, e := range group {
@@ -203,13 +218,25 @@ func (r *replica) write() error {
 	return nil
 }
 
+func (r *replica) truncate(index uint64) error {
+	before := r.log.FirstIndex()
+	if err := r.log.Truncate(index); err != nil {
+		return err
+	}
+	if r.log.FirstIndex() > before {
+		r.w.judge.count("log truncated")
+	}
+	r.w.judge.truncated(r)
+	return nil
+}
+
 func (r *replica) append(b wal.Batch, sync bool) error {
 	b.Sync = sync
 	r.shadow.begun(b)
 	if err := r.log.Append(b); err != nil {
 		return err
 	}
-	r.shadow.appended(b)
+	r.shadow.appended(b, r.w.judge.slots)
 	if sync {
 		r.shadow.synced()
 	}
@@ -218,6 +245,9 @@ func (r *replica) append(b wal.Batch, sync bool) error {
 
 // continues tells whether b's entries follow a's without a gap and replace none.
 func continues(a, b wal.Batch) bool {
+	if a.Snapshot != nil || b.Snapshot != nil {
+		return false
+	}
 	if len(a.Entries) == 0 || len(b.Entries) == 0 {
 		return true
 	}
@@ -240,8 +270,27 @@ func (r *replica) apply() {
 	s.applies[0] = nil
 	s.applies = s.applies[1:]
 	s.applying = false
-	if e, ok := e.(node.Apply); ok {
+	if _, ok := e.(node.Install); !ok && s.broken {
+		r.work()
+		return
+	}
+	switch e := e.(type) {
+	case node.Install:
+		in, err := r.install(e.Index)
+		if err != nil {
+			r.w.fail(JudgeStop, "%s: installing the image: %w", r.name, err)
+			return
+		}
+		life := r.life
+		if r.take(in); r.life != life {
+			return
+		}
+	case node.Apply:
 		results, err := r.db.Apply(e.Entries)
+		if errors.Is(err, fsm.ErrDamaged) {
+			r.damage(err)
+			return
+		}
 		if err != nil {
 			r.w.fail(JudgeStop, "%s: applying: %w", r.name, err)
 			return
@@ -250,10 +299,10 @@ func (r *replica) apply() {
 			results = h(r.w.rngNodes, results)
 		}
 		r.w.judge.appliedEntries(r, e.Entries, results)
-		s.reports = append(s.reports, node.Applied{Results: results, OverlayBytes: r.db.OverlayBytes()})
+		s.reports = append(s.reports, node.Applied{Results: results, Hash: r.db.State().Hash, OverlayBytes: r.db.OverlayBytes()})
 		s.reportsBy = max(s.reportsBy, r.w.now+int64(r.rng.between(0, 2*r.w.setup.reportDelay)))
 		r.w.queue.push(event{at: s.reportsBy, kind: evApplied, node: r, life: r.life})
-	} else {
+	default:
 		s.flush = r.db.BeginFlush()
 		// The applies before it are reported before it.
 		at := max(s.reportsBy, r.w.now+int64(r.latency(r.w.nemesis.disk.flush)))
@@ -274,12 +323,20 @@ func (r *replica) applied() {
 // flushed is the end of a flush: the real commit happens here.
 func (r *replica) flushed() {
 	s := &r.storage
-	if err := r.commit(); err != nil {
+	if s.broken || s.flush == nil {
+		return // it was of a store that is given up
+	}
+	err := r.commit()
+	in := node.Flushed{Index: r.lastDurable, Term: s.flush.Term(), OverlayBytes: r.db.OverlayBytes()}
+	s.flush = nil
+	if errors.Is(err, fsm.ErrDamaged) {
+		r.damage(err)
+		return
+	}
+	if err != nil {
 		r.w.fail(JudgeStop, "%s: writing the database: %w", r.name, err)
 		return
 	}
-	in := node.Flushed{Index: r.lastDurable, OverlayBytes: r.db.OverlayBytes()}
-	s.flush = nil
 	r.take(in)
 }
 
@@ -288,12 +345,24 @@ func (r *replica) commit() error {
 		return err
 	}
 	r.w.judge.count("flush")
+	r.prevDurable = r.lastDurable
 	r.lastDurable = r.storage.flush.Applied()
 	return nil
 }
 
 func (r *replica) scrubbed(budget int) {
 	r.storage.scrubs--
+	if r.storage.broken {
+		r.take(node.Scrubbed{})
+		return
+	}
 	_, err := r.db.Scrub(budget)
+	if err != nil && !r.tainted {
+		r.w.fail(JudgeState, "%s: the scrub finds damage, and nobody damaged the store: %w", r.name, err)
+		return
+	}
+	if err != nil {
+		r.w.judge.count("damage found by the scrub")
+	}
 	r.take(node.Scrubbed{Err: err})
 }

@@ -29,6 +29,21 @@ func encodeMessage(b []byte, m *transport.Message) []byte {
 		b = append(b, f.Cluster[:]...)
 		b = append(b, f.Life[:]...)
 		return append(b, f.Echo[:]...)
+	case m.Image != nil:
+		i := m.Image
+		b = put(append(b, 5), i.Incarnation, i.Transfer, i.Term, i.Request, i.Index, i.Size, i.Offset, uint64(i.Sum))
+		return putBytes(b, i.Data)
+	case m.ImageReply != nil:
+		r := m.ImageReply
+		return put(append(b, 6), r.Incarnation, r.Transfer, uint64(r.Verdict), r.Offset)
+	case m.ImageRequest != nil:
+		return put(append(b, 7), m.ImageRequest.Request, m.ImageRequest.First)
+	case m.Digest != nil:
+		b = put(append(b, 8), m.Digest.Index)
+		if m.Digest.Asked {
+			b = append(b, 1)
+		}
+		return append(b, m.Digest.Hash[:]...)
 	}
 	return b
 }
@@ -73,6 +88,19 @@ func cloneMessage(m *transport.Message) transport.Message {
 	case m.Form != nil:
 		f := *m.Form
 		c.Form = &f
+	case m.Image != nil:
+		i := *m.Image
+		i.Data = slices.Clone(i.Data)
+		c.Image = &i
+	case m.ImageReply != nil:
+		r := *m.ImageReply
+		c.ImageReply = &r
+	case m.ImageRequest != nil:
+		r := *m.ImageRequest
+		c.ImageRequest = &r
+	case m.Digest != nil:
+		d := *m.Digest
+		c.Digest = &d
 	}
 	return c
 }

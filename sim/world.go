@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/confman/confman/linearizability"
+	"github.com/confman/confman/node"
 )
 
 // World is one cluster, its clients and its faults, in virtual time.
@@ -203,6 +204,10 @@ func (w *World) happen(e *event) {
 		r.flushed()
 	case evScrubbed:
 		r.scrubbed(int(e.n))
+	case evImage:
+		r.image()
+	case evDamaged:
+		r.take(node.Damaged{Err: r.storage.damage})
 	case evRequest:
 		w.clients.arrive(e.n)
 	case evReply:

@@ -1,0 +1,234 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
+	"github.com/confman/confman/wal"
+)
+
+// images is what a node's process does with database images: one at a time, in order.
+type images struct {
+	queue []node.Effect // the first is under way
+	open  *fsm.Image    // of transfer; nil: none
+	named uint64
+}
+
+func (r *replica) incomingPath() string { return r.store + ".new" }
+
+func (r *replica) imagePath(index uint64) string { return fmt.Sprintf("%s.snap-%016x", r.store, index) }
+
+// imageTime is about how long one operation on an image takes.
+func (r *replica) imageTime(e node.Effect) int64 {
+	disk := &r.w.nemesis.disk
+	switch e.(type) {
+	case node.CloseImage, node.DropImage:
+		return 0
+	case node.VerifyImage:
+		return int64(r.latency(disk.flush))
+	default:
+		return int64(r.latency(disk.apply))
+	}
+}
+
+func (r *replica) startImage() {
+	e := r.storage.images.queue[0]
+	r.w.queue.push(event{at: r.w.now + r.imageTime(e), kind: evImage, node: r, life: r.life})
+}
+
+// image is the end of the first of what waits to be done with images.
+func (r *replica) image() {
+	s := &r.storage.images
+	e := s.queue[0]
+	in, err := r.doImage(e)
+	if err != nil {
+		r.w.fail(JudgeStop, "%s: %T: %w", r.name, e, err)
+		return
+	}
+	s.queue[0] = nil
+	s.queue = s.queue[1:]
+	if len(s.queue) > 0 {
+		r.startImage()
+	}
+	if in != nil {
+		r.take(in)
+	}
+}
+
+// doImage does e to the end and says what the core is to be told.
+func (r *replica) doImage(e node.Effect) (node.Input, error) {
+	s := &r.storage.images
+	switch e := e.(type) {
+	case node.OpenImage:
+		if r.db == nil {
+			return node.ImageOpened{Transfer: e.Transfer, Err: fs.ErrNotExist}, nil
+		}
+		image, err := r.db.OpenImage()
+		if err != nil {
+			if r.tainted && errors.Is(err, fsm.ErrDamaged) {
+				return node.ImageOpened{Transfer: e.Transfer, Err: err}, nil
+			}
+			return nil, err
+		}
+		r.w.judge.count("image opened")
+		s.open, s.named = image, e.Transfer
+		return node.ImageOpened{Transfer: e.Transfer, State: image.State(), Size: uint64(image.Size())}, nil
+	case node.ReadImage:
+		if s.open == nil || s.named != e.Transfer {
+			return nil, errors.New("it is not open")
+		}
+		b := make([]byte, e.Bytes)
+		if _, err := s.open.ReadAt(b, int64(e.Offset)); err != nil {
+			return nil, err
+		}
+		return node.ImageRead{Transfer: e.Transfer, Offset: e.Offset, Data: b}, nil
+	case node.CloseImage:
+		r.closeImage()
+		return nil, nil
+	case node.WriteImage:
+		if r.disk.Capacity > 0 && r.timing.IntN(2) == 0 {
+			r.w.judge.count("image finds no room")
+			return node.ImageWritten{Offset: e.Offset, Err: wal.ErrFull}, nil
+		}
+		return node.ImageWritten{Offset: e.Offset + uint64(len(e.Data))}, r.writeImage(e)
+	case node.VerifyImage:
+		return r.verifyImage(e.Index)
+	case node.DropImage:
+		r.w.judge.count("image dropped")
+		return nil, r.dropImage()
+	}
+	panic(fmt.Sprintf("sim: unhandled effect %T", e))
+}
+
+func (r *replica) closeImage() {
+	if s := &r.storage.images; s.open != nil {
+		s.open.Close()
+		s.open = nil
+	}
+}
+
+func (r *replica) writeImage(e node.WriteImage) error {
+	flags := os.O_WRONLY
+	if e.Offset == 0 {
+		flags |= os.O_CREATE | os.O_TRUNC
+	}
+	f, err := os.OpenFile(r.incomingPath(), flags, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(e.Data, int64(e.Offset))
+	return errors.Join(err, f.Close())
+}
+
+// verifyImage is step 1 of an install. An image that the judge knows to be good and
+// that is refused is not wrong: a bit of it may have flipped where nobody saw it.
+func (r *replica) verifyImage(index uint64) (node.Input, error) {
+	state, err := fsm.VerifyImage(r.incomingPath(), r.storeOptions())
+	if err != nil {
+		if !errors.Is(err, fsm.ErrDamaged) {
+			return nil, err
+		}
+		r.w.judge.count("image damaged")
+		return node.ImageVerified{Err: err}, nil
+	}
+	if err := os.Rename(r.incomingPath(), r.imagePath(index)); err != nil {
+		return nil, err
+	}
+	r.imageIndex = index
+	r.w.judge.count("image verified")
+	return node.ImageVerified{State: state}, nil
+}
+
+// dropImage removes what is there of an image that is not to be installed.
+func (r *replica) dropImage() error {
+	paths := []string{r.incomingPath()}
+	if r.imageIndex != 0 {
+		paths = append(paths, r.imagePath(r.imageIndex))
+		r.imageIndex = 0
+	}
+	for _, path := range paths {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// swapImage is step 3 of an install: the file takes the store's name, durably.
+func (r *replica) swapImage() error {
+	if err := os.Rename(r.imagePath(r.imageIndex), r.store); err != nil {
+		return err
+	}
+	r.lastDurable = fsm.Index(r.imageIndex)
+	r.prevDurable = r.lastDurable
+	r.imageIndex = 0
+	r.hasDB = true
+	r.mended()
+	return nil
+}
+
+// install is the end of an Install effect.
+func (r *replica) install(index uint64) (node.Input, error) {
+	if index != r.imageIndex {
+		return nil, fmt.Errorf("the image is of index %d, the core wants %d", r.imageIndex, index)
+	}
+	r.closeImage()
+	if r.db != nil {
+		if err := r.db.Close(); err != nil {
+			return nil, err
+		}
+		r.db = nil
+	}
+	if err := r.swapImage(); err != nil {
+		return nil, err
+	}
+	db, err := fsm.Open(r.store, r.storeOptions())
+	if err != nil {
+		return nil, err
+	}
+	r.db, r.storage.broken = db, false
+	if err := r.w.judge.opened(r, db.State()); err != nil {
+		return nil, err
+	}
+	r.w.judge.count("image installed")
+	return node.Installed{State: db.State()}, nil
+}
+
+// recoverImage completes an install that a crash broke off, or forgets the image:
+// with the marker in the log it is the store, without it was never taken.
+func (r *replica) recoverImage(found wal.Recovered) error {
+	m := found.Snapshot
+	if m == nil || m.Index != r.imageIndex || uint64(r.lastDurable) >= m.Index {
+		return r.dropImage()
+	}
+	r.w.judge.count("install completed at a start")
+	return r.swapImage()
+}
+
+// mended: the store is another file now, and sound.
+func (r *replica) mended() {
+	if r.tainted {
+		r.tainted, r.diverged = false, false
+		r.w.nemesis.atlas.regained(r)
+		r.w.judge.count("store rebuilt")
+	}
+}
+
+// damage has the core told that the store is damaged, which the world must have
+// done. Nothing more is answered for that store.
+func (r *replica) damage(err error) {
+	if !r.tainted {
+		r.w.fail(JudgeState, "%s finds its store damaged, and nobody damaged it: %w", r.name, err)
+		return
+	}
+	if r.storage.broken {
+		return
+	}
+	r.w.judge.count("damage found")
+	r.storage.broken, r.storage.damage = true, err
+	r.w.after(0, event{kind: evDamaged, node: r, life: r.life})
+}
