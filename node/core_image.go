@@ -35,8 +35,8 @@ type imaging struct {
 // outgoing is an image that this node sends.
 type outgoing struct {
 	transfer, to uint64
-	// term is that of this leader, which raft asked to send it; zero: a peer asked, with request.
-	term, request uint64
+	// term is that of this leader, which raft asked to send it; zero: the receiver asked.
+	term uint64
 
 	opened bool
 	index  uint64 // that the image holds, at least, while it is not opened
@@ -61,7 +61,7 @@ type laggard struct {
 // incoming is an image that this node receives.
 type incoming struct {
 	from, incarnation, transfer uint64
-	term, request               uint64
+	term                        uint64 // zero: this node asked for it
 	index, size                 uint64
 
 	given, written uint64             // bytes handed to the disk, and on it
@@ -91,8 +91,8 @@ type imageAnswer struct {
 
 // imageSum is the CRC-32C of everything in m but Sum.
 func imageSum(m *transport.Image) uint32 {
-	b := make([]byte, 0, 8*7)
-	for _, w := range [...]uint64{m.Incarnation, m.Transfer, m.Term, m.Request, m.Index, m.Size, m.Offset} {
+	b := make([]byte, 0, 8*6)
+	for _, w := range [...]uint64{m.Incarnation, m.Transfer, m.Term, m.Index, m.Size, m.Offset} {
 		b = binary.LittleEndian.AppendUint64(b, w)
 	}
 	table := crc32.MakeTable(crc32.Castagnoli)
@@ -122,13 +122,14 @@ func (c *Core) imageRequested(from uint64, r *transport.ImageRequest) {
 	if c.outgoing != nil || c.lost || c.replacing() || c.durable == 0 || c.durable < r.First {
 		return
 	}
-	c.sendImage(outgoing{to: from, request: r.Request})
+	c.sendImage(outgoing{to: from})
 }
 
 func (c *Core) sendImage(o outgoing) {
 	c.transfer++
 	o.transfer, o.index = c.transfer, c.durable
 	o.startedAt, o.progressAt, o.backAt = c.now, c.now, c.now
+	o.allowance = c.cfg.ImageChunkBytes
 	c.outgoing = &o
 	c.offerImage()
 	c.emit(OpenImage{Transfer: o.transfer})
@@ -173,7 +174,7 @@ func (c *Core) imageRead(in ImageRead) {
 		return
 	}
 	m := &transport.Image{
-		Incarnation: c.cfg.Incarnation, Transfer: o.transfer, Term: o.term, Request: o.request,
+		Incarnation: c.cfg.Incarnation, Transfer: o.transfer, Term: o.term,
 		Index: o.index, Size: o.size, Offset: in.Offset, Data: in.Data,
 	}
 	m.Sum = imageSum(m)
@@ -339,18 +340,21 @@ func (in *incoming) is(from uint64, m *transport.Image) bool {
 // beginImage starts to receive the image that m is a piece of, if it is wanted.
 func (c *Core) beginImage(from uint64, m *transport.Image) *incoming {
 	in := &incoming{
-		from: from, incarnation: m.Incarnation, transfer: m.Transfer, term: m.Term, request: m.Request,
+		from: from, incarnation: m.Incarnation, transfer: m.Transfer, term: m.Term,
 		index: m.Index, size: m.Size, heardAt: c.now, repliedAt: c.now,
 	}
 	switch a := c.answered; {
 	case in.is(a.from, &transport.Image{Incarnation: a.incarnation, Transfer: a.transfer}):
 		c.replyImage(in, a.verdict)
 		return nil
-	case !c.wantsImage(from, m):
+	case !c.wantsImage(m):
 		c.replyImage(in, transport.ImageRefused)
 		return nil
 	case c.incoming != nil && !c.incoming.yieldsTo(in):
-		return nil // a transfer that stands still is given up in time
+		if in.term == 0 {
+			c.replyImage(in, transport.ImageRefused)
+		}
+		return nil // a leader sends on until this node is done with the other
 	case m.Offset >= uint64(imageWindow*len(m.Data)):
 		// The sender is past what its window allows: this node has forgotten the
 		// transfer, or never heard of it.
@@ -364,14 +368,14 @@ func (c *Core) beginImage(from uint64, m *transport.Image) *incoming {
 
 // wantsImage tells whether m's image is of use: the log cannot bring this node to
 // where the leader is, or the store is lost and the log goes on from the image.
-func (c *Core) wantsImage(from uint64, m *transport.Image) bool {
+func (c *Core) wantsImage(m *transport.Image) bool {
 	switch {
 	case m.Index == 0:
 		return false
 	case m.Term != 0:
 		return m.Term >= c.term && (m.Index > c.commit || (c.lost && m.Index+1 >= c.log.first))
 	default:
-		return c.lost && from == c.asked && m.Request == c.request && m.Index+1 >= c.log.first
+		return c.lost && m.Index+1 >= c.log.first
 	}
 }
 

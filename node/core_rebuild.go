@@ -25,10 +25,9 @@ type rebuilding struct {
 	// owed are raft's own messages about applies that the lost store never answered.
 	owed []*raftpb.Message
 
-	asked   uint64 // the peer that was asked for its image
-	request uint64 // the last number given to a request
-	askAt   time.Duration
-	handAt  time.Duration // when a leader may try again to hand over
+	asked  uint64 // the peer that was asked last for its image
+	askAt  time.Duration
+	handAt time.Duration // when a leader may try again to hand over
 }
 
 // errDiverged means that a majority agrees on a state hash and this node has another.
@@ -88,8 +87,7 @@ func (c *Core) tickRebuild() {
 	if c.incoming == nil && c.now >= c.askAt {
 		c.askAt = c.now + askElections*election
 		c.asked = c.peerAfter(c.asked)
-		c.request++
-		c.send(transport.Message{To: c.asked, ImageRequest: &transport.ImageRequest{Request: c.request, First: c.log.first - 1}})
+		c.send(transport.Message{To: c.asked, ImageRequest: &transport.ImageRequest{First: c.log.first - 1}})
 	}
 	if c.role == Leader && c.now >= c.handAt {
 		c.handAt = c.now + 2*election

@@ -159,10 +159,17 @@ func (c *Core) startStorage() {
 		c.startInstall()
 		return
 	}
-	for len(c.waiting) > 0 && c.room(c.waiting[0]) {
-		m := c.waiting[0]
-		c.waiting[0] = nil
-		c.waiting = c.waiting[1:]
+	for len(c.waiting) > 0 {
+		m, rest := c.splitApply(c.waiting[0])
+		if !c.room(m) {
+			break
+		}
+		if rest != nil {
+			c.waiting[0] = rest
+		} else {
+			c.waiting[0] = nil
+			c.waiting = c.waiting[1:]
+		}
 		c.emitApply(m)
 	}
 	old := c.overlayBytes > 0 && c.now-c.flushAt >= c.cfg.FlushInterval
@@ -187,8 +194,17 @@ func messageBytes(m *raftpb.Message) int {
 	return n
 }
 
-// emitApply hands out what m holds: in two parts if the replicas' state hashes are
-// to be compared at an index inside.
+// splitApply parts m behind the index at which the replicas' state hashes are to be
+// compared, if that is inside. Raft's response is with the rest then.
+func (c *Core) splitApply(m *raftpb.Message) (first, rest *raftpb.Message) {
+	ents := m.GetEntries()
+	if c.named < ents[0].GetIndex() || c.named >= ents[len(ents)-1].GetIndex() {
+		return m, nil
+	}
+	n := c.named + 1 - ents[0].GetIndex()
+	return &raftpb.Message{Entries: ents[:n]}, &raftpb.Message{Entries: ents[n:], Responses: m.GetResponses()}
+}
+
 func (c *Core) emitApply(m *raftpb.Message) {
 	ents := make([]fsm.Entry, len(m.GetEntries()))
 	for i, e := range m.GetEntries() {
@@ -198,21 +214,14 @@ func (c *Core) emitApply(m *raftpb.Message) {
 		}
 		ents[i] = fsm.Entry{Index: fsm.Index(e.GetIndex()), Term: e.GetTerm(), Data: e.GetData()}
 	}
-	bytes := messageBytes(m)
-	first, last := uint64(ents[0].Index), uint64(ents[len(ents)-1].Index)
-	if first <= c.named && c.named < last {
-		n := c.named + 1 - first
-		c.emitApplyPart(ents[:n], 0, nil)
-		ents = ents[n:]
-	}
-	c.emitApplyPart(ents, bytes, m.GetResponses()[0])
-}
-
-func (c *Core) emitApplyPart(ents []fsm.Entry, bytes int, response *raftpb.Message) {
 	last := ents[len(ents)-1]
 	must(uint64(last.Index) <= c.commit, "apply of %d, committed is %d", last.Index, c.commit)
-	c.applying = append(c.applying, applying{last: uint64(last.Index), lastTerm: last.Term, count: len(ents), bytes: bytes, response: response})
-	c.applyBytes += bytes
+	a := applying{last: uint64(last.Index), lastTerm: last.Term, count: len(ents), bytes: messageBytes(m)}
+	if len(m.GetResponses()) > 0 {
+		a.response = m.GetResponses()[0]
+	}
+	c.applying = append(c.applying, a)
+	c.applyBytes += a.bytes
 	c.emit(Apply{Entries: ents})
 }
 

@@ -31,13 +31,13 @@ func encodeMessage(b []byte, m *transport.Message) []byte {
 		return append(b, f.Echo[:]...)
 	case m.Image != nil:
 		i := m.Image
-		b = put(append(b, 5), i.Incarnation, i.Transfer, i.Term, i.Request, i.Index, i.Size, i.Offset, uint64(i.Sum))
+		b = put(append(b, 5), i.Incarnation, i.Transfer, i.Term, i.Index, i.Size, i.Offset, uint64(i.Sum))
 		return putBytes(b, i.Data)
 	case m.ImageReply != nil:
 		r := m.ImageReply
 		return put(append(b, 6), r.Incarnation, r.Transfer, uint64(r.Verdict), r.Offset)
 	case m.ImageRequest != nil:
-		return put(append(b, 7), m.ImageRequest.Request, m.ImageRequest.First)
+		return put(append(b, 7), m.ImageRequest.First)
 	case m.Digest != nil:
 		b = put(append(b, 8), m.Digest.Index)
 		if m.Digest.Asked {

@@ -119,9 +119,8 @@ type Image struct {
 	Incarnation uint64
 	Transfer    uint64
 	// Term is that of the leader that sends because raft asked it to; zero: the
-	// image answers the receiver's Request.
-	Term    uint64
-	Request uint64
+	// receiver asked for it.
+	Term uint64
 	// Index is that of the last entry applied in the image.
 	Index uint64
 	// Size is the image's in bytes; Data are those at Offset.
@@ -159,8 +158,6 @@ const (
 
 // ImageRequest asks a peer for its image (protocol.md §4, rebuild).
 type ImageRequest struct {
-	// Request is new for each request of one incarnation; the pieces that answer it name it.
-	Request uint64
 	// First is the least index that the image may hold: the log goes on from there.
 	First uint64
 }
