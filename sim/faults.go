@@ -43,6 +43,7 @@ const (
 	faultFull
 	faultLogRot
 	faultRot
+	faultLost
 
 	faultKinds = iota
 )
@@ -53,7 +54,7 @@ var faultNames = [...]string{
 	"kill", "power loss", "power loss of several", "power loss of all", "crash loop", "clean restart",
 	"pause a node", "pause the leader", "pause all", "slow node", "wall clock jumps", "clock rate changes",
 	"transfer leadership", "slow disks", "disk error", "short write", "read error", "full disk",
-	"log rots", "store rots",
+	"log rots", "store rots", "disk lost",
 }
 
 func (k faultKind) String() string { return faultNames[k] }
@@ -296,6 +297,8 @@ func (n *nemesis) bring(k faultKind) bool {
 		return n.rotLog(g, n.victim(g))
 	case faultRot:
 		return n.damageStore(g, n.victim(g))
+	case faultLost:
+		return n.loseDisk(n.victim(g))
 	}
 	panic(fmt.Sprintf("sim: unhandled fault %d", k))
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -135,22 +137,34 @@ func (r *replica) retire() {
 	r.crash(killed)
 }
 
-// members are the nodes that are not out.
+// members are the nodes that still take part: not those without their log.
 func (w *World) members() []*replica {
-	return slices.DeleteFunc(slices.Clone(w.nodes), func(r *replica) bool { return r.out })
+	return slices.DeleteFunc(slices.Clone(w.nodes), func(r *replica) bool { return r.out || r.forgot })
 }
 
-// damageStore flips a bit somewhere in a node's database.
+// damageStore flips a bit somewhere in a node's database, or takes the file away
+// while nobody has it open.
 func (n *nemesis) damageStore(g generator, r *replica) bool {
 	if !r.hasDB || !n.atlas.loseStore(r) {
 		return false
 	}
 	r.tainted = true
+	if !r.up && g.IntN(2) == 0 {
+		if err := os.Remove(r.store); err != nil {
+			n.w.fail(JudgeInvariant, "the database of %s cannot be removed: %w", r.name, err)
+		}
+		r.hasDB = false
+		n.w.judge.count("store file lost")
+		return true
+	}
 	if err := flipFileBit(g, r.store); err != nil {
 		n.w.fail(JudgeInvariant, "a bit of %s's database cannot be flipped: %w", r.name, err)
 	}
 	return true
 }
+
+// metaBytes are bbolt's two meta pages: little of a file, and all of it hangs on them.
+const metaBytes = 2 * 4096
 
 // flipFileBit flips one bit of a file, whoever has it open or mapped.
 func flipFileBit(g generator, path string) error {
@@ -163,11 +177,37 @@ func flipFileBit(g generator, path string) error {
 		return errors.Join(err, f.Close())
 	}
 	var b [1]byte
-	at := g.Int64N(info.Size())
+	at := pick(g, g.Int64N(info.Size()), g.Int64N(info.Size()), g.Int64N(metaBytes))
 	if _, err := f.ReadAt(b[:], at); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	b[0] ^= 1 << g.IntN(8)
 	_, err = f.WriteAt(b[:], at)
 	return errors.Join(err, f.Close())
+}
+
+// loseDisk takes all that a node had on its disk: its identity, log and store. Its
+// process starts on an empty directory, and must never take part again: it may have voted.
+func (n *nemesis) loseDisk(r *replica) bool {
+	if r.disk == nil || !n.atlas.loseLog(r) {
+		return false
+	}
+	if r.up {
+		r.crash(powerLost)
+	}
+	r.forgetDisk(newGenerator(n.w.opts.Seed, "new disk "+r.name).Rand)
+	return true
+}
+
+func (r *replica) forgetDisk(g *rand.Rand) {
+	r.forgot = true
+	r.home, r.disk = NewDisk(g), nil
+	r.tainted, r.diverged = false, false
+	r.lastDurable, r.prevDurable, r.hasDB = 0, 0, false
+	for _, path := range []string{r.store, r.incomingPath(), r.imagePath(r.imageIndex)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			r.w.fail(JudgeInvariant, "%s: %w", r.name, err)
+		}
+	}
+	r.imageIndex = 0
 }

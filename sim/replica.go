@@ -43,6 +43,8 @@ type replica struct {
 	slow  time.Duration // what everything takes longer, about
 	// rotten: the world has damaged its log. out: the node found that, and stays down.
 	rotten, out bool
+	// forgot: the world took its whole disk.
+	forgot bool
 	// tainted: the world has damaged its store, or what that was made from.
 	tainted bool
 	// diverged: because of that its state is not what the others' is, and it does not know yet.
@@ -255,6 +257,11 @@ func (r *replica) storeOptions() fsm.Options {
 // has damaged it.
 func (r *replica) openStore(id node.Identity) (state fsm.State, damaged, err error) {
 	if !r.hasDB {
+		if r.tainted && r.log.FirstIndex() > 1 {
+			return r.withoutStore(id, errors.New("the database is missing, and the log does not begin at 1"))
+		}
+		r.mended() // the log fills it again
+		r.lastDurable, r.prevDurable = 0, 0
 		if err := fsm.Create(r.store, fsm.Genesis{Cluster: id.Cluster, Members: id.Members}, r.storeOptions()); err != nil {
 			return state, nil, err
 		}
@@ -282,12 +289,17 @@ func (r *replica) openStore(id node.Identity) (state fsm.State, damaged, err err
 	if !r.tainted || !errors.Is(err, fsm.ErrDamaged) {
 		return state, nil, err
 	}
+	return r.withoutStore(id, err)
+}
+
+// withoutStore is what a core starts from whose store cannot be used.
+func (r *replica) withoutStore(id node.Identity, why error) (state fsm.State, damaged, err error) {
 	r.w.judge.count("starts with a damaged store")
 	state = fsm.State{Cluster: id.Cluster, Members: id.Members}
 	for _, m := range id.Members {
 		state.Conf.Voters = append(state.Conf.Voters, m.RaftID)
 	}
-	return state, err, nil
+	return state, why, nil
 }
 
 // logReserveBytes is the log's reserve: little, since nothing large is written.
@@ -404,6 +416,12 @@ func (r *replica) step(ins []node.Input) {
 
 // obey does what the formation asks for, in the order that it is owed.
 func (r *replica) obey(step node.FormStep) {
+	if r.forgot && errors.Is(step.Err, node.ErrDiskLost) {
+		r.w.judge.count("node without its disk stays out")
+		r.out = true
+		r.crash(killed)
+		return
+	}
 	if step.Err != nil {
 		r.w.fail(JudgeStop, "%s: forming the cluster: %w", r.name, step.Err)
 		return
@@ -426,6 +444,10 @@ func (r *replica) obey(step node.FormStep) {
 		r.w.net.send(r, m)
 	}
 	if id := r.form.Identity(); id.Formed && r.core == nil {
+		if r.forgot {
+			r.w.fail(JudgeSplit, "split: %s lost its disk, and takes part as a member again: it may have voted", r.name)
+			return
+		}
 		if err := r.join(); err != nil {
 			r.w.fail(JudgeStop, "%s: %w", r.name, err)
 			return

@@ -193,6 +193,7 @@ func (s *setup) uniform() {
 	}
 	s.faults[faultLogRot] = rotGap
 	s.faults[faultRot] = rotGap
+	s.faults[faultLost] = 2 * rotGap
 	for p := range s.tender {
 		s.tender[p] = 0.0005
 	}
@@ -264,7 +265,7 @@ func (s *setup) swarmFaults(seed uint64) {
 		g := newGenerator(seed, "swarm "+faultNames[k])
 		if g.IntN(2) == 0 {
 			s.faults[k] = g.some(3*time.Second, time.Minute)
-			if faultKind(k) == faultLogRot || faultKind(k) == faultRot {
+			if faultKind(k) == faultLogRot || faultKind(k) == faultRot || faultKind(k) == faultLost {
 				s.faults[k] *= 2
 			}
 		}
