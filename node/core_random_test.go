@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"maps"
 	mathrand "math/rand/v2"
 	"slices"
@@ -15,17 +16,19 @@ import (
 
 // TestCoreRandom runs clusters of cores under every interleaving that a seed
 // draws: messages lost, repeated and reordered, disks and stores that lag, and
-// crashes that lose what was not durable. Whatever happens:
+// crashes that lose what was not durable, logs that are truncated, stores that turn out
+// to be damaged. Whatever happens:
 //
 //   - all apply the same entries, and a term has at most one leader;
 //   - a write answered applied was applied; one answered not applied never is;
 //   - a linearizable read comes from an index at or above that of every write
 //     acknowledged, on any node, before it was asked;
 //   - a node that claims freshness at t has applied every write acknowledged before t;
-//   - when the faults end, everything in flight is answered.
+//   - when the faults end, everything in flight is answered, and every node has a
+//     sound store that agrees.
 func TestCoreRandom(t *testing.T) {
 	outcomes := map[string]int{}
-	seeds := uint64(300)
+	seeds := uint64(200)
 	if testing.Short() {
 		seeds = 100
 	}
@@ -33,7 +36,7 @@ func TestCoreRandom(t *testing.T) {
 		randomRun(t, seed, outcomes)
 	}
 	t.Logf("outcomes: %v", outcomes)
-	for _, o := range []string{"applied", "not_applied", "unknown", "read", "read refused"} {
+	for _, o := range []string{"applied", "not_applied", "unknown", "read", "read refused", "damaged", "installed"} {
 		require.Positive(t, outcomes[o], "no run had the outcome %q: %v", o, outcomes)
 	}
 }
@@ -46,6 +49,9 @@ func randomRun(t *testing.T, seed uint64, outcomes map[string]int) {
 	s.settings.TailBytes = 1 + r.IntN(2)*r.IntN(2000)
 	s.settings.MaxMessageBytes = uint64(1 + r.IntN(2)*1000)
 	s.settings.FlushBytes = 1 + r.IntN(1000)
+	s.settings.CatchUpEntries = []int{-1, 1, 10, 1000}[r.IntN(4)]
+	s.settings.DigestInterval = time.Second
+	damages := r.IntN(2)                                       // per cent of the actions
 	kills, losses, repeats := r.IntN(3), r.IntN(4), r.IntN(12) // per cent of the actions
 	for _, a := range s.nodes {
 		s.start(a)
@@ -71,6 +77,8 @@ func randomRun(t *testing.T, seed uint64, outcomes map[string]int) {
 	next := uint64(0)
 	s.watch = func(a *actor, e Effect) {
 		switch e := e.(type) {
+		case Install:
+			outcomes["installed"]++
 		case ProposeReply:
 			w := writes[e.Request]
 			require.False(t, w.done, "seed %d: request %d was answered twice", seed, e.Request)
@@ -134,6 +142,10 @@ func randomRun(t *testing.T, seed uint64, outcomes map[string]int) {
 		switch k := r.IntN(100); {
 		case faults && k < kills:
 			s.kill(a)
+		case faults && n > 1 && k < kills+damages && !a.down && !slices.ContainsFunc(s.nodes, func(a *actor) bool { return a.damaged != nil }):
+			a.damaged = errors.New("a record's checksum does not match")
+			s.step(a, Damaged{Err: a.damaged})
+			outcomes["damaged"]++
 		case a.down && k < 12:
 			a.now += time.Second
 			s.start(a)
@@ -141,8 +153,10 @@ func randomRun(t *testing.T, seed uint64, outcomes map[string]int) {
 			tick(a)
 		case k < 24:
 			s.disk(a)
-		case k < 30:
+		case k < 28:
 			s.apply(a)
+		case k < 30:
+			s.handle(a)
 		case k < 33:
 			if a.down {
 				break

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/transport"
+	"github.com/confman/confman/wal"
 )
 
 // seedRaft makes raft's election jitter the same in every run of the test.
@@ -33,18 +35,24 @@ func seedRaft(t *testing.T, seed uint64) {
 
 // memLog is a log whose every entry is durable.
 type memLog struct {
-	entries []*raftpb.Entry // from index 1
+	gone    uint64 // entries that were given up, or that a snapshot stands for
+	term    uint64 // of the last of them
+	entries []*raftpb.Entry
+	marker  *wal.Marker // the newest
 	fail    error
 }
 
-func (l *memLog) FirstIndex() uint64 { return 1 }
-func (l *memLog) LastIndex() uint64  { return uint64(len(l.entries)) }
+func (l *memLog) FirstIndex() uint64 { return l.gone + 1 }
+func (l *memLog) LastIndex() uint64  { return l.gone + uint64(len(l.entries)) }
 
 func (l *memLog) Term(i uint64) (uint64, error) {
-	if i == 0 || l.fail != nil {
+	if l.fail != nil {
 		return 0, l.fail
 	}
-	return l.entries[i-1].GetTerm(), nil
+	if i == l.gone {
+		return l.term, nil
+	}
+	return l.entries[i-l.gone-1].GetTerm(), nil
 }
 
 func (l *memLog) Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
@@ -53,16 +61,28 @@ func (l *memLog) Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
 	}
 	n, size := lo, uint64(0)
 	for n < hi && (n == lo || size < maxBytes) {
-		size += uint64(entryBytes(l.entries[n-1]))
+		size += uint64(entryBytes(l.entries[n-l.gone-1]))
 		n++
 	}
-	return slices.Clone(l.entries[lo-1 : n-1]), nil
+	return slices.Clone(l.entries[lo-l.gone-1 : n-l.gone-1]), nil
 }
 
-func (l *memLog) append(ents []*raftpb.Entry) {
-	if len(ents) > 0 {
-		l.entries = append(l.entries[:ents[0].GetIndex()-1], ents...)
+func (l *memLog) append(b wal.Batch) {
+	if m := b.Snapshot; m != nil {
+		l.marker, l.gone, l.term, l.entries = m, m.Index, m.Term, nil
 	}
+	if len(b.Entries) > 0 {
+		l.entries = append(l.entries[:b.Entries[0].GetIndex()-l.gone-1], b.Entries...)
+	}
+}
+
+func (l *memLog) truncate(index uint64) {
+	if index <= l.gone {
+		return
+	}
+	l.term, _ = l.Term(index)
+	l.entries = slices.Clone(l.entries[index-l.gone:])
+	l.gone = index
 }
 
 // stage is a cluster of cores whose every step a conversation decides.
@@ -74,9 +94,11 @@ type stage struct {
 	out   strings.Builder
 	watch func(a *actor, e Effect) // sees every effect, if set
 
-	settings Settings
-	applied  map[fsm.Index]fsm.Entry  // by whoever came first
-	first    map[fsm.Origin]fsm.Index // where a command was applied first
+	settings  Settings
+	imageSize int
+	hold      bool                     // pieces of images stay on the wire
+	applied   map[fsm.Index]fsm.Entry  // by whoever came first
+	first     map[fsm.Origin]fsm.Index // where a command was applied first
 }
 
 type actor struct {
@@ -89,14 +111,22 @@ type actor struct {
 	state       fsm.State
 	flushed     fsm.State // what a crash leaves of state
 	now         time.Duration
-	appends     []Append
-	applies     []Apply
+	damaged     error
+	diverged    bool     // its state hash is another than the others'
+	appends     []Effect // Append and Truncate
+	applies     []Effect // Apply and Install
+	images      []Effect // what is to be done with images
+	open        *fsm.State
+	incoming    []byte
+	image       *fsm.State // verified, durable
 	full        bool
 }
 
 func newStage(t *testing.T, n int) *stage {
 	s := &stage{
-		t: t, settings: Settings{Checks: true, ScrubInterval: -1},
+		t: t, imageSize: 3000, settings: Settings{
+			Checks: true, ScrubInterval: -1, CatchUpEntries: -1, ImageChunkBytes: 1000, ImageBytesPerSecond: 1 << 20, DigestInterval: time.Minute,
+		},
 		applied: map[fsm.Index]fsm.Entry{}, first: map[fsm.Origin]fsm.Index{},
 	}
 	var voters []uint64
@@ -115,16 +145,20 @@ func newStage(t *testing.T, n int) *stage {
 func (s *stage) start(a *actor) {
 	a.incarnation++
 	a.down = false
+	if m := a.log.marker; m != nil && a.image != nil && uint64(a.image.Applied) == m.Index && uint64(a.state.Applied) < m.Index {
+		a.state, a.flushed, a.damaged = *a.image, *a.image, nil
+	}
+	a.image, a.open, a.incoming = nil, nil, nil
 	core, err := NewCore(Config{
 		Settings: s.settings, ID: a.id, Incarnation: a.incarnation,
-		HardState: a.hard, Log: a.log, State: a.state, Now: a.now,
+		HardState: a.hard, Log: a.log, State: a.state, Damaged: a.damaged, Now: a.now,
 	})
 	require.NoError(s.t, err)
 	a.core = core
 }
 
 func (s *stage) kill(a *actor) {
-	a.down, a.appends, a.applies, a.state = true, nil, nil, a.flushed
+	a.down, a.appends, a.applies, a.images, a.state = true, nil, nil, nil, a.flushed
 }
 
 func (s *stage) say(format string, args ...any) { fmt.Fprintf(&s.out, format+"\n", args...) }
@@ -145,11 +179,22 @@ func (s *stage) step(a *actor, ins ...Input) {
 			}
 		case Append:
 			a.appends = append(a.appends, e)
+		case Truncate:
+			s.say("%d truncates up to %d", a.id, e.Index)
+			a.appends = append(a.appends, e)
 		case Apply:
 			a.applies = append(a.applies, e)
+		case Install:
+			s.say("%d installs %d", a.id, e.Index)
+			a.applies = append(a.applies, e)
+		case OpenImage, CloseImage, DropImage, VerifyImage:
+			s.say("%d %T", a.id, e)
+			a.images = append(a.images, e)
+		case ReadImage, WriteImage:
+			a.images = append(a.images, e)
 		case Flush:
 			a.flushed = a.state
-			s.step(a, Flushed{Index: a.state.Applied})
+			s.step(a, Flushed{Index: a.state.Applied, Term: a.state.Term})
 		case Prove:
 			s.step(a, Proved{Full: a.full})
 		case ProposeReply:
@@ -173,10 +218,64 @@ func (s *stage) step(a *actor, ins ...Input) {
 	}
 }
 
+// imageBytes is an image: its state, and much more.
+func (s *stage) imageBytes(state *fsm.State) []byte {
+	b, err := json.Marshal(state)
+	require.NoError(s.t, err)
+	return append(b, bytes.Repeat([]byte{' '}, s.imageSize-len(b))...)
+}
+
+// handle does what a was asked to do with images.
+func (s *stage) handle(a *actor) bool {
+	done := len(a.images) > 0
+	for len(a.images) > 0 {
+		e := a.images[0]
+		a.images = a.images[1:]
+		switch e := e.(type) {
+		case OpenImage:
+			state := a.flushed
+			a.open = &state
+			s.step(a, ImageOpened{Transfer: e.Transfer, State: state, Size: uint64(s.imageSize)})
+		case ReadImage:
+			b := s.imageBytes(a.open)[e.Offset:][:e.Bytes]
+			s.step(a, ImageRead{Transfer: e.Transfer, Offset: e.Offset, Data: b})
+		case CloseImage:
+			a.open = nil
+		case WriteImage:
+			if e.Offset == 0 {
+				a.incoming = nil
+			}
+			require.Len(s.t, a.incoming, int(e.Offset), "node %d writes an image with a gap", a.id)
+			a.incoming = append(a.incoming, e.Data...)
+			s.step(a, ImageWritten{Offset: uint64(len(a.incoming))})
+		case VerifyImage:
+			var state fsm.State
+			err := json.Unmarshal(a.incoming, &state)
+			a.image = &state
+			s.step(a, ImageVerified{State: state, Err: err})
+		case DropImage:
+			a.incoming, a.image = nil, nil
+		}
+	}
+	return done
+}
+
 var verdicts = [...]string{"", "accepted", "not addressed", "not leader", "overloaded", "storage full"}
+
+var imageVerdicts = [...]string{"", "wanted", "taken", "refused", "damaged"}
 
 func (s *stage) tell(m transport.Message) {
 	switch {
+	case m.Image != nil:
+		s.say("%d to %d: image %d of index %d, %d at %d of %d", m.From, m.To, m.Image.Transfer, m.Image.Index, len(m.Image.Data), m.Image.Offset, m.Image.Size)
+	case m.ImageReply != nil:
+		s.say("%d to %d: image %d %s from %d on", m.From, m.To, m.ImageReply.Transfer, imageVerdicts[m.ImageReply.Verdict], m.ImageReply.Offset)
+	case m.ImageRequest != nil:
+		s.say("%d to %d: asks for an image of index %d or more", m.From, m.To, m.ImageRequest.First)
+	case m.Digest != nil && m.Digest.Asked:
+		s.say("%d to %d: asks for the digest at %d", m.From, m.To, m.Digest.Index)
+	case m.Digest != nil:
+		s.say("%d to %d: digest at %d is %x", m.From, m.To, m.Digest.Index, m.Digest.Hash[:3])
 	case m.Forward != nil:
 		s.say("%d to %d: forward seq %d attempt %d for incarnation %d", m.From, m.To, m.Forward.Seq, m.Forward.Attempt, m.Forward.Addressee)
 	case m.ForwardReply != nil:
@@ -192,9 +291,15 @@ func (s *stage) tell(m transport.Message) {
 func (s *stage) disk(a *actor) bool {
 	done := len(a.appends) > 0
 	for len(a.appends) > 0 {
-		e := a.appends[0]
+		next := a.appends[0]
 		a.appends = a.appends[1:]
-		a.log.append(e.Batch.Entries)
+		if t, ok := next.(Truncate); ok {
+			a.log.truncate(t.Index)
+			s.step(a, Truncated{Full: a.full})
+			continue
+		}
+		e := next.(Append)
+		a.log.append(e.Batch)
 		if e.Batch.HardState != nil {
 			a.hard = e.Batch.HardState
 		}
@@ -206,8 +311,17 @@ func (s *stage) disk(a *actor) bool {
 func (s *stage) apply(a *actor) bool {
 	done := len(a.applies) > 0
 	for len(a.applies) > 0 {
-		e := a.applies[0]
+		next := a.applies[0]
 		a.applies = a.applies[1:]
+		if _, ok := next.(Install); ok {
+			a.state, a.flushed, a.image, a.damaged, a.diverged = *a.image, *a.image, nil, nil, false
+			s.step(a, Installed{State: a.state})
+			continue
+		}
+		e := next.(Apply)
+		if a.damaged != nil {
+			continue
+		}
 		var results []fsm.Result
 		for _, ent := range e.Entries {
 			was, ok := s.applied[ent.Index]
@@ -226,7 +340,11 @@ func (s *stage) apply(a *actor) bool {
 			a.state.Applied, a.state.Term = ent.Index, ent.Term
 			results = append(results, r)
 		}
-		s.step(a, Applied{Results: results, OverlayBytes: int(a.state.Applied-a.flushed.Applied) * 100})
+		a.state.Hash = [32]byte{byte(a.state.Applied), byte(a.state.Applied >> 8), 1}
+		if a.diverged {
+			a.state.Hash[2] = 2
+		}
+		s.step(a, Applied{Results: results, Hash: a.state.Hash, OverlayBytes: int(a.state.Applied-a.flushed.Applied) * 100})
 	}
 	return done
 }
@@ -252,16 +370,22 @@ func (s *stage) receive(m transport.Message) {
 	if m.Raft != nil {
 		m.Raft = proto.Clone(m.Raft).(*raftpb.Message)
 	}
+	if m.Image != nil {
+		piece := *m.Image
+		piece.Data = slices.Clone(piece.Data)
+		m.Image = &piece
+	}
 	s.step(s.nodes[m.To-1], Receive{Message: m})
 }
 
 // run lets everything happen that needs no passing of time.
 func (s *stage) run() {
 	for busy := true; busy; {
-		busy = s.deliver(func(transport.Message) bool { return true })
+		busy = s.deliver(func(m transport.Message) bool { return !s.hold || m.Image == nil })
 		for _, a := range s.nodes {
 			busy = s.disk(a) || busy
 			busy = s.apply(a) || busy
+			busy = s.handle(a) || busy
 		}
 	}
 }
@@ -320,6 +444,12 @@ func TestCoreConversations(t *testing.T) {
 					return m.ForwardReply != nil
 				case d.HasArg("raft"):
 					return m.Raft != nil
+				case d.HasArg("pieces"):
+					return m.Image != nil
+				case d.HasArg("image-replies"):
+					return m.ImageReply != nil
+				case d.HasArg("digests"):
+					return m.Digest != nil
 				}
 				return true
 			}
@@ -365,6 +495,25 @@ func TestCoreConversations(t *testing.T) {
 				was := slices.Clone(s.wire)
 				s.deliver(match)
 				s.wire = append(slices.DeleteFunc(was, func(m transport.Message) bool { return !match(m) }), s.wire...)
+			case "hold":
+				s.hold = true
+			case "release":
+				s.hold = false
+			case "flip": // a bit of each piece of an image on its way
+				for _, m := range s.wire {
+					if m.Image != nil {
+						m.Image.Data[0] ^= 1
+					}
+				}
+			case "images":
+				s.handle(a)
+			case "damage":
+				a.damaged = errors.New("record k of bucket keys: checksum does not match")
+				if !a.down {
+					s.step(a, Damaged{Err: a.damaged})
+				}
+			case "diverge":
+				a.diverged = true
 			case "kill":
 				s.kill(a)
 			case "start":
@@ -380,7 +529,11 @@ func TestCoreConversations(t *testing.T) {
 						s.say("%d: down", a.id)
 						continue
 					}
-					s.say("%d: %v term %d leader %d commit %d applied %d proposals %d reads %d fresh %v", a.id, st.Role, st.Term, st.Leader, st.Commit, st.Applied, st.Proposals, st.Reads, st.Fresh)
+					damage := ""
+					if st.Damage != nil {
+						damage = fmt.Sprintf(" damage: %v", st.Damage)
+					}
+					s.say("%d: %v term %d leader %d commit %d applied %d proposals %d reads %d fresh %v%s", a.id, st.Role, st.Term, st.Leader, st.Commit, st.Applied, st.Proposals, st.Reads, st.Fresh, damage)
 				}
 			}
 			return s.out.String()
