@@ -319,7 +319,8 @@ func (n *nemesis) heal(i uint64) {
 	}
 }
 
-// end stops all faults: everything is whole, fast and up, but for what is out for good.
+// end stops all faults for the core of the cluster: everything in it is whole, fast
+// and up, but for what is out for good. Who is not in it stays down or cut off.
 func (n *nemesis) end() {
 	n.over = true
 	for i := range n.heals {
@@ -328,6 +329,7 @@ func (n *nemesis) end() {
 	w := n.w
 	w.net.setup = netSetup{base: 200 * time.Microsecond, jitter: 300 * time.Microsecond, queue: defaultQueue}
 	n.disk = diskSetup{sync: time.Millisecond, apply: 50 * time.Microsecond, flush: 5 * time.Millisecond}
+	n.setAside(newGenerator(w.opts.Seed, "core"))
 	for _, r := range w.nodes {
 		if !r.up {
 			w.after(100*time.Millisecond, event{kind: evStart, node: r, life: r.life})
@@ -335,5 +337,32 @@ func (n *nemesis) end() {
 		}
 		r.uncut()
 		r.resume()
+	}
+}
+
+// setAside leaves nodes out of the core in half the worlds: the rest must do without
+// them. It stays a majority of nodes that are whole, for what was acknowledged may be
+// at no others.
+func (n *nemesis) setAside(g generator) {
+	if n.w.setup.mix == Calm || g.IntN(2) == 0 {
+		return
+	}
+	whole := 0
+	for _, r := range n.w.nodes {
+		if n.atlas.whole(r) {
+			whole++
+		}
+	}
+	for _, r := range n.shuffled(g) {
+		if n.atlas.whole(r) && whole-1 > len(n.w.nodes)/2 && g.IntN(2) == 0 {
+			whole--
+			n.w.judge.count("node set aside in the end")
+			r.aside = true
+			if g.IntN(2) == 0 {
+				r.crash(killed)
+			} else {
+				block(n.around(r, true, true), 1)
+			}
+		}
 	}
 }

@@ -53,6 +53,9 @@ func (a *atlas) loseStore(r *replica) bool {
 // regained: r's store is whole again.
 func (a *atlas) regained(r *replica) { a.stores[r.id-1] = false }
 
+// whole tells whether nothing of r's was damaged.
+func (a *atlas) whole(r *replica) bool { return !a.logs[r.id-1] && !a.stores[r.id-1] }
+
 // spares tells whether the nodes that are whole are a majority without r.
 func (a *atlas) spares(r *replica) bool {
 	whole := 0
@@ -137,9 +140,9 @@ func (r *replica) retire() {
 	r.crash(killed)
 }
 
-// members are the nodes that still take part: not those without their log.
+// members are the nodes that still take part: not those without their log, nor those set aside.
 func (w *World) members() []*replica {
-	return slices.DeleteFunc(slices.Clone(w.nodes), func(r *replica) bool { return r.out || r.forgot })
+	return slices.DeleteFunc(slices.Clone(w.nodes), func(r *replica) bool { return r.out || r.forgot || r.aside })
 }
 
 // damageStore flips a bit somewhere in a node's database, or takes the file away

@@ -45,6 +45,8 @@ type replica struct {
 	rotten, out bool
 	// forgot: the world took its whole disk.
 	forgot bool
+	// aside: it is not in the core that must do without it in the end; down, it stays down.
+	aside bool
 	// tainted: the world has damaged its store, or what that was made from.
 	tainted bool
 	// diverged: because of that its state is not what the others' is, and it does not know yet.
@@ -146,7 +148,7 @@ func (r *replica) leads() bool { return r.formed() && r.core.Status().Role == no
 
 // start begins a life.
 func (r *replica) start() {
-	if r.up || r.out {
+	if r.up || r.out || r.aside {
 		return
 	}
 	r.life++
