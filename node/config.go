@@ -117,6 +117,9 @@ type Status struct {
 	// Damage is why the store cannot be used: nothing is served until a peer's image has
 	// taken its place and the log has brought that to where this node was; nil if it serves.
 	Damage error
+	// Disputed: another member's state differed from this one's when they were compared
+	// last, and no majority says whose is wrong. An operator must: see docs/operations.md.
+	Disputed bool
 	// Proposals and Reads are in flight.
 	Proposals, Reads int
 }

@@ -363,6 +363,7 @@ func (c *Core) Status() Status {
 		StorageFull: c.full,
 		FirstIndex:  c.log.first,
 		Damage:      c.why,
+		Disputed:    c.disputed(),
 		Proposals:   int(c.nextSeq - c.oldestSeq),
 		Reads:       c.waitingReads(),
 	}

@@ -41,6 +41,7 @@ func (c *Core) digestHeard(from uint64, d *transport.Digest) {
 	}
 	c.digests[from] = *d
 	c.compareDigests()
+	c.offerImage()
 }
 
 func (c *Core) nameDigest(index uint64) {
@@ -63,8 +64,21 @@ func (c *Core) digestApplied() {
 			c.send(transport.Message{To: p, Digest: &d})
 		}
 		c.compareDigests()
+		c.offerImage()
 	}
 	c.named = 0
+}
+
+// disputed tells whether another member had another state at the last index that was
+// compared. As long as no majority decides who is wrong, no image of this one goes out:
+// it could make a wrong state the majority's.
+func (c *Core) disputed() bool {
+	for _, p := range c.peers {
+		if d := c.digests[p]; d.Index != 0 && d.Index == c.own.Index && d.Hash != c.own.Hash {
+			return true
+		}
+	}
+	return false
 }
 
 // compareDigests finds out whether a majority agrees on another state than this node has.

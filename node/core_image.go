@@ -102,7 +102,7 @@ func imageSum(m *transport.Image) uint32 {
 // offerImage tells raft whether an image could be sent, and which.
 func (c *Core) offerImage() {
 	c.log.image = nil
-	if c.outgoing == nil && !c.lost && !c.replacing() && c.durable > 0 {
+	if c.outgoing == nil && !c.lost && !c.replacing() && !c.disputed() && c.durable > 0 {
 		c.log.image = &raftpb.SnapshotMetadata{Index: new(c.durable), Term: new(c.durableTerm), ConfState: c.log.conf}
 	}
 }
@@ -119,7 +119,8 @@ func (c *Core) sendSnapshot(m *raftpb.Message) {
 
 // imageRequested takes a peer's wish for an image. Without an answer it asks another.
 func (c *Core) imageRequested(from uint64, r *transport.ImageRequest) {
-	if c.outgoing != nil || c.lost || c.replacing() || c.durable == 0 || c.durable < r.First {
+	delete(c.digests, from) // of a state that it has given up
+	if c.outgoing != nil || c.lost || c.replacing() || c.disputed() || c.durable == 0 || c.durable < r.First {
 		return
 	}
 	c.sendImage(outgoing{to: from})

@@ -44,6 +44,7 @@ const (
 	faultLogRot
 	faultRot
 	faultLost
+	faultMisled
 
 	faultKinds = iota
 )
@@ -54,7 +55,7 @@ var faultNames = [...]string{
 	"kill", "power loss", "power loss of several", "power loss of all", "crash loop", "clean restart",
 	"pause a node", "pause the leader", "pause all", "slow node", "wall clock jumps", "clock rate changes",
 	"transfer leadership", "slow disks", "disk error", "short write", "read error", "full disk",
-	"log rots", "store rots", "disk lost",
+	"log rots", "store rots", "disk lost", "state goes astray",
 }
 
 func (k faultKind) String() string { return faultNames[k] }
@@ -297,6 +298,8 @@ func (n *nemesis) bring(k faultKind) bool {
 		return n.rotLog(g, n.victim(g))
 	case faultRot:
 		return n.damageStore(g, n.victim(g))
+	case faultMisled:
+		return n.mislead(n.victim(g))
 	case faultLost:
 		return n.loseDisk(n.victim(g))
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/wal"
 )
 
@@ -151,12 +152,9 @@ func (n *nemesis) damageStore(g generator, r *replica) bool {
 	if !r.hasDB || !n.atlas.loseStore(r) {
 		return false
 	}
-	r.tainted = true
+	r.tainted, r.strayed = true, 0
 	if !r.up && g.IntN(2) == 0 {
-		if err := os.Remove(r.store); err != nil {
-			n.w.fail(JudgeInvariant, "the database of %s cannot be removed: %w", r.name, err)
-		}
-		r.hasDB = false
+		r.loseStoreFile()
 		n.w.judge.count("store file lost")
 		return true
 	}
@@ -164,6 +162,60 @@ func (n *nemesis) damageStore(g generator, r *replica) bool {
 		n.w.fail(JudgeInvariant, "a bit of %s's database cannot be flipped: %w", r.name, err)
 	}
 	return true
+}
+
+func (r *replica) loseStoreFile() {
+	if err := os.Remove(r.store); err != nil {
+		r.w.fail(JudgeInvariant, "the database of %s cannot be removed: %w", r.name, err)
+	}
+	r.hasDB, r.diverged, r.strayed = false, false, 0
+}
+
+// mislead makes a node apply another value than the next command has, as a bit of its
+// memory might: its checksums are right, and its state is not what the others' is.
+// It is counted when it happens.
+func (n *nemesis) mislead(r *replica) bool {
+	r.misled = len(n.w.nodes) > 1 && r.formed()
+	return false
+}
+
+// astray is what the store is given in place of ents, and which of them is wrong; -1: none.
+func (r *replica) astray(ents []fsm.Entry) ([]fsm.Entry, int) {
+	if !r.misled || r.tainted {
+		return ents, -1
+	}
+	for i := range ents {
+		data := slices.Clone(ents[i].Data)
+		cmd, err := fsm.Decode(data)
+		if len(data) == 0 || err != nil || cmd.Ops[0].Kind != fsm.Put || len(cmd.Ops[0].Value) == 0 {
+			continue
+		}
+		if !r.w.nemesis.atlas.loseStore(r) {
+			return ents, -1
+		}
+		cmd.Ops[0].Value[0] ^= 1
+		if data, err = cmd.Encode(); err != nil {
+			r.w.fail(JudgeInvariant, "%s: a command that was decoded cannot be encoded: %w", r.name, err)
+			return ents, -1
+		}
+		ents = slices.Clone(ents)
+		ents[i].Data = data
+		r.misled, r.tainted = false, true
+		return ents, i
+	}
+	return ents, -1
+}
+
+// wentAstray sees what became of an entry that was applied wrongly: one that changed
+// nothing did no harm.
+func (r *replica) wentAstray(res fsm.Result) {
+	if res.Outcome != fsm.Applied {
+		r.tainted = false
+		r.w.nemesis.atlas.regained(r)
+		return
+	}
+	r.diverged, r.strayed = true, res.Index
+	r.w.judge.count(faultMisled.String())
 }
 
 // metaBytes are bbolt's two meta pages: little of a file, and all of it hangs on them.

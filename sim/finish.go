@@ -58,11 +58,27 @@ func (w *World) settle() {
 		if why = w.unsettled(); why == "" {
 			return
 		}
+		if w.now >= end-int64(settleTime/2) {
+			w.decide()
+		}
 		if w.now >= end {
 			w.fail(JudgeLive, "not live: %v after the last fault %s", settleTime, why)
 			return
 		}
 		w.run(w.now + int64(settleStep))
+	}
+}
+
+// decide is what an operator does about members whose states differ when no majority
+// can say whose is wrong, since another is too far behind: the one that is known to be
+// wrong starts again without its store.
+func (w *World) decide() {
+	for _, r := range w.members() {
+		if r.diverged && r.up {
+			w.judge.count("operator decides a dispute")
+			r.crash(killed)
+			r.loseStoreFile()
+		}
 	}
 }
 
@@ -84,6 +100,9 @@ func (w *World) unsettled() string {
 		s := r.core.Status()
 		if s.Damage != nil {
 			return fmt.Sprintf("%s serves nothing: %v", r.name, s.Damage)
+		}
+		if r.diverged {
+			return r.name + " does not know that its state is wrong"
 		}
 		st := r.db.State()
 		if i == 0 {

@@ -18,6 +18,8 @@ type images struct {
 	named uint64
 }
 
+var errWithheld = errors.New("the world withholds a wrong state")
+
 func (r *replica) incomingPath() string { return r.store + ".new" }
 
 func (r *replica) imagePath(index uint64) string { return fmt.Sprintf("%s.snap-%016x", r.store, index) }
@@ -66,6 +68,11 @@ func (r *replica) doImage(e node.Effect) (node.Input, error) {
 	case node.OpenImage:
 		if r.db == nil {
 			return node.ImageOpened{Transfer: e.Transfer, Err: fs.ErrNotExist}, nil
+		}
+		if r.diverged {
+			// A state that went wrong unseen, and a follower that just then has lost its
+			// own: together more than the contract survives.
+			return node.ImageOpened{Transfer: e.Transfer, Err: errWithheld}, nil
 		}
 		image, err := r.db.OpenImage()
 		if err != nil {
@@ -176,6 +183,7 @@ func (r *replica) install(index uint64) (node.Input, error) {
 	if index != r.imageIndex {
 		return nil, fmt.Errorf("the image is of index %d, the core wants %d", r.imageIndex, index)
 	}
+	tainted := r.tainted
 	r.closeImage()
 	if r.db != nil {
 		if err := r.db.Close(); err != nil {
@@ -195,6 +203,9 @@ func (r *replica) install(index uint64) (node.Input, error) {
 		return nil, err
 	}
 	r.w.judge.count("image installed")
+	if tainted && !r.tainted {
+		r.w.judge.count("store rebuilt")
+	}
 	return node.Installed{State: db.State()}, nil
 }
 
@@ -212,9 +223,8 @@ func (r *replica) recoverImage(found wal.Recovered) error {
 // mended: the store is another file now, and sound.
 func (r *replica) mended() {
 	if r.tainted {
-		r.tainted, r.diverged = false, false
+		r.tainted, r.diverged, r.strayed = false, false, 0
 		r.w.nemesis.atlas.regained(r)
-		r.w.judge.count("store rebuilt")
 	}
 }
 

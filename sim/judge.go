@@ -172,8 +172,10 @@ func (j *judge) appliedEntries(r *replica, ents []fsm.Entry, results []fsm.Resul
 	for i := range ents {
 		if err := j.appliedEntry(&ents[i], &results[i]); err != nil {
 			j.differs(r, fmt.Errorf("%s: %w", r.name, err))
-			return
 		}
+	}
+	if r.diverged {
+		return
 	}
 	if err := j.state(r, r.db.State()); err != nil {
 		j.differs(r, err)

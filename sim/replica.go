@@ -49,8 +49,12 @@ type replica struct {
 	aside bool
 	// tainted: the world has damaged its store, or what that was made from.
 	tainted bool
+	// misled: the next command it applies is not what it was.
+	misled bool
 	// diverged: because of that its state is not what the others' is, and it does not know yet.
 	diverged bool
+	// strayed is the index at which that happened in memory; 0: not so.
+	strayed fsm.Index
 	// imageIndex is that of the verified image beside the store; 0: there is none.
 	imageIndex uint64
 
@@ -272,6 +276,9 @@ func (r *replica) openStore(id node.Identity) (state fsm.State, damaged, err err
 	r.db, err = fsm.Open(r.store, r.storeOptions())
 	if err == nil {
 		state = r.db.State()
+		if state.Applied < r.strayed {
+			r.mended() // it never reached the disk, and is applied again
+		}
 		if !r.tainted {
 			return state, nil, r.w.judge.opened(r, state)
 		}

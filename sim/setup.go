@@ -194,9 +194,11 @@ func (s *setup) uniform() {
 	s.faults[faultLogRot] = rotGap
 	s.faults[faultRot] = rotGap
 	s.faults[faultLost] = 2 * rotGap
+	s.faults[faultMisled] = rotGap
 	for p := range s.tender {
 		s.tender[p] = 0.0005
 	}
+	s.tender[tenderVerify], s.tender[tenderInstall] = 0.03, 0.03 // a run has few of them
 	s.crashes = 0.005
 }
 
@@ -265,7 +267,7 @@ func (s *setup) swarmFaults(seed uint64) {
 		g := newGenerator(seed, "swarm "+faultNames[k])
 		if g.IntN(2) == 0 {
 			s.faults[k] = g.some(3*time.Second, time.Minute)
-			if faultKind(k) == faultLogRot || faultKind(k) == faultRot || faultKind(k) == faultLost {
+			if slices.Contains([]faultKind{faultLogRot, faultRot, faultLost, faultMisled}, faultKind(k)) {
 				s.faults[k] *= 2
 			}
 		}

@@ -286,7 +286,8 @@ func (r *replica) apply() {
 			return
 		}
 	case node.Apply:
-		results, err := r.db.Apply(e.Entries)
+		ents, wrong := r.astray(e.Entries)
+		results, err := r.db.Apply(ents)
 		if errors.Is(err, fsm.ErrDamaged) {
 			r.damage(err)
 			return
@@ -294,6 +295,9 @@ func (r *replica) apply() {
 		if err != nil {
 			r.w.fail(JudgeStop, "%s: applying: %w", r.name, err)
 			return
+		}
+		if wrong >= 0 {
+			r.wentAstray(results[wrong])
 		}
 		if h := r.w.opts.hooks.results; h != nil {
 			results = h(r.w.rngNodes, results)
