@@ -46,6 +46,9 @@ type Settings struct {
 	DigestInterval time.Duration
 	// Checks turns on the expensive invariants.
 	Checks bool
+	// Mark, unless nil, is told each time the core comes by one of its rare places
+	// which one: a simulation counts what it reached. It must change nothing.
+	Mark func(name string)
 }
 
 // LogReader is the one thing Core reads: entries that no longer are in its

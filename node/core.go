@@ -131,6 +131,7 @@ func (c *Core) Step(ins ...Input) (effects []Effect) {
 			if !ok {
 				panic(p)
 			}
+			c.cfg.mark("stopped by an error of a read of the log")
 			c.stop(read.err)
 		}
 		effects = c.out

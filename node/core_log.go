@@ -18,6 +18,7 @@ import (
 // below first is given out: it goes, or has gone, from the log.
 type tail struct {
 	log      LogReader
+	mark     func(string) // Settings.mark
 	hard     *raftpb.HardState
 	conf     *raftpb.ConfState
 	image    *raftpb.SnapshotMetadata // of an image that could be sent now; nil: none
@@ -53,7 +54,8 @@ func newTail(cfg Config) (*tail, error) {
 		return nil, fmt.Errorf("node: index %d was committed, the log ends at %d: %w", hs.GetCommit(), last, ErrInconsistent)
 	}
 	return &tail{
-		log: cfg.Log,
+		log:  cfg.Log,
+		mark: cfg.mark,
 		// The commit index is not synced of its own; what was applied was committed.
 		hard:     &raftpb.HardState{Term: new(hs.GetTerm()), Vote: new(hs.GetVote()), Commit: new(max(hs.GetCommit(), applied))},
 		conf:     confStateOf(cfg.State.Conf),
@@ -90,6 +92,9 @@ func (t *tail) append(ents []*raftpb.Entry) {
 	}
 	lo := ents[0].GetIndex()
 	must(lo <= t.last+1, "append of index %d behind %d", lo, t.last)
+	if lo <= t.last {
+		t.mark("entries of the log replaced")
+	}
 	keep := len(t.entries) - int(min(t.last+1-lo, uint64(len(t.entries))))
 	for _, e := range t.entries[keep:] {
 		t.bytes -= entryBytes(e)
@@ -145,6 +150,7 @@ func (t *tail) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 		// A copy: the caller keeps it in messages, while append and trim reuse the array.
 		return slices.Clone(ents), nil
 	}
+	t.mark("entries read from the disk")
 	ents, err := t.log.Entries(lo, min(hi, t.memFirst()), min(maxSize, uint64(maxLogReadBytes)))
 	if err != nil {
 		panic(logReadError{err})
@@ -167,6 +173,7 @@ func (t *tail) Term(i uint64) (uint64, error) {
 	if i == t.before && i != 0 {
 		return t.beforeTerm, nil
 	}
+	t.mark("term read from the disk")
 	term, err := t.log.Term(i)
 	if err != nil {
 		panic(logReadError{err})

@@ -90,12 +90,15 @@ func (c *Core) propose(in Propose) {
 		c.refuse(in.Request, ErrRebuilding)
 		return
 	case c.nextSeq-c.oldestSeq >= MaxProposals, c.proposalBytes > 0 && c.proposalBytes+len(in.Command) > MaxProposalBytes:
+		c.cfg.mark("write refused: too many in flight")
 		c.refuse(in.Request, ErrOverloaded)
 		return
 	case c.full:
+		c.cfg.mark("write refused: disk full")
 		c.refuse(in.Request, ErrStorageFull)
 		return
 	case c.leaderless():
+		c.cfg.mark("write refused: no leader for long")
 		c.refuse(in.Request, ErrNoQuorum)
 		return
 	}
@@ -128,6 +131,7 @@ func (c *Core) dispatch(p *proposal) {
 	p.wait = false
 	c.undispatched--
 	if p.attempts == MaxAttempts {
+		c.cfg.mark("write is out of attempts")
 		return
 	}
 	p.attempts++
@@ -175,6 +179,7 @@ func (c *Core) proposeBatch() {
 		if c.role != Leader || c.raft.BasicStatus().LeadTransferee != 0 {
 			verdict = transport.NotLeader
 		}
+		c.cfg.mark("raft refuses a batch of writes")
 		for _, b := range c.batch {
 			if b.local != nil {
 				c.copyRefused(b.local, b.attempt, verdict)
@@ -207,10 +212,12 @@ func (c *Core) placeProposals(ents []*raftpb.Entry) {
 // forwarded takes another node's proposal.
 func (c *Core) forwarded(from uint64, f *transport.Forward) {
 	if f.Addressee != c.cfg.Incarnation {
+		c.cfg.mark("forward refused: for another incarnation")
 		c.replyForward(from, f, transport.ForwardReply{Verdict: transport.NotAddressed})
 		return
 	}
 	if !c.firstSeen(from, f) {
+		c.cfg.mark("forward seen before")
 		return
 	}
 	o, ok := fsm.OriginOf(f.Command)
@@ -219,8 +226,10 @@ func (c *Core) forwarded(from uint64, f *transport.Forward) {
 	}
 	switch {
 	case c.role != Leader:
+		c.cfg.mark("forward refused: not the leader")
 		c.replyForward(from, f, transport.ForwardReply{Verdict: transport.NotLeader})
 	case c.full:
+		c.cfg.mark("forward refused: disk full")
 		c.replyForward(from, f, transport.ForwardReply{Verdict: transport.StorageFull})
 	default:
 		c.enqueue(batched{data: f.Command, from: from, forward: f})
@@ -295,6 +304,8 @@ func (c *Core) copyRefused(p *proposal, attempt uint32, v transport.Verdict) {
 		// copy that was for it: that copy stays possible.
 		if p.copies[n].addressee == 0 {
 			p.copies = slices.Delete(p.copies, n, n+1)
+		} else {
+			c.cfg.mark("copy stays possible: refused by a later incarnation")
 		}
 		c.redispatch(p)
 		return
@@ -338,6 +349,7 @@ func (c *Core) loseCopies() {
 }
 
 func (c *Core) copyLost(p *proposal, n int) {
+	c.cfg.mark("copy lost with its term")
 	p.copies = slices.Delete(p.copies, n, n+1)
 	if len(p.copies) == 0 {
 		c.redispatch(p)
@@ -404,6 +416,7 @@ func (c *Core) proposalApplied(r fsm.Result) {
 	case fsm.Repeated:
 		// The first time answers its proposal, so what is repeated is not in flight,
 		// unless the store forgot it: then nobody can say.
+		c.cfg.mark("write repeated, and its first time forgotten")
 		c.finish(p, ProposeReply{Err: &WriteError{Outcome: Unknown, Leader: c.leader, Err: ErrRepeated}})
 	default:
 		panic(fmt.Sprintf("node: a command of this node was applied with outcome %d", r.Outcome))

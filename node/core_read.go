@@ -66,6 +66,7 @@ func (c *Core) read(in ReadIndex) {
 		return
 	}
 	if c.leaderless() {
+		c.cfg.mark("read refused: no leader for long")
 		c.emit(ReadReply{Request: in.Request, Err: ErrNoQuorum})
 		return
 	}
@@ -81,11 +82,13 @@ func (c *Core) issueReads() {
 		return
 	}
 	if len(c.rounds) >= MaxReadRounds || c.leader == 0 {
+		c.cfg.mark("read round waits for a leader or for room")
 		return
 	}
 	// A leader that has committed nothing in its term does not know how far its
 	// predecessors' commits went. Raft waits for it but on a single voter; here all do.
 	if c.role == Leader && c.appliedTerm != c.term {
+		c.cfg.mark("read round waits for an entry of its leader's term")
 		return
 	}
 	c.counter++
@@ -115,12 +118,14 @@ func (c *Core) confirmed(rs raft.ReadState) {
 		n++
 	}
 	if n == len(c.rounds) || c.rounds[n].counter != counter {
+		c.cfg.mark("read round confirmed too late")
 		return // given up, or confirmed before
 	}
 	issuedAt := c.rounds[n].issuedAt
 	c.rounds = append(c.rounds[:0], c.rounds[n+1:]...)
 	c.confirmedIndex = max(c.confirmedIndex, rs.Index)
 	if n := len(c.proofs); n > 0 && (c.proofs[n-1].index == c.confirmedIndex || n == MaxReadRounds) {
+		c.cfg.mark("proof of freshness merged")
 		c.proofs[n-1] = freshProof{index: c.confirmedIndex, at: issuedAt}
 	} else {
 		c.proofs = append(c.proofs, freshProof{index: c.confirmedIndex, at: issuedAt})
@@ -161,6 +166,7 @@ func (c *Core) restartReads() {
 func (c *Core) tickReads() {
 	patience := time.Duration(c.cfg.ElectionTicks) * c.cfg.TickInterval / 2
 	if len(c.rounds) > 0 && c.now-c.rounds[0].issuedAt > patience {
+		c.cfg.mark("read round given up")
 		c.restartReads()
 	}
 	c.reads = c.expireReads(c.reads)

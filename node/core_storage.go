@@ -172,6 +172,9 @@ func (c *Core) startStorage() {
 		}
 		c.emitApply(m)
 	}
+	if len(c.waiting) > 0 {
+		c.cfg.mark("apply waits for room in the overlay")
+	}
 	old := c.overlayBytes > 0 && c.now-c.flushAt >= c.cfg.FlushInterval
 	if !c.flushing && (old || c.overlayBytes >= c.cfg.FlushBytes || (len(c.waiting) > 0 && c.overlayBytes > 0)) {
 		c.flushing = true
@@ -308,6 +311,7 @@ func (c *Core) tickStorage() {
 	// A full disk takes no appends that would tell when it has room again; proofs do.
 	if (c.unproven || c.full) && !c.proving && len(c.appends) == 0 && c.now-c.appendAt >= idleBeforeProof {
 		if c.hardState != nil {
+			c.cfg.mark("hard state written alone before a proof")
 			c.emitAppend(wal.Batch{})
 		}
 		c.emit(Prove{})

@@ -1,0 +1,42 @@
+package node
+
+import "slices"
+
+// marks names the rare places of the core that Settings.Mark is told of.
+// TestMarks holds it against the calls.
+var marks = []string{
+	"apply waits for room in the overlay",
+	"copy lost with its term",
+	"copy stays possible: refused by a later incarnation",
+	"entries of the log replaced",
+	"entries read from the disk",
+	"forward refused: disk full",
+	"forward refused: for another incarnation",
+	"forward refused: not the leader",
+	"forward seen before",
+	"hard state written alone before a proof",
+	"proof of freshness merged",
+	"raft refuses a batch of writes",
+	"read refused: no leader for long",
+	"read round confirmed too late",
+	"read round given up",
+	"read round waits for a leader or for room",
+	"read round waits for an entry of its leader's term",
+	"stopped by an error of a read of the log",
+	"term read from the disk",
+	"write is out of attempts",
+	"write refused: disk full",
+	"write refused: no leader for long",
+	"write refused: too many in flight",
+	"write repeated, and its first time forgotten",
+}
+
+// Marks returns the names that Settings.Mark may be told, in order.
+func Marks() []string { return slices.Clone(marks) }
+
+// mark tells of a place, if anybody wants to know.
+func (s *Settings) mark(name string) {
+	if s.Mark != nil {
+		s.Mark(name)
+	}
+}
