@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -80,25 +82,34 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Replay is the command that runs the same world again.
-func (o Options) Replay() string {
+// Args are the flags of cmd/sim that describe o's world.
+func (o Options) Args() []string {
 	o = o.withDefaults()
-	var b strings.Builder
-	fmt.Fprintf(&b, "go run ./cmd/sim run --seed %d --time %s", o.Seed, shortDuration(o.Time))
+	args := []string{"--seed", strconv.FormatUint(o.Seed, 10), "--time", shortDuration(o.Time)}
 	if o.Nodes != 0 {
-		fmt.Fprintf(&b, " --nodes %d", o.Nodes)
+		args = append(args, "--nodes", strconv.Itoa(o.Nodes))
 	}
 	if o.Mix != "" {
-		fmt.Fprintf(&b, " --mix %s", o.Mix)
+		args = append(args, "--mix", string(o.Mix))
 	}
 	if len(o.Without) > 0 {
-		// Names hold neither commas nor quotes, but spaces.
-		fmt.Fprintf(&b, " --without '%s'", strings.Join(o.Without, ","))
+		args = append(args, "--without", strings.Join(o.Without, ","))
 	}
 	if o.Clients != 0 {
-		fmt.Fprintf(&b, " --clients %d", o.Clients)
+		args = append(args, "--clients", strconv.Itoa(o.Clients))
 	}
-	return b.String()
+	return args
+}
+
+// Replay is the command that runs the same world again, for a shell.
+func (o Options) Replay() string {
+	args := o.Args()
+	for i, arg := range args {
+		if strings.ContainsAny(arg, " ,") { // names hold nothing else that a shell reads
+			args[i] = "'" + arg + "'"
+		}
+	}
+	return "go run ./cmd/sim run " + strings.Join(args, " ")
 }
 
 // shortDuration is d without the zeros that String appends.
@@ -113,10 +124,54 @@ func shortDuration(d time.Duration) string {
 	return s
 }
 
-// ParseSeed reads a seed: a number, or any other text, which is hashed.
+// commitDigits is the length of a git commit's name.
+const commitDigits = 40
+
+// ParseSeed reads a seed: a number, in any notation of Go, or any other text, which
+// is hashed. The name of a git commit is text even if a number could be read from it.
 func ParseSeed(s string) uint64 {
-	if n, err := strconv.ParseUint(s, 0, 64); err == nil {
+	if n, err := strconv.ParseUint(s, 0, 64); err == nil && !isCommit(s) {
 		return n
 	}
 	return xxhash.Sum64String(s)
+}
+
+func isCommit(s string) bool {
+	return len(s) == commitDigits && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// optionsFile is Options as files hold them: the seed as text, since few readers of
+// JSON keep 64 bits, and the time as people write it.
+type optionsFile struct {
+	Seed    string   `json:"seed"`
+	Time    string   `json:"time"`
+	Nodes   int      `json:"nodes,omitempty"`
+	Mix     Mix      `json:"mix,omitempty"`
+	Without []string `json:"without,omitempty"`
+	Clients int      `json:"clients,omitempty"`
+}
+
+// MarshalJSON writes what makes o's world what it is.
+func (o Options) MarshalJSON() ([]byte, error) {
+	o = o.withDefaults()
+	return json.Marshal(optionsFile{
+		Seed: strconv.FormatUint(o.Seed, 10), Time: shortDuration(o.Time), Nodes: o.Nodes,
+		Mix: o.Mix, Without: o.Without, Clients: o.Clients,
+	})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote, and refuses what Validate does.
+func (o *Options) UnmarshalJSON(b []byte) error {
+	var f optionsFile
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&f); err != nil {
+		return fmt.Errorf("sim: options: %w", err)
+	}
+	d, err := time.ParseDuration(f.Time)
+	if err != nil {
+		return fmt.Errorf("sim: options: time: %w", err)
+	}
+	*o = Options{Seed: ParseSeed(f.Seed), Time: d, Nodes: f.Nodes, Mix: f.Mix, Without: f.Without, Clients: f.Clients}
+	return o.Validate()
 }

@@ -94,13 +94,9 @@ func Run(o Options) (Result, error) {
 	return result, nil
 }
 
-// makeDir makes the stores' directory, in memory if there is a file system for it.
+// makeDir makes the stores' directory.
 func (w *World) makeDir() error {
-	base := "/dev/shm"
-	if info, err := os.Stat(base); err != nil || !info.IsDir() {
-		base = ""
-	}
-	dir, err := os.MkdirTemp(base, "confman-sim-")
+	dir, err := os.MkdirTemp(storesBase(), fmt.Sprintf("%s%d-", storesPrefix, os.Getpid()))
 	if err != nil {
 		return fmt.Errorf("sim: directory for the stores: %w", err)
 	}
@@ -112,6 +108,7 @@ func (w *World) build() {
 	seed := w.opts.Seed
 	w.rngNodes = newGenerator(seed, "nodes")
 	w.judge.init(w)
+	w.setup.node.Mark = func(name string) { w.judge.count(markPrefix + name) }
 	var names []string
 	for i := range w.setup.nodes {
 		names = append(names, fmt.Sprintf("node%d", i+1))

@@ -1,14 +1,17 @@
 package sim
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -96,6 +99,39 @@ func TestParseSeed(t *testing.T) {
 	assert.Equal(t, uint64(12), ParseSeed("12"))
 	assert.Equal(t, uint64(255), ParseSeed("0xff"))
 	assert.NotEqual(t, ParseSeed("a"), ParseSeed("b"))
+	for _, commit := range []string{
+		"0000000000000000000000000000000000000012", // octal 12
+		"0b00000000000000000000000000000000000001", // binary 1
+		"1234567890123456789012345678901234567890", // no 64 bits hold it
+		"8156ed1f0e2b4c6d8a90123456789abcdef01234",
+	} {
+		require.Len(t, commit, commitDigits)
+		assert.Equal(t, xxhash.Sum64String(commit), ParseSeed(commit))
+	}
+	assert.Equal(t, uint64(1), ParseSeed(strings.Repeat("0", 38)+"1"), "39 digits are a number")
+}
+
+// TestOptionsInFiles: what is written is read back, and nothing else is taken.
+func TestOptionsInFiles(t *testing.T) {
+	for _, o := range []Options{
+		{Seed: 1, Time: time.Minute},
+		{Seed: math.MaxUint64, Time: 1500 * time.Millisecond, Nodes: 5, Mix: Swarm, Without: []string{"kill", "slow disks"}, Clients: 3},
+	} {
+		b, err := json.Marshal(o)
+		require.NoError(t, err)
+		var back Options
+		require.NoError(t, json.Unmarshal(b, &back))
+		assert.Equal(t, o, back, "%s", b)
+	}
+	for text, says := range map[string]string{
+		`{"seed":"1","time":"1m","nodes":2}`:          "2 nodes",
+		`{"seed":"1","time":"1m","without":["rain"]}`: "rain",
+		`{"seed":"1","time":"soon"}`:                  "time",
+		`{"seed":"1","time":"1m","speed":3}`:          "speed",
+	} {
+		var o Options
+		assert.ErrorContains(t, json.Unmarshal([]byte(text), &o), says, text)
+	}
 }
 
 // TestThinTraffic: a run in which nothing happened is no pass.
