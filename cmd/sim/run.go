@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -14,35 +16,28 @@ import (
 	"github.com/confman/confman/sim"
 )
 
-// worldFlags are the options of a world, which every command takes.
-type worldFlags struct {
-	time  time.Duration
-	nodes int
-	mix   string
+// keep says what is kept of a world, and where; empty: it is not.
+type keep struct {
+	history string
+	dir     string
+	save    string
 }
 
-func (f *worldFlags) add(cmd *cobra.Command) {
-	cmd.Flags().DurationVar(&f.time, "time", time.Minute, "how long clients and faults are at work, in virtual time")
-	cmd.Flags().IntVar(&f.nodes, "nodes", 0, "size of the cluster: 1, 3 or 5 (default: by the seed)")
-	cmd.Flags().StringVar(&f.mix, "mix", "", "how faults are drawn: uniform, swarm or calm (default: by the seed)")
-}
-
-func (f *worldFlags) options(seed uint64) (sim.Options, error) {
-	o := sim.Options{Seed: seed, Time: f.time, Nodes: f.nodes, Mix: sim.Mix(f.mix)}
-	if err := o.Validate(); err != nil {
-		return o, usageError{err}
-	}
-	return o, nil
+func (k *keep) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&k.history, "history", "", "write what the clients saw to this file (JSON Lines, for lincheck)")
+	cmd.Flags().StringVar(&k.dir, "out", "", "write history.jsonl, report.html and world.txt into this directory, whether the world fails or not")
+	cmd.Flags().StringVar(&k.save, "save", "", `write a failure to this file, for "sim replay" and "sim shrink"`)
 }
 
 func runCommand() *cobra.Command {
 	var world worldFlags
-	var seed, history, profile string
+	var k keep
+	var seed, profile string
 	var verbose bool
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run one world and print its trace",
-		Args:  cobra.NoArgs,
+		Args:  arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := world.options(sim.ParseSeed(seed))
 			if err != nil {
@@ -53,46 +48,100 @@ func runCommand() *cobra.Command {
 				return err
 			}
 			start := time.Now()
-			result, failure := sim.Run(o)
+			result, err := sim.Run(o)
 			stop()
-			if history != "" {
-				if err := writeHistory(history, &result.History); err != nil {
-					return err
-				}
+			took := time.Since(start)
+			var found *sim.Failure
+			if err != nil && !errors.As(err, &found) {
+				return err
 			}
+			kept := k.write(o, &result, found)
 			out := cmd.OutOrStdout()
 			if verbose {
-				describe(out, &result, time.Since(start))
+				describe(out, &result)
+				fmt.Fprintf(out, "%v of real time: %.0f virtual seconds a second\n", took.Round(time.Millisecond), result.Virtual.Seconds()/took.Seconds())
 			}
-			fmt.Fprintf(out, "trace %016x\n", result.Trace)
-			return failure
+			fmt.Fprintf(out, "trace %s\n", sim.FormatTrace(result.Trace))
+			return errors.Join(kept, err) // the end of the failure is the replay
 		},
 	}
 	world.add(cmd)
-	cmd.Flags().StringVar(&seed, "seed", "1", "a number, or any text")
-	cmd.Flags().StringVar(&history, "history", "", "write what the clients saw to this file (JSON Lines, for lincheck)")
+	k.add(cmd)
+	cmd.Flags().StringVar(&seed, "seed", "1", seedUsage)
 	cmd.Flags().StringVar(&profile, "cpuprofile", "", "write a CPU profile to this file")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "print the setup and what happened how often")
 	return cmd
 }
 
-func writeHistory(path string, h *linearizability.History) error {
+// write keeps what is to be kept of the world of o and what came of it; failure: nil
+// if nothing is wrong.
+func (k *keep) write(o sim.Options, r *sim.Result, failure *sim.Failure) error {
+	var errs []error
+	if k.history != "" {
+		errs = append(errs, writeHistory(k.history, &r.History))
+	}
+	if k.dir != "" {
+		errs = append(errs, writeDir(k.dir, o, r, failure))
+	}
+	if k.save != "" && failure != nil {
+		found := sim.NewFound(o, r, failure)
+		errs = append(errs, found.Write(k.save))
+	}
+	return errors.Join(errs...)
+}
+
+// Names in the directory that --out writes.
+const (
+	historyFile = "history.jsonl"
+	reportFile  = "report.html"
+	worldFile   = "world.txt"
+)
+
+// reportBudget bounds the real time that Porcupine may take for one key of a report.
+const reportBudget = 20 * time.Second
+
+func writeDir(dir string, o sim.Options, r *sim.Result, failure *sim.Failure) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // for everybody to read
+		return err
+	}
+	if err := writeHistory(filepath.Join(dir, historyFile), &r.History); err != nil {
+		return err
+	}
+	err := writeFile(filepath.Join(dir, reportFile), func(w io.Writer) error {
+		verdict := linearizability.Check(&r.History, reportBudget)
+		return linearizability.Report(w, &r.History, verdict, reportBudget)
+	})
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(dir, worldFile), func(w io.Writer) error {
+		describe(w, r)
+		fmt.Fprintf(w, "trace %s\ncommit %s\n", sim.FormatTrace(r.Trace), sim.Commit())
+		if failure != nil {
+			_, err := fmt.Fprintln(w, failure)
+			return err
+		}
+		_, err := fmt.Fprintln(w, o.Replay())
+		return err
+	})
+}
+
+func writeHistory(path string, h *linearizability.History) error { return writeFile(path, h.Write) }
+
+// writeFile makes a file of what write writes.
+func writeFile(path string, write func(io.Writer) error) error {
 	f, err := os.Create(path) //nolint:gosec // the file that the user names
 	if err != nil {
 		return err
 	}
-	if err := h.Write(f); err != nil {
-		_ = f.Close()
-		return err
-	}
-	return f.Close()
+	return errors.Join(write(f), f.Close())
 }
 
-func describe(out io.Writer, r *sim.Result, took time.Duration) {
+// describe prints what a world was and what happened in it.
+func describe(out io.Writer, r *sim.Result) {
 	fmt.Fprintf(out, "setup: %s\n", r.Setup)
 	for _, name := range slices.Sorted(maps.Keys(r.Fired)) {
 		fmt.Fprintf(out, "%8d  %s\n", r.Fired[name], name)
 	}
-	fmt.Fprintf(out, "%d events in %v of virtual time, %v of real time: %.0f virtual seconds a second\n",
-		r.Events, r.Virtual.Round(time.Millisecond), took.Round(time.Millisecond), r.Virtual.Seconds()/took.Seconds())
+	fmt.Fprintf(out, "%d events in %v of virtual time\n", r.Events, r.Virtual.Round(time.Millisecond))
 }

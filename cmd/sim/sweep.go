@@ -1,17 +1,14 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,123 +17,137 @@ import (
 	"github.com/confman/confman/sim"
 )
 
-// Each worker runs one world at a time, since crypto/rand.Reader is a process's:
-// it reads seeds from its standard input, a line each, and answers each with a verdict.
+const (
+	// coverageSeeds is how many seeds it takes to expect every fault to have happened.
+	coverageSeeds = 50
 
-// verdict is what a worker says of a seed: one line of JSON.
-type verdict struct {
-	Seed    uint64            `json:"seed"`
-	Trace   uint64            `json:"trace"`
-	Virtual time.Duration     `json:"virtual"`
-	Fired   map[string]uint64 `json:"fired"`
-	Judge   sim.Judge         `json:"judge,omitempty"`   // who found the failure
-	Failure string            `json:"failure,omitempty"` // the last line is the replay
-	Trouble string            `json:"trouble,omitempty"` // the world could not be run
-}
+	// nightlySeeds is how many it takes to expect that of every mark and state.
+	nightlySeeds = 1000
 
-func workerCommand() *cobra.Command {
-	var world worldFlags
-	cmd := &cobra.Command{
-		Use:    "worker",
-		Short:  "Run the worlds whose seeds are given on standard input",
-		Hidden: true,
-		Args:   cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			in := bufio.NewScanner(cmd.InOrStdin())
-			enc := json.NewEncoder(cmd.OutOrStdout())
-			for in.Scan() {
-				seed, err := strconv.ParseUint(in.Text(), 10, 64)
-				if err != nil {
-					return usageError{err}
-				}
-				o, err := world.options(seed)
-				if err != nil {
-					return err
-				}
-				if err := enc.Encode(judge(o)); err != nil {
-					return err
-				}
-			}
-			return in.Err()
-		},
-	}
-	world.add(cmd)
-	return cmd
-}
+	// progressEvery is how often a line of progress is printed.
+	progressEvery = 5 * time.Second
+)
 
-func judge(o sim.Options) verdict {
-	result, err := sim.Run(o)
-	v := verdict{Seed: o.Seed, Trace: result.Trace, Virtual: result.Virtual, Fired: result.Fired}
-	var failure *sim.Failure
-	switch {
-	case errors.As(err, &failure):
-		v.Judge, v.Failure = failure.Judge, failure.Error()
-	case err != nil:
-		v.Trouble = err.Error()
-	}
-	return v
-}
+// errUnreached means that a sweep did not do what it is for.
+var errUnreached = errors.New("some of what should happen never did: the sweep proves less than it should")
+
+// errTooLittle means that --hours was not reached.
+var errTooLittle = errors.New("too little virtual time: the sweep proves less than it should")
 
 func sweepCommand() *cobra.Command {
-	var world worldFlags
 	s := sweep{}
-	var from string
+	var from, regressions string
+	var list bool
 	cmd := &cobra.Command{
 		Use:   "sweep",
 		Short: "Run many worlds, each in one of several processes",
-		Args:  cobra.NoArgs,
+		Long: `Run many worlds, each in one of several processes: those of --regressions, then
+--seeds seeds from --from on, and more of them until --for is over. In the end a
+summary says how often each fault, mark and state was reached.
+
+After a failure no more worlds are begun, unless --keep-going. It exits with 3 if a
+fault never happened in ` + fmt.Sprint(coverageSeeds) + ` seeds or more, unless flags narrow the worlds.`,
+		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := world.options(0); err != nil {
-				return err
+			if list {
+				return listNames(cmd.OutOrStdout())
 			}
-			if s.seeds < 1 || s.jobs < 1 {
-				return usageError{fmt.Errorf("--seeds %d, --jobs %d: both are at least 1", s.seeds, s.jobs)}
+			if err := s.validate(); err != nil {
+				return usageError{err}
+			}
+			if regressions != "" {
+				var err error
+				if s.regressions, err = sim.ReadRegressions(regressions); err != nil {
+					return usageError{err}
+				}
 			}
 			s.from = sim.ParseSeed(from)
-			s.args = []string{"worker", "--time", world.time.String(), "--nodes", strconv.Itoa(world.nodes), "--mix", world.mix}
-			s.narrowed = world.mix != "" || world.nodes != 0
-			return s.run(cmd.OutOrStdout())
+			s.out = cmd.OutOrStdout()
+			return s.run()
 		},
 	}
-	world.add(cmd)
-	cmd.Flags().IntVar(&s.seeds, "seeds", 100, "how many seeds")
-	cmd.Flags().IntVar(&s.jobs, "jobs", runtime.NumCPU(), "how many processes")
-	cmd.Flags().StringVar(&from, "from", "1", "the first seed: a number, or any text")
-	cmd.Flags().BoolVar(&s.keepGoing, "keep-going", false, "go on after a failure; the last line is then that of the first failure")
+	s.world.add(cmd)
+	f := cmd.Flags()
+	f.IntVar(&s.seeds, "seeds", 100, "how many seeds; with --for: at least so many")
+	f.DurationVar(&s.lasting, "for", 0, "go on with more seeds for so long, in real time")
+	f.Float64Var(&s.hours, "hours", 0, "fail if it comes to fewer virtual hours than this")
+	f.IntVar(&s.jobs, "jobs", runtime.NumCPU(), "how many processes")
+	f.StringVar(&from, "from", "1", "the first seed: "+seedUsage)
+	f.StringVar(&regressions, "regressions", "", "a list of worlds to run first (see testdata/seeds)")
+	f.BoolVar(&s.keepGoing, "keep-going", false, "go on after a failure; the last line is then that of the first failure")
+	f.BoolVar(&s.nightly, "nightly", false, fmt.Sprintf("fail if any fault, mark or state was never reached; takes %d seeds or more", nightlySeeds))
+	f.StringVar(&s.save, "save", "", `write each failure to a file in this directory, for "sim replay" and "sim shrink"`)
+	f.StringVar(&s.json, "json", "", "write the summary to this file")
+	f.BoolVar(&list, "list", false, "print the names of all faults, marks and states, and run nothing")
 	return cmd
 }
 
+// sweep runs worlds. What is below mu belongs to the goroutines of its workers.
 type sweep struct {
+	world       worldFlags
 	seeds, jobs int
+	lasting     time.Duration
+	hours       float64
 	from        uint64
-	args        []string
+	regressions []sim.Regression
 	keepGoing   bool
-	narrowed    bool // options leave out a part of the faults
+	nightly     bool
+	save, json  string
+	out         io.Writer
+	start       time.Time
 
 	mu       sync.Mutex
-	next     int // seeds given out
+	next     int // worlds given out
 	done     int
 	virtual  time.Duration
 	fired    map[string]uint64
-	failures []verdict
+	failures []failedWorld
 	trouble  error
-	start    time.Time
 	shown    time.Time
 }
 
-// errUnreached means that a sweep did not do what it is for.
-var errUnreached = errors.New("some faults never happened: the sweep proves less than it should")
+// failedWorld is the nth world that was given out.
+type failedWorld struct {
+	n int
+	sim.Found
+}
 
-// coverageSeeds is how many seeds it takes to expect every fault to have happened.
-const coverageSeeds = 50
+func (s *sweep) validate() error {
+	if _, err := s.world.options(0); err != nil {
+		return err
+	}
+	switch {
+	case s.seeds < 1 || s.jobs < 1:
+		return fmt.Errorf("--seeds %d, --jobs %d: both are at least 1", s.seeds, s.jobs)
+	case s.lasting < 0 || s.hours < 0:
+		return fmt.Errorf("--for %v, --hours %v: neither is negative", s.lasting, s.hours)
+	case s.nightly && s.seeds < nightlySeeds:
+		return fmt.Errorf("--nightly, --seeds %d: it takes %d to expect that everything happens", s.seeds, nightlySeeds)
+	case s.nightly && s.world.narrowed():
+		return errors.New("--nightly with flags that narrow the worlds: not everything can happen in them")
+	}
+	return nil
+}
 
-func (s *sweep) run(out io.Writer) error {
+func (s *sweep) run() error {
+	left, err := sim.RemoveLeftStores()
+	if err != nil {
+		return err
+	}
+	if left > 0 {
+		fmt.Fprintf(s.out, "removed the stores that %d killed worlds had left\n", left)
+	}
+	if s.save != "" {
+		if err := os.MkdirAll(s.save, 0o755); err != nil { //nolint:gosec // for everybody to read
+			return err
+		}
+	}
 	s.fired = map[string]uint64{}
 	s.start = time.Now()
 	var wg sync.WaitGroup
-	for range min(s.jobs, s.seeds) {
+	for range s.jobs {
 		wg.Go(func() {
-			if err := s.worker(out); err != nil {
+			if err := s.work(); err != nil {
 				s.mu.Lock()
 				s.trouble = errors.Join(s.trouble, err)
 				s.mu.Unlock()
@@ -144,73 +155,80 @@ func (s *sweep) run(out io.Writer) error {
 		})
 	}
 	wg.Wait()
-	s.summary(out)
+	slices.SortFunc(s.failures, func(a, b failedWorld) int { return a.n - b.n })
+	s.summary()
+	err = s.verdict()
+	if s.json != "" {
+		err = errors.Join(s.writeJSON(), err) // the replay stays last
+	}
+	return err
+}
+
+// verdict is what the sweep comes to.
+func (s *sweep) verdict() error {
 	if len(s.failures) > 0 {
-		first := slices.MinFunc(s.failures, func(a, b verdict) int { return int(int64(a.Seed - b.Seed)) })
-		return &sim.Failure{Err: fmt.Errorf("%d of %d seeds failed, the first of them so", len(s.failures), s.done), Replay: first.Failure}
+		first := &s.failures[0]
+		return &sim.Failure{
+			Err:    fmt.Errorf("%d of %d worlds failed, the first of them so", len(s.failures), s.done),
+			Replay: fmt.Sprintf("%s: %s\n%s", first.Judge, first.Failure, first.Replay),
+		}
 	}
 	if s.trouble != nil {
 		return s.trouble
 	}
-	if missing := s.missing(); len(missing) > 0 && s.seeds >= coverageSeeds && !s.narrowed {
+	if missing := s.missing(); len(missing) > 0 {
 		return fmt.Errorf("%w: %q", errUnreached, missing)
+	}
+	if s.virtual.Hours() < s.hours {
+		return fmt.Errorf("%w: %.2f hours, --hours demands %v", errTooLittle, s.virtual.Hours(), s.hours)
 	}
 	return nil
 }
 
-// worker feeds one process until there are no seeds.
-func (s *sweep) worker(out io.Writer) error {
-	self, err := os.Executable()
+// work feeds one process until there are no more worlds.
+func (s *sweep) work() error {
+	w, err := startWorker()
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self, s.args...) //nolint:gosec // this program itself
-	// Worlds are single threads; two let the collector and the judges run beside.
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=2", "GOGC=400")
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	answers, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	dec := json.NewDecoder(answers)
 	for {
-		seed, ok := s.take()
+		n, o, ok := s.take()
 		if !ok {
-			break
+			return w.stop()
 		}
-		if _, err := fmt.Fprintln(in, seed); err != nil {
-			return errors.Join(fmt.Errorf("worker, seed %d: %w", seed, err), cmd.Wait())
+		v, err := w.run(o)
+		if err != nil {
+			return errors.Join(err, w.stop())
 		}
-		var v verdict
-		if err := dec.Decode(&v); err != nil {
-			return errors.Join(fmt.Errorf("worker died of seed %d: %w", seed, err), cmd.Wait())
+		if err := s.add(n, &v); err != nil {
+			return errors.Join(err, w.stop())
 		}
-		s.add(out, &v)
 	}
-	return errors.Join(in.Close(), cmd.Wait())
 }
 
-func (s *sweep) take() (seed uint64, ok bool) {
+// take gives out the next world.
+func (s *sweep) take() (n int, o sim.Options, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.next == s.seeds || (len(s.failures) > 0 && !s.keepGoing) {
-		return 0, false
+	if s.trouble != nil || (len(s.failures) > 0 && !s.keepGoing) {
+		return 0, o, false
+	}
+	n = s.next
+	fresh := n - len(s.regressions)
+	switch {
+	case fresh < 0:
+		o = s.regressions[n].Options
+	case fresh < s.seeds || time.Since(s.start) < s.lasting:
+		o, _ = s.world.options(s.from + uint64(fresh)) // validate saw the flags
+	default:
+		return 0, o, false
 	}
 	s.next++
-	return s.from + uint64(s.next-1), true
+	return n, o, true
 }
 
-// progressEvery is how often a line of progress is printed.
-const progressEvery = 5 * time.Second
-
-func (s *sweep) add(out io.Writer, v *verdict) {
+// add takes the verdict on the nth world.
+func (s *sweep) add(n int, v *verdict) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.done++
@@ -219,40 +237,35 @@ func (s *sweep) add(out io.Writer, v *verdict) {
 		s.fired[name] += n
 	}
 	if v.Trouble != "" {
-		s.trouble = errors.Join(s.trouble, fmt.Errorf("seed %d: %s", v.Seed, v.Trouble))
+		return fmt.Errorf("seed %d: %s", v.Seed, v.Trouble)
 	}
-	if v.Failure != "" {
-		s.failures = append(s.failures, *v)
-		fmt.Fprintf(out, "seed %d failed: %s\n", v.Seed, v.Failure)
+	if v.Found != nil {
+		s.failures = append(s.failures, failedWorld{n, *v.Found})
+		why := ""
+		if n < len(s.regressions) {
+			why = fmt.Sprintf(" (a regression: %s)", s.regressions[n].Why)
+		}
+		fmt.Fprintf(s.out, "seed %d failed%s: %s: %s\n%s\n", v.Seed, why, v.Judge, v.Failure, v.Replay)
+		if s.save != "" {
+			judge := strings.ReplaceAll(string(v.Judge), " ", "-")
+			if err := v.Found.Write(filepath.Join(s.save, fmt.Sprintf("world-%d-%s.json", n+1, judge))); err != nil {
+				return err
+			}
+		}
 	}
 	if time.Since(s.shown) >= progressEvery {
 		s.shown = time.Now()
-		s.progress(out)
+		s.progress()
 	}
+	return nil
 }
 
-func (s *sweep) progress(out io.Writer) {
-	took := time.Since(s.start)
-	fmt.Fprintf(out, "%d of %d seeds, %d failed, %.1f virtual hours in %v: %.2f virtual hours a minute\n",
-		s.done, s.seeds, len(s.failures), s.virtual.Hours(), took.Round(time.Second), s.virtual.Hours()/took.Minutes())
-}
-
-func (s *sweep) summary(out io.Writer) {
-	for _, name := range slices.Sorted(maps.Keys(s.fired)) {
-		fmt.Fprintf(out, "%10d  %s\n", s.fired[name], name)
+// progress prints how far it is. Regressions count as seeds.
+func (s *sweep) progress() {
+	took, of := time.Since(s.start), ""
+	if s.lasting == 0 {
+		of = fmt.Sprintf(" of %d", len(s.regressions)+s.seeds)
 	}
-	for _, name := range s.missing() {
-		fmt.Fprintf(out, "%10s  %s\n", "never", name)
-	}
-	s.progress(out)
-}
-
-func (s *sweep) missing() []string {
-	var out []string
-	for _, name := range sim.Faults() {
-		if s.fired[name] == 0 {
-			out = append(out, name)
-		}
-	}
-	return out
+	fmt.Fprintf(s.out, "%d%s seeds, %d failed, %.1f virtual hours in %v: %.2f virtual hours a minute\n",
+		s.done, of, len(s.failures), s.virtual.Hours(), took.Round(time.Second), s.virtual.Hours()/took.Minutes())
 }
