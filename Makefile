@@ -2,12 +2,13 @@
 
 SEEDS ?= 200
 TIME  ?= 60s
+FOR   ?= 1h
 FUZZTIME ?= 20s
 BENCH ?= .
 GO    ?= go
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev test race lint fmt generate tidy check e2e failpoints jepsen fuzz sim mutants bench cover clean
+.PHONY: help build dev test race lint fmt generate tidy check e2e failpoints jepsen fuzz sim nightly mutants bench cover clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,8 +67,15 @@ fuzz: ## every fuzz target for FUZZTIME
 	  done; \
 	done
 
-sim: ## SEEDS simulated worlds of TIME each, fresh ones every day
-	$(GO) run ./cmd/sim sweep --seeds $(SEEDS) --time $(TIME)
+# Built, not "go run": only so does the program know its commit, which failures in files name.
+sim: ## SEEDS simulated worlds of TIME each, others with every commit
+	$(GO) build -o bin/ ./cmd/sim
+	bin/sim sweep --seeds $(SEEDS) --time $(TIME) --from "$$(git rev-parse HEAD || echo 1)"
+
+nightly: ## simulated worlds for FOR, others every day; fails if a fault, a mark or a state was never reached
+	$(GO) build -o bin/ ./cmd/sim
+	bin/sim sweep --nightly --regressions testdata/seeds/regressions.json --seeds 1000 --for $(FOR) --time $(TIME) \
+	  --from "$$(git rev-parse HEAD || echo 1) $$(date +%F)" --keep-going --save sim-failures --json bin/nightly.json
 
 mutants: ## plant each bug of sim/mutants and demand that a simulated world catches it; the table goes to docs/mutants.md
 	$(GO) run ./cmd/mutants --time $(TIME) --out docs/mutants.md
@@ -80,4 +88,4 @@ cover: ## coverage of the unit tests, as a page
 	$(GO) tool cover -html cover.out
 
 clean: ## what the targets above left behind
-	rm -rf bin cover.out confman-dev
+	rm -rf bin cover.out confman-dev sim-failures

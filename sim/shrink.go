@@ -24,7 +24,8 @@ var ErrNotReproduced = errors.New("sim: the failure does not come")
 // empty: whoever does in the world of o.
 //
 // It runs worlds one after the other and at most maxShrinkRuns of them, and asks
-// no clock: the same o gives the same answer. say is told of each world on a line.
+// no clock, so that the same o gives the same answer; but what Porcupine cannot answer
+// within its budget depends on the machine. say is told of each world on a line.
 //
 // Errors: ErrNotReproduced, if judge does not complain of the world of o.
 func Shrink(o Options, judge Judge, say func(line string)) (Found, error) {
