@@ -82,7 +82,9 @@ func (c *Core) issueReads() {
 		return
 	}
 	if len(c.rounds) >= MaxReadRounds || c.leader == 0 {
-		c.cfg.mark("read round waits for a leader or for room")
+		if c.leader != 0 {
+			c.cfg.mark("read round waits for room")
+		}
 		return
 	}
 	// A leader that has committed nothing in its term does not know how far its
@@ -125,7 +127,9 @@ func (c *Core) confirmed(rs raft.ReadState) {
 	c.rounds = append(c.rounds[:0], c.rounds[n+1:]...)
 	c.confirmedIndex = max(c.confirmedIndex, rs.Index)
 	if n := len(c.proofs); n > 0 && (c.proofs[n-1].index == c.confirmedIndex || n == MaxReadRounds) {
-		c.cfg.mark("proof of freshness merged")
+		if c.proofs[n-1].index != c.confirmedIndex {
+			c.cfg.mark("proof of freshness merged: too many")
+		}
 		c.proofs[n-1] = freshProof{index: c.confirmedIndex, at: issuedAt}
 	} else {
 		c.proofs = append(c.proofs, freshProof{index: c.confirmedIndex, at: issuedAt})

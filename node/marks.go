@@ -15,20 +15,18 @@ var marks = []string{
 	"forward refused: not the leader",
 	"forward seen before",
 	"hard state written alone before a proof",
-	"proof of freshness merged",
+	"proof of freshness merged: too many",
 	"raft refuses a batch of writes",
 	"read refused: no leader for long",
 	"read round confirmed too late",
 	"read round given up",
-	"read round waits for a leader or for room",
 	"read round waits for an entry of its leader's term",
+	"read round waits for room",
 	"stopped by an error of a read of the log",
 	"term read from the disk",
 	"write is out of attempts",
 	"write refused: disk full",
 	"write refused: no leader for long",
-	"write refused: too many in flight",
-	"write repeated, and its first time forgotten",
 }
 
 // Marks returns the names that Settings.Mark may be told, in order.

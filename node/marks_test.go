@@ -59,15 +59,12 @@ func TestMarkIsTold(t *testing.T) {
 		}
 		s.start(s.nodes[0])
 		c := s.nodes[0].core
-		full := &proposing{}
-		full.init()
-		full.nextSeq = full.oldestSeq + MaxProposals
-		c.proposing = *full
+		c.full = true
 		effects := c.Step(Propose{Request: 1, Command: []byte("x")})
 		require.Len(t, effects, 1)
-		require.ErrorIs(t, effects[0].(ProposeReply).Err, ErrOverloaded)
+		require.ErrorIs(t, effects[0].(ProposeReply).Err, ErrStorageFull)
 		if watched {
-			assert.Contains(t, told, "write refused: too many in flight")
+			assert.Contains(t, told, "write refused: disk full")
 		}
 	}
 }

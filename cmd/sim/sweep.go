@@ -198,7 +198,7 @@ func (s *sweep) work() error {
 		}
 		v, err := w.run(o)
 		if err != nil {
-			return errors.Join(err, w.stop())
+			return errors.Join(w.stop(), err) // the end of err is the replay
 		}
 		if err := s.add(n, &v); err != nil {
 			return errors.Join(err, w.stop())

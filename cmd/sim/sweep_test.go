@@ -88,7 +88,9 @@ func TestTake(t *testing.T) {
 	}
 	for n, want := range []sim.Options{
 		{Seed: 99, Time: time.Second, Nodes: 5},
-		{Seed: 5, Time: time.Minute, Clients: 2}, {Seed: 6, Time: time.Minute, Clients: 2}, {Seed: 7, Time: time.Minute, Clients: 2},
+		{Seed: 5, Time: time.Minute, Clients: 2},
+		{Seed: 6, Time: time.Minute, Clients: 2},
+		{Seed: 7, Time: time.Minute, Clients: 2},
 	} {
 		got, o, ok := s.take()
 		require.True(t, ok)
@@ -225,9 +227,32 @@ func TestSweepRemovesLeftStores(t *testing.T) {
 	if _, err := os.Stat(base); err != nil {
 		base = os.TempDir()
 	}
-	left, err := os.MkdirTemp(base, fmt.Sprintf("confman-sim-%d-", dead.Process.Pid))
-	require.NoError(t, err)
+	left := filepath.Join(base, fmt.Sprintf("confman-sim-%d-left", dead.Process.Pid))
+	require.NoError(t, os.Mkdir(left, 0o700))
+	t.Cleanup(func() { _ = os.RemoveAll(left) })
 	code, out := act(t, "sweep", "--seeds", "1", "--time", "20s")
 	require.Zero(t, code, out)
 	assert.NoDirExists(t, left)
+}
+
+// TestWorldHangs: a world that takes too long is killed, and told like one that ended
+// its process.
+func TestWorldHangs(t *testing.T) {
+	t.Setenv(actEnv, "1")
+	o := sim.Options{Seed: 1, Time: 1000 * time.Hour}
+	w, err := startWorker()
+	require.NoError(t, err)
+	w.hang = -o.Time
+	_, err = w.run(o)
+	require.ErrorContains(t, err, "it does not end")
+	assert.Equal(t, o.Replay(), lastLine(err.Error()))
+	require.Error(t, w.stop())
+
+	w, err = startWorker()
+	require.NoError(t, err)
+	require.NoError(t, w.cmd.Process.Kill())
+	_, err = w.run(o)
+	require.ErrorContains(t, err, "process died")
+	assert.Equal(t, o.Replay(), lastLine(err.Error()))
+	require.Error(t, w.stop())
 }

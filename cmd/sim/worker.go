@@ -80,11 +80,17 @@ func judge(o sim.Options) verdict {
 	return v
 }
 
+// hangTime and the time that a world simulates bound the real time it may take. Worlds
+// are many times faster than that, so one that is not never ends; the judges at
+// its end may take minutes.
+const hangTime = 15 * time.Minute
+
 // worker is a process that runs worlds.
 type worker struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *json.Decoder
+	hang time.Duration // hangTime, but in tests
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *json.Decoder
 }
 
 func startWorker() (*worker, error) {
@@ -104,7 +110,7 @@ func startWorker() (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &worker{cmd: cmd, in: in, out: json.NewDecoder(out)}, cmd.Start()
+	return &worker{hang: hangTime, cmd: cmd, in: in, out: json.NewDecoder(out)}, cmd.Start()
 }
 
 // run has the process run a world. After an error it is of no more use.
@@ -113,11 +119,17 @@ func (w *worker) run(o sim.Options) (v verdict, err error) {
 	if err != nil {
 		return v, err
 	}
-	if _, err := fmt.Fprintf(w.in, "%s\n", line); err != nil {
-		return v, fmt.Errorf("worker, before %s: %w", o.Replay(), err)
+	limit := w.hang + o.Time
+	watch := time.AfterFunc(limit, func() { _ = w.cmd.Process.Kill() })
+	_, err = fmt.Fprintf(w.in, "%s\n", line)
+	if err == nil {
+		err = w.out.Decode(&v)
 	}
-	if err := w.out.Decode(&v); err != nil {
-		return v, fmt.Errorf("worker died of %s: %w", o.Replay(), err)
+	switch inTime := watch.Stop(); {
+	case err != nil && !inTime:
+		return v, fmt.Errorf("a world was killed after %v: it does not end\n%s", limit, o.Replay())
+	case err != nil:
+		return v, fmt.Errorf("a world's process died: %w\n%s", err, o.Replay())
 	}
 	return v, nil
 }
