@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -146,8 +147,7 @@ func (w *World) members() []*replica {
 	return slices.DeleteFunc(slices.Clone(w.nodes), func(r *replica) bool { return r.out || r.forgot || r.aside })
 }
 
-// damageStore flips a bit somewhere in a node's database, or takes the file away
-// while nobody has it open.
+// damageStore damages a node's database, or takes the file away while nobody has it open.
 func (n *nemesis) damageStore(g generator, r *replica) bool {
 	if !r.hasDB || !n.atlas.loseStore(r) {
 		return false
@@ -158,10 +158,66 @@ func (n *nemesis) damageStore(g generator, r *replica) bool {
 		n.w.judge.count("store file lost")
 		return true
 	}
-	if err := flipFileBit(g, r.store); err != nil {
-		n.w.fail(JudgeInvariant, "a bit of %s's database cannot be flipped: %w", r.name, err)
+	if err := n.flip(g, r.store); err != nil {
+		n.w.fail(JudgeInvariant, "the database of %s cannot be damaged: %w", r.name, err)
 	}
 	return true
+}
+
+// metaBytes is how much of a page bbolt's meta record takes, with the page's header.
+const (
+	metaBytes = 80
+	pageBytes = 4096
+	// minText is the least that is looked for in a file: less stands there by chance.
+	minText = 4
+)
+
+// flip flips one bit of a meta page, or one of a record, wherever that stands in the
+// file: where that is, is not the same in two runs of a seed, but what it holds is. The
+// file may be open and mapped. (That any other bit is found as well, fsm's own tests show.)
+func (n *nemesis) flip(g generator, path string) error {
+	file, err := os.ReadFile(path) //nolint:gosec // a store of the world's own
+	if err != nil {
+		return err
+	}
+	var at []int
+	if text := n.recorded(g); len(text) >= minText && g.IntN(4) != 0 {
+		for i := 0; ; i += len(text) {
+			next := bytes.Index(file[i:], text)
+			if next < 0 {
+				break
+			}
+			i += next
+			at = append(at, i)
+		}
+	} else {
+		at = append(at, g.IntN(2)*pageBytes+g.IntN(metaBytes))
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // a store of the world's own
+	if err != nil {
+		return err
+	}
+	bit := byte(1) << g.IntN(8)
+	for _, i := range at {
+		if _, err := f.WriteAt([]byte{file[i] ^ bit}, int64(i)); err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
+	return f.Close()
+}
+
+// recorded draws something that a record may hold: the name of a request, as the
+// change log has it, or a value.
+func (n *nemesis) recorded(g generator) []byte {
+	changes := n.w.judge.model.changes
+	if len(changes) == 0 {
+		return nil
+	}
+	request := changes[g.IntN(len(changes))].request
+	if id := opOf(request); id != 0 && g.IntN(2) == 0 {
+		return []byte(n.w.clients.ops[id-1].op.Value)
+	}
+	return []byte(request)
 }
 
 func (r *replica) loseStoreFile() {
@@ -216,29 +272,6 @@ func (r *replica) wentAstray(res fsm.Result) {
 	}
 	r.diverged, r.strayed = true, res.Index
 	r.w.judge.count(faultMisled.String())
-}
-
-// metaBytes are bbolt's two meta pages: little of a file, and all of it hangs on them.
-const metaBytes = 2 * 4096
-
-// flipFileBit flips one bit of a file, whoever has it open or mapped.
-func flipFileBit(g generator, path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // a store of the world's own
-	if err != nil {
-		return err
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return errors.Join(err, f.Close())
-	}
-	var b [1]byte
-	at := pick(g, g.Int64N(info.Size()), g.Int64N(info.Size()), g.Int64N(metaBytes))
-	if _, err := f.ReadAt(b[:], at); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	b[0] ^= 1 << g.IntN(8)
-	_, err = f.WriteAt(b[:], at)
-	return errors.Join(err, f.Close())
 }
 
 // loseDisk takes all that a node had on its disk: its identity, log and store. Its

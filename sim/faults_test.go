@@ -160,7 +160,7 @@ func TestReset(t *testing.T) {
 	assert.Zero(t, w.net.reset(w.nodes[0], w.nodes[1]), "nothing is on its way")
 }
 
-// TestFlip: one bit of an image's data, and nothing of anything else.
+// TestFlipStore: one bit of an image's data, and nothing of anything else.
 func TestFlip(t *testing.T) {
 	w := built(t, 3)
 	w.net.setup.flip = 1
@@ -264,19 +264,37 @@ func TestLogRots(t *testing.T) {
 	t.Fatalf("no node was out in %d seeds", plantedSeeds)
 }
 
-func TestFlipFileBit(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
-	was := make([]byte, 10_000)
-	require.NoError(t, os.WriteFile(path, was, 0o600))
-	require.NoError(t, flipFileBit(newGenerator(1, "flip"), path))
-	is, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Len(t, is, len(was))
-	ones := 0
-	for _, b := range is {
-		ones += bits.OnesCount8(b)
+// TestFlipStore: one bit of the first meta page or the second, or of what a record holds.
+func TestFlipStore(t *testing.T) {
+	w := &World{}
+	w.judge.model.changes = []modelChange{{request: "op-closing"}}
+	meta, record := 0, 0
+	for seed := range uint64(20) {
+		path := filepath.Join(t.TempDir(), "file")
+		was := make([]byte, 3*pageBytes)
+		copy(was[2*pageBytes+100:], "op-closing, and again op-closing")
+		require.NoError(t, os.WriteFile(path, was, 0o600))
+		require.NoError(t, (&nemesis{w: w}).flip(newGenerator(seed, "flip"), path))
+		is, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Len(t, is, len(was))
+		var at []int
+		for i := range is {
+			if is[i] != was[i] {
+				assert.Equal(t, 1, bits.OnesCount8(is[i]^was[i]))
+				at = append(at, i)
+			}
+		}
+		if len(at) == 1 && at[0] < 2*pageBytes {
+			assert.Less(t, at[0]%pageBytes, metaBytes)
+			meta++
+			continue
+		}
+		assert.Equal(t, []int{2*pageBytes + 100, 2*pageBytes + 122}, at)
+		record++
 	}
-	assert.Equal(t, 1, ones)
+	assert.Positive(t, meta)
+	assert.Positive(t, record)
 }
 
 // TestWithout: what did not happen in a run can be left out without a trace in its

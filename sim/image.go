@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,11 +13,87 @@ import (
 	"github.com/confman/confman/wal"
 )
 
+// bbolt does not write the same bytes for the same data (it goes through its buckets,
+// and through the pages that deletions left small, in the order of a map). What the
+// world's links carry is therefore not the image itself but a stand-in, whose bytes
+// and size follow from the state alone: a number that says which image it is, and a
+// pattern. The image's own bytes are read as the stand-in is, a share for each share,
+// and come to light again when the receiver verifies what it got; a byte that is
+// wrong in the one is then wrong in the other.
+
+// photo is what was read so far of an image that some node opened.
+type photo struct {
+	id    uint64
+	size  uint64 // of the stand-in
+	bytes []byte
+	read  []bool // which of bytes were
+}
+
+// standInBytes is the size of the stand-in for an image of a state.
+func standInBytes(s *fsm.State) uint64 { return 32<<10 + 64*uint64(s.Revision) }
+
+// keptPhotos is how many photos a world remembers; older ones are of transfers long given up.
+const keptPhotos = 64
+
+// photoHeader is how much of the stand-in names the photo.
+const photoHeader = 8
+
+// at is the stand-in's byte at a position.
+func (p *photo) at(pos uint64) byte {
+	if pos < photoHeader {
+		return byte(p.id >> (8 * pos))
+	}
+	return byte(p.id + pos + pos>>8)
+}
+
+// real is the position in the image that a position in the stand-in stands for.
+func (p *photo) real(pos uint64) uint64 { return pos * uint64(len(p.bytes)) / p.size }
+
+// take reads the share of the image that n bytes at off stand for. Whatever was read
+// before must be the same again.
+func (p *photo) take(image *fsm.Image, off, n uint64) error {
+	lo, hi := p.real(off), p.real(off+n)
+	b := make([]byte, hi-lo)
+	if _, err := image.ReadAt(b, int64(lo)); err != nil {
+		return err
+	}
+	for i := range b {
+		if p.read[lo+uint64(i)] && p.bytes[lo+uint64(i)] != b[i] {
+			return fmt.Errorf("the image's byte at %d is another than it was when it was first read", lo+uint64(i))
+		}
+		p.read[lo+uint64(i)] = true
+	}
+	copy(p.bytes[lo:], b)
+	return nil
+}
+
+// developed is the image that a node got which was sent got as the stand-in.
+func (w *World) developed(got []byte) []byte {
+	if len(got) < photoHeader {
+		return nil
+	}
+	id := binary.LittleEndian.Uint64(got)
+	if id == 0 || id > uint64(len(w.photos)) || w.photos[id-1].size != uint64(len(got)) {
+		return nil
+	}
+	p := w.photos[id-1]
+	out := bytes.Clone(p.bytes)
+	for pos := range got {
+		if wrong := got[pos] ^ p.at(uint64(pos)); wrong != 0 {
+			out[p.real(uint64(pos))] ^= wrong
+		}
+	}
+	return out
+}
+
 // images is what a node's process does with database images: one at a time, in order.
 type images struct {
 	queue []node.Effect // the first is under way
-	open  *fsm.Image    // of transfer; nil: none
+	open  *fsm.Image    // of transfer named; nil: none
+	photo *photo
 	named uint64
+	// incoming is the stand-in that comes in. It need not survive a crash.
+	incoming []byte
 }
 
 var errWithheld = errors.New("the world withholds a wrong state")
@@ -82,15 +160,27 @@ func (r *replica) doImage(e node.Effect) (node.Input, error) {
 			return nil, err
 		}
 		r.w.judge.count("image opened")
+		state := image.State()
 		s.open, s.named = image, e.Transfer
-		return node.ImageOpened{Transfer: e.Transfer, State: image.State(), Size: uint64(image.Size())}, nil
+		s.photo = &photo{
+			id: uint64(len(r.w.photos)) + 1, size: standInBytes(&state),
+			bytes: make([]byte, image.Size()), read: make([]bool, image.Size()),
+		}
+		r.w.photos = append(r.w.photos, s.photo)
+		if n := len(r.w.photos) - keptPhotos; n > 0 {
+			r.w.photos[n-1] = &photo{}
+		}
+		return node.ImageOpened{Transfer: e.Transfer, State: state, Size: s.photo.size}, nil
 	case node.ReadImage:
 		if s.open == nil || s.named != e.Transfer {
 			return nil, errors.New("it is not open")
 		}
-		b := make([]byte, e.Bytes)
-		if _, err := s.open.ReadAt(b, int64(e.Offset)); err != nil {
+		if err := s.photo.take(s.open, e.Offset, uint64(e.Bytes)); err != nil {
 			return nil, err
+		}
+		b := make([]byte, e.Bytes)
+		for i := range b {
+			b[i] = s.photo.at(e.Offset + uint64(i))
 		}
 		return node.ImageRead{Transfer: e.Transfer, Offset: e.Offset, Data: b}, nil
 	case node.CloseImage:
@@ -101,7 +191,14 @@ func (r *replica) doImage(e node.Effect) (node.Input, error) {
 			r.w.judge.count("image finds no room")
 			return node.ImageWritten{Offset: e.Offset, Err: wal.ErrFull}, nil
 		}
-		return node.ImageWritten{Offset: e.Offset + uint64(len(e.Data))}, r.writeImage(e)
+		if e.Offset == 0 {
+			s.incoming = nil
+		}
+		if uint64(len(s.incoming)) != e.Offset {
+			return nil, fmt.Errorf("there are %d bytes, and the next come at %d", len(s.incoming), e.Offset)
+		}
+		s.incoming = append(s.incoming, e.Data...)
+		return node.ImageWritten{Offset: uint64(len(s.incoming))}, nil
 	case node.VerifyImage:
 		return r.verifyImage(e.Index)
 	case node.DropImage:
@@ -118,22 +215,12 @@ func (r *replica) closeImage() {
 	}
 }
 
-func (r *replica) writeImage(e node.WriteImage) error {
-	flags := os.O_WRONLY
-	if e.Offset == 0 {
-		flags |= os.O_CREATE | os.O_TRUNC
-	}
-	f, err := os.OpenFile(r.incomingPath(), flags, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(e.Data, int64(e.Offset))
-	return errors.Join(err, f.Close())
-}
-
 // verifyImage is step 1 of an install. An image that the judge knows to be good and
 // that is refused is not wrong: a bit of it may have flipped where nobody saw it.
 func (r *replica) verifyImage(index uint64) (node.Input, error) {
+	if err := os.WriteFile(r.incomingPath(), r.w.developed(r.storage.images.incoming), 0o600); err != nil {
+		return nil, err
+	}
 	state, err := fsm.VerifyImage(r.incomingPath(), r.storeOptions())
 	if err != nil {
 		if !errors.Is(err, fsm.ErrDamaged) {
@@ -152,6 +239,7 @@ func (r *replica) verifyImage(index uint64) (node.Input, error) {
 
 // dropImage removes what is there of an image that is not to be installed.
 func (r *replica) dropImage() error {
+	r.storage.images.incoming = nil
 	paths := []string{r.incomingPath()}
 	if r.imageIndex != 0 {
 		paths = append(paths, r.imagePath(r.imageIndex))

@@ -187,10 +187,9 @@ func (j *judge) appliedEntries(r *replica, ents []fsm.Entry, results []fsm.Resul
 func (j *judge) differs(r *replica, err error) {
 	if !r.tainted {
 		j.w.fail(JudgeState, "%w", err)
-	} else if !r.diverged {
-		r.diverged = true
-		j.count("state diverged")
+		return
 	}
+	r.diverged = true
 }
 
 func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {

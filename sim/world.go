@@ -23,7 +23,8 @@ type World struct {
 	entropy  entropy
 	net      network
 	nodes    []*replica
-	dir      string // of the stores
+	dir      string   // of the stores
+	photos   []*photo // of all images that were opened, by id - 1
 	clients  clients
 	nemesis  nemesis
 	judge    judge
