@@ -46,6 +46,9 @@
 // other nodes just when a write is acknowledged: that is where a wrong proof of
 // freshness shows.
 //
+// All that happens is counted by name: [Faults], [Marks], which are rare places in the code
+// of the core, and [States]. [Shrink] looks for a smaller world with the same failure.
+//
 // Half the seeds mix all this evenly; the other half ("swarm") switch a random part
 // of it on, with random strengths and settings.
 package sim

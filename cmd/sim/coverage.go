@@ -85,7 +85,7 @@ func (s *sweep) missing() []string {
 		for _, g := range groups() {
 			wanted = append(wanted, g.names...)
 		}
-	case s.seeds >= coverageSeeds && !s.world.narrowed():
+	case s.done >= coverageSeeds && !s.world.narrowed():
 		wanted = sim.Faults()
 	}
 	return slices.DeleteFunc(wanted, func(name string) bool { return s.fired[name] > 0 })

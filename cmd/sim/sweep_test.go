@@ -149,10 +149,10 @@ func TestMissing(t *testing.T) {
 		s    *sweep
 		want []string
 	}{
-		{"few seeds", &sweep{seeds: coverageSeeds - 1}, nil},
-		{"some seeds", &sweep{seeds: coverageSeeds}, []string{fault}},
-		{"narrowed", &sweep{seeds: coverageSeeds, world: worldFlags{without: []string{fault}}}, nil},
-		{"nightly", &sweep{seeds: nightlySeeds, nightly: true}, []string{fault, mark, state}},
+		{"few seeds", &sweep{done: coverageSeeds - 1}, nil},
+		{"some seeds", &sweep{done: coverageSeeds}, []string{fault}},
+		{"narrowed", &sweep{done: coverageSeeds, world: worldFlags{without: []string{fault}}}, nil},
+		{"nightly", &sweep{done: nightlySeeds, nightly: true}, []string{fault, mark, state}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.s.fired = everything()
