@@ -90,6 +90,7 @@ func (c *Core) propose(in Propose) {
 		c.refuse(in.Request, ErrRebuilding)
 		return
 	case c.nextSeq-c.oldestSeq >= MaxProposals, c.proposalBytes > 0 && c.proposalBytes+len(in.Command) > MaxProposalBytes:
+		c.cfg.mark("write refused: too many in flight")
 		c.refuse(in.Request, ErrOverloaded)
 		return
 	case c.full:
@@ -415,6 +416,7 @@ func (c *Core) proposalApplied(r fsm.Result) {
 	case fsm.Repeated:
 		// The first time answers its proposal, so what is repeated is not in flight,
 		// unless the store forgot it: then nobody can say.
+		c.cfg.mark("write repeated, and its first time forgotten")
 		c.finish(p, ProposeReply{Err: &WriteError{Outcome: Unknown, Leader: c.leader, Err: ErrRepeated}})
 	default:
 		panic(fmt.Sprintf("node: a command of this node was applied with outcome %d", r.Outcome))

@@ -27,6 +27,8 @@ var marks = []string{
 	"write is out of attempts",
 	"write refused: disk full",
 	"write refused: no leader for long",
+	"write refused: too many in flight",
+	"write repeated, and its first time forgotten",
 }
 
 // Marks returns the names that Settings.Mark may be told, in order.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/confman/confman/node"
@@ -74,6 +75,19 @@ var states = []string{
 	"write: unknown: node was brought up to date by another's state while the command was on its way",
 	"write: unknown: store is being rebuilt from a peer",
 }
+
+// holes are the names that no world reaches, and why not. A sweep demands all but
+// these, so whoever closes a hole takes its name out.
+var holes = map[string]string{
+	"does not start on its disk":                                "a crash also ends the error that was in wait on its disk, so each start finds a disk that works",
+	markPrefix + "proof of freshness merged: too many":          "bursts are not long enough for MaxReadRounds",
+	markPrefix + "read round waits for room":                    "bursts are not long enough for MaxReadRounds",
+	markPrefix + "write refused: too many in flight":            "bursts are not long enough for MaxProposals",
+	markPrefix + "write repeated, and its first time forgotten": "no node takes as many writes in one life as the window holds",
+}
+
+// Holes are the names on the lists that no world reaches yet, and why not.
+func Holes() map[string]string { return maps.Clone(holes) }
 
 // States are the names of what a world counts besides Faults and Marks.
 func States() []string { return slices.Clone(states) }

@@ -69,6 +69,11 @@ func TestStates(t *testing.T) {
 	all := slices.Concat(Faults(), Marks(), States())
 	slices.Sort(all)
 	assert.Equal(t, slices.Compact(slices.Clone(all)), all, "a name is in two lists")
+	for name, why := range Holes() {
+		assert.Contains(t, all, name, "a hole must be a name that is counted")
+		assert.NotContains(t, Faults(), name, "a fault that cannot happen is none")
+		assert.NotEmpty(t, why)
+	}
 }
 
 // TestMarksAreCounted: a world hears of the core's marks.

@@ -56,11 +56,7 @@ func (s *sweep) summary() {
 		fmt.Fprintf(s.out, "%s:\n", g.name)
 		of := counts[g.name]
 		for _, name := range slices.Sorted(maps.Keys(of)) {
-			if n := of[name]; n > 0 {
-				fmt.Fprintf(s.out, "%10d  %s\n", n, name)
-			} else {
-				fmt.Fprintf(s.out, "%10s  %s\n", "never", name)
-			}
+			fmt.Fprintln(s.out, reached(name, of[name]))
 		}
 	}
 	byJudge := map[sim.Judge][]string{}
@@ -77,6 +73,20 @@ func (s *sweep) summary() {
 	s.progress()
 }
 
+// reached is a line of the summary.
+func reached(name string, n uint64) string {
+	why, hole := sim.Holes()[name]
+	switch {
+	case n > 0 && hole:
+		return fmt.Sprintf("%10d  %s (a hole no more: take it out of sim/states.go)", n, name)
+	case n > 0:
+		return fmt.Sprintf("%10d  %s", n, name)
+	case hole:
+		return fmt.Sprintf("%10s  %s (a hole: %s)", "never", name, why)
+	}
+	return fmt.Sprintf("%10s  %s", "never", name)
+}
+
 // missing are the names that this sweep had to reach and did not.
 func (s *sweep) missing() []string {
 	var wanted []string
@@ -88,7 +98,8 @@ func (s *sweep) missing() []string {
 	case s.done >= coverageSeeds && !s.world.narrowed():
 		wanted = sim.Faults()
 	}
-	return slices.DeleteFunc(wanted, func(name string) bool { return s.fired[name] > 0 })
+	holes := sim.Holes()
+	return slices.DeleteFunc(wanted, func(name string) bool { return s.fired[name] > 0 || holes[name] != "" })
 }
 
 // writeJSON writes the summary for programs.

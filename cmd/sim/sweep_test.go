@@ -181,6 +181,16 @@ func TestSummaryTellsNever(t *testing.T) {
 	assert.Contains(t, states, "         1  a new state\n")
 }
 
+// TestHoles: what no world reaches is told with its reason, and not demanded.
+func TestHoles(t *testing.T) {
+	for name, why := range sim.Holes() {
+		assert.Equal(t, "     never  "+name+" (a hole: "+why+")", reached(name, 0))
+		assert.Contains(t, reached(name, 2), "a hole no more")
+		s := sweep{nightly: true, fired: map[string]uint64{}}
+		assert.NotContains(t, s.missing(), name)
+	}
+}
+
 func TestList(t *testing.T) {
 	code, out := act(t, "sweep", "--list")
 	require.Zero(t, code)
