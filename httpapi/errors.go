@@ -56,6 +56,10 @@ func causeOf(err error) *problem {
 		return problemf(kindStorageFull, "the disk of the leader is full: it takes no writes")
 	case errors.Is(err, node.ErrLost):
 		return problemf(kindLeadershipLost, "another leader's entry took the write's place in the log")
+	case errors.Is(err, node.ErrOvertaken):
+		return problemf(kindOvertaken, "this node was brought up to date by another's state while the write was on its way")
+	case errors.Is(err, node.ErrRebuilding):
+		return problemf(kindRebuilding, "this node's database was damaged and is being replaced by another node's; ask another node")
 	case errors.Is(err, node.ErrRepeated):
 		return problemf(kindRepeated, "the store had seen the write before")
 	case errors.Is(err, node.ErrUndecodable):

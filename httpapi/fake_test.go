@@ -32,6 +32,7 @@ type fakeNode struct {
 	proposeErr   func(n int, cmd *fsm.Command) error // n counts the proposals, from 1
 	linearizeErr error
 	viewErr      error
+	damage       []error // what StoreDamaged was told
 	proposals    int
 	linearized   int
 	commands     []fsm.Command      // all that were proposed
@@ -117,6 +118,8 @@ func (n *fakeNode) Status() node.NodeStatus {
 	s.Commit, s.Applied = uint64(s.State.Applied), uint64(s.State.Applied)
 	return s
 }
+
+func (n *fakeNode) StoreDamaged(err error) { n.damage = append(n.damage, err) }
 
 func (n *fakeNode) Done() <-chan struct{} { return n.done }
 

@@ -40,6 +40,8 @@ var (
 	kindForming          = kind{"forming", "The cluster is not formed yet", http.StatusServiceUnavailable, true}
 	kindStopping         = kind{"stopping", "The node is stopping", http.StatusServiceUnavailable, true}
 	kindStaleness        = kind{"staleness-bound", "The state may be older than allowed", http.StatusServiceUnavailable, true}
+	kindRebuilding       = kind{"rebuilding", "The database of this node is being rebuilt", http.StatusServiceUnavailable, true}
+	kindOvertaken        = kind{"overtaken", "The node was brought up to date during the write", http.StatusServiceUnavailable, true}
 	kindLeadershipLost   = kind{"leadership-lost", "The leader changed during the write", http.StatusServiceUnavailable, true}
 	kindRepeated         = kind{"repeated", "The write was seen before and its result is no longer known", http.StatusServiceUnavailable, true}
 	kindNotReady         = kind{"not-ready", "The node should get no requests", http.StatusServiceUnavailable, true}

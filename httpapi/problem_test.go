@@ -229,6 +229,9 @@ var errorCases = []errorCase{
 	{name: "too many exports", request: "GET /api/v1/export/", setup: func(f *fixture) { f.exports.TryAcquire(MaxExports) }},
 	{name: "read while forming", request: "GET /api/v1/config/a?consistency=local", setup: forming},
 	{name: "read while stopping", request: "GET /api/v1/config/a", setup: func(f *fixture) { f.node.viewErr = node.ErrStopped }},
+	{name: "read while rebuilding", request: "GET /api/v1/config/a", setup: func(f *fixture) { f.node.viewErr = node.ErrRebuilding }},
+	{name: "write while rebuilding", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.NotApplied, 3, node.ErrRebuilding)},
+	{name: "write overtaken", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.Unknown, 3, node.ErrOvertaken)},
 	{name: "read of damaged data", request: "GET /api/v1/config/a", setup: func(f *fixture) { f.node.viewErr = fmt.Errorf("%w: secret place", fsm.ErrDamaged) }},
 	{name: "bug", request: "GET /api/v1/config/a", setup: func(f *fixture) {
 		f.age = func(node.Freshness) (time.Duration, bool) { panic("bug") }
@@ -361,4 +364,13 @@ func problemNames(t *testing.T) []string {
 	})
 	require.Greater(t, len(names), 20)
 	return names
+}
+
+// TestDamageReachesTheNode: a reader is often the first to meet damage.
+func TestDamageReachesTheNode(t *testing.T) {
+	f := newFixture(t)
+	f.node.viewErr = fmt.Errorf("%w: secret place", fsm.ErrDamaged)
+	f.do("GET", "/api/v1/config/a", "")
+	require.Len(t, f.node.damage, 1)
+	assert.ErrorIs(t, f.node.damage[0], fsm.ErrDamaged)
 }

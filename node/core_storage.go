@@ -182,11 +182,14 @@ func (c *Core) startStorage() {
 	}
 }
 
-// room says whether the overlay can take what m holds. An apply that is alone is
-// always let in: the bound is at least twice the largest command.
+// room says whether the overlay can take what m holds. Only what is applied is counted
+// exactly: what is on its way costs the overlay more than its bytes. An apply that is
+// alone is let in below the bound, which is at least twice the largest command.
 func (c *Core) room(m *raftpb.Message) bool {
-	used := c.overlayBytes + c.applyBytes
-	return used == 0 || used+messageBytes(m) <= c.cfg.MaxOverlayBytes
+	if len(c.applying) > 0 {
+		return c.overlayBytes+overlayCost*(c.applyBytes+messageBytes(m)) <= c.cfg.MaxOverlayBytes
+	}
+	return c.overlayBytes == 0 || c.overlayBytes+messageBytes(m) <= c.cfg.MaxOverlayBytes
 }
 
 func messageBytes(m *raftpb.Message) int {

@@ -64,6 +64,9 @@ const (
 	// askElections is how many election timeouts a node that lost its store waits before it asks another peer for an image.
 	askElections = 4
 
+	// overlayCost is about how many times its bytes a small command takes in the overlay.
+	overlayCost = 4
+
 	// scrubStepBytes is how much of the database one Scrub effect checks.
 	scrubStepBytes = 1 << 20
 )

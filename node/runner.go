@@ -84,8 +84,20 @@ type member struct {
 	identity Identity
 	core     *Core // the loop's
 	log      *wal.Log
-	store    *fsm.Store
-	workers  workers
+	// store is nil if the node started without a usable one, until an image takes its
+	// place. The apply worker replaces it.
+	store   atomic.Pointer[fsm.Store]
+	broken  atomic.Bool    // the store is damaged: nothing more is done with it
+	retired sync.WaitGroup // stores that images replaced and that are still read from
+	workers workers
+}
+
+// state is the store's; without one it says only what cluster it is of.
+func (m *member) state() fsm.State {
+	if s := m.store.Load(); s != nil {
+		return s.State()
+	}
+	return fsm.State{Cluster: m.identity.Cluster}
 }
 
 // Start opens the data directory and runs the node in the background until Close
@@ -212,12 +224,25 @@ func (r *Runner) openMember(id Identity) (_ *member, err error) {
 		r.log.Warn("the end of the log was torn and is cut off; it was never proven durable",
 			slog.String("segment", cut.Segment), slog.Int64("offset", cut.Offset), slog.String("reason", cut.Reason))
 	}
-	genesis := fsm.Genesis{Cluster: id.Cluster, Members: id.Members}
-	opts := fsm.Options{MaxOverlayBytes: r.cfg.MaxOverlayBytes}
-	if m.store, err = r.dir.openStore(genesis, opts, m.log.FirstIndex()); err != nil {
+	store, damaged, err := r.dir.openStore(fsm.Genesis{Cluster: id.Cluster, Members: id.Members}, r.storeOptions(), m.log.FirstIndex(), found.Snapshot)
+	if err != nil {
 		return nil, err
 	}
-	state := m.store.State()
+	state := withoutStore(id)
+	if store != nil {
+		m.store.Store(store)
+		state = store.State()
+	} else {
+		m.broken.Store(true)
+		if len(id.Members) == 1 {
+			hint := "restore a backup"
+			if m.log.FirstIndex() == 1 {
+				hint = "the log is whole: move the file away and start again, and it is made anew"
+			}
+			return nil, fmt.Errorf("%w: there is no other member to rebuild it from; %s", damaged, hint)
+		}
+		r.log.Error("the store cannot be used and is rebuilt from a peer", slogError(damaged))
+	}
 	if state.Cluster != id.Cluster {
 		return nil, fmt.Errorf("node: %s holds the state of cluster %x, its identity is of %x: restore the file that belongs here, or replace the node", r.dir.join(storeFile), state.Cluster, id.Cluster)
 	}
@@ -228,6 +253,7 @@ func (r *Runner) openMember(id Identity) (_ *member, err error) {
 		HardState:   found.HardState,
 		Log:         m.log,
 		State:       state,
+		Damaged:     damaged,
 		Now:         bootTime(),
 	})
 	if errors.Is(err, ErrInconsistent) {
@@ -244,14 +270,27 @@ func (r *Runner) openMember(id Identity) (_ *member, err error) {
 	return m, nil
 }
 
+func (r *Runner) storeOptions() fsm.Options {
+	return fsm.Options{MaxOverlayBytes: r.cfg.MaxOverlayBytes}
+}
+
+// withoutStore is what is known of the state without a store.
+func withoutStore(id Identity) fsm.State {
+	s := fsm.State{Cluster: id.Cluster, Members: id.Members}
+	for _, m := range id.Members {
+		s.Conf.Voters = append(s.Conf.Voters, m.RaftID)
+	}
+	return s
+}
+
 // close closes what is open without making anything durable.
 func (m *member) close() error {
 	var errs []error
 	if m.log != nil {
 		errs = append(errs, m.log.Close())
 	}
-	if m.store != nil {
-		errs = append(errs, m.store.Close())
+	if s := m.store.Load(); s != nil {
+		errs = append(errs, s.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -270,7 +309,10 @@ func (r *Runner) run() {
 	close(r.done)
 	var err error
 	if m != nil {
-		err = m.store.Close() // waits for open views
+		if s := m.store.Load(); s != nil {
+			err = s.Close() // waits for open views
+		}
+		m.retired.Wait()
 	}
 	r.finish(errors.Join(err, r.dir.close()))
 	close(r.released)
@@ -285,7 +327,11 @@ func (r *Runner) rest(m *member) error {
 		_ = m.log.Close()
 		return nil
 	}
-	return errors.Join(m.store.BeginFlush().Commit(), m.log.Close())
+	var err error
+	if !m.broken.Load() {
+		err = m.store.Load().BeginFlush().Commit()
+	}
+	return errors.Join(err, m.log.Close())
 }
 
 // fail stops the node because of err. Any goroutine.

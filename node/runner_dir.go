@@ -153,32 +153,75 @@ func (d *dataDir) openLog() (*wal.Log, wal.Recovered, error) {
 	return log, found, nil
 }
 
-// openStore opens the store. One that is missing is made again, if the log can
-// fill it: if it is whole from its first index.
-func (d *dataDir) openStore(g fsm.Genesis, opts fsm.Options, firstIndex uint64) (*fsm.Store, error) {
-	ok, err := d.has(storeFile)
+// openStore opens the store, after it has completed an install that a crash broke
+// off: the log's newest marker names the image that is to be the store. A store that is
+// missing is made again, if the log can fill it: if it is whole from its first index.
+//
+// If the store cannot be used, damaged says why and wraps fsm.ErrDamaged; the log has
+// what it needs to go on from a peer's image.
+func (d *dataDir) openStore(g fsm.Genesis, opts fsm.Options, firstIndex uint64, marker *wal.Marker) (s *fsm.Store, damaged, err error) {
+	s, damaged, err = d.tryStore(opts)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if !ok {
-		if firstIndex != 1 {
-			return nil, fmt.Errorf("node: %s is missing and the log, which begins at index %d, cannot fill it again: %w", d.join(storeFile), firstIndex, ErrDiskLost)
+	if marker != nil && marker.Index+1 >= firstIndex && (s == nil || uint64(s.State().Applied) < marker.Index) {
+		name := imageFile(marker.Index)
+		ok, err := d.has(name)
+		if err == nil && ok {
+			if s != nil {
+				err = s.Close()
+			}
+			if err == nil {
+				err = d.rename(name, storeFile)
+			}
+			if err == nil {
+				s, damaged, err = d.tryStore(opts)
+			}
 		}
-		if err = fsm.Create(d.join(storeFile), g, opts); err != nil {
-			return nil, fmt.Errorf("node: %w", err)
+		if err != nil {
+			return nil, nil, fmt.Errorf("node: completing the install of %s: %w", d.join(name), err)
 		}
 	}
-	s, err := fsm.Open(d.join(storeFile), opts)
+	if err := d.removeImages(""); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("node: %w", err), closeStore(s))
+	}
 	switch {
-	case errors.Is(err, fsm.ErrDamaged) && firstIndex == 1:
-		err = fmt.Errorf("%w: the log is whole: move the file away and start again, and it is made anew", err)
-	case errors.Is(err, fsm.ErrDamaged):
-		err = fmt.Errorf("%w: this node must be replaced by a new member", err)
+	case s != nil && uint64(s.State().Applied)+1 < firstIndex:
+		damaged = fmt.Errorf("node: %s is at index %d, the log begins at %d: %w", d.join(storeFile), s.State().Applied, firstIndex, fsm.ErrDamaged)
+		return nil, damaged, closeStore(s)
+	case s != nil:
+		return s, nil, nil
+	case damaged != nil:
+		return nil, damaged, nil
+	case firstIndex > 1:
+		return nil, fmt.Errorf("node: %s is missing and the log, which begins at index %d, cannot fill it again: %w", d.join(storeFile), firstIndex, fsm.ErrDamaged), nil
+	}
+	if err := fsm.Create(d.join(storeFile), g, opts); err != nil {
+		return nil, nil, fmt.Errorf("node: %w", err)
+	}
+	return d.tryStore(opts)
+}
+
+// tryStore opens the store, if there is one.
+func (d *dataDir) tryStore(opts fsm.Options) (s *fsm.Store, damaged, err error) {
+	if ok, err := d.has(storeFile); err != nil || !ok {
+		return nil, nil, err
+	}
+	s, err = fsm.Open(d.join(storeFile), opts)
+	if errors.Is(err, fsm.ErrDamaged) {
+		return nil, fmt.Errorf("node: %w", err), nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("node: %w", err)
+		return nil, nil, fmt.Errorf("node: %w", err)
 	}
-	return s, nil
+	return s, nil, nil
+}
+
+func closeStore(s *fsm.Store) error {
+	if s == nil {
+		return nil
+	}
+	return s.Close()
 }
 
 func (d *dataDir) rename(from, to string) error {

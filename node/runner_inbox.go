@@ -146,5 +146,8 @@ func messageSize(m transport.Message) int {
 	if m.Forward != nil {
 		size += len(m.Forward.Command)
 	}
+	if m.Image != nil {
+		size += len(m.Image.Data)
+	}
 	return size
 }

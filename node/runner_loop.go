@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/transport"
 )
 
@@ -181,10 +182,12 @@ func (r *Runner) dispatch(m *member, effects []Effect) {
 		switch e := e.(type) {
 		case Send:
 			out = append(out, e.Message)
-		case Append, Prove:
+		case Append, Prove, Truncate:
 			m.workers.appends.put(e)
-		case Apply, Flush:
+		case Apply, Flush, Install:
 			m.workers.applies.put(e)
+		case OpenImage, ReadImage, CloseImage, WriteImage, VerifyImage, DropImage:
+			m.workers.images.put(e)
 		case Scrub:
 			m.workers.scrubs.put(e)
 		case ProposeReply:
@@ -249,7 +252,7 @@ func (r *Runner) publish(m *member) {
 	attrs := func() []any {
 		return []any{
 			slog.Uint64("term", st.Term), slog.Uint64("index", st.Commit),
-			slog.Uint64("revision", uint64(m.store.State().Revision)),
+			slogRevision(m.state()),
 			slog.String("role", st.Role.String()), slog.Uint64("leader", st.Leader),
 		}
 	}
@@ -264,16 +267,32 @@ func (r *Runner) publish(m *member) {
 	if !slices.Equal(st.Reachable, old.Reachable) {
 		r.log.Info("the reachable members changed", append(attrs(), slog.Any("reachable", st.Reachable))...)
 	}
+	if (st.Damage != nil) != (old.Damage != nil) {
+		if st.Damage != nil {
+			r.log.Error("the store is being rebuilt from a peer; nothing is served meanwhile", append(attrs(), slogError(st.Damage))...)
+		} else {
+			r.log.Info("the store is whole again", attrs()...)
+		}
+	}
+	if st.Disputed != old.Disputed {
+		r.log.Error("another member's state differs from this one's, and no majority says whose is wrong: see docs/operations.md", append(attrs(), slog.Bool("disputed", st.Disputed))...)
+	}
 	if st.StorageFull != old.StorageFull {
 		r.log.Warn("the room on the disk changed", append(attrs(), slog.Bool("storage_full", st.StorageFull))...)
 	}
 }
+
+// The keys that lines of the log share.
+func slogError(err error) slog.Attr      { return slog.Any("error", err) }
+func slogIndex(index uint64) slog.Attr   { return slog.Uint64("index", index) }
+func slogRevision(s fsm.State) slog.Attr { return slog.Uint64("revision", uint64(s.Revision)) }
 
 func sameStatus(a, b Status) bool {
 	return a.ID == b.ID && a.Incarnation == b.Incarnation &&
 		a.Role == b.Role && a.Leader == b.Leader && a.Term == b.Term &&
 		a.Commit == b.Commit && a.Applied == b.Applied && a.Durable == b.Durable &&
 		a.FreshAt == b.FreshAt && a.Fresh == b.Fresh &&
-		a.StorageFull == b.StorageFull && a.Proposals == b.Proposals && a.Reads == b.Reads &&
+		a.StorageFull == b.StorageFull && a.FirstIndex == b.FirstIndex &&
+		(a.Damage == nil) == (b.Damage == nil) && a.Disputed == b.Disputed && a.Proposals == b.Proposals && a.Reads == b.Reads &&
 		slices.Equal(a.Reachable, b.Reachable)
 }

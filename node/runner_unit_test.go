@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"testing"
 	"testing/synctest"
@@ -196,6 +197,8 @@ func TestSameStatusSeesEveryField(t *testing.T) {
 			f.SetUint(1)
 		case reflect.Int64, reflect.Int:
 			f.SetInt(1)
+		case reflect.Interface:
+			f.Set(reflect.ValueOf(errors.New("damaged")))
 		case reflect.Slice:
 			f.Set(reflect.MakeSlice(f.Type(), 1, 1))
 		default:

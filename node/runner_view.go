@@ -1,13 +1,14 @@
 package node
 
 import (
+	"errors"
 	"time"
 
 	"github.com/confman/confman/fsm"
 )
 
 // View takes a snapshot of what is applied here, with the proof of its
-// freshness. ErrStopped; ErrForming.
+// freshness. ErrStopped; ErrForming; ErrRebuilding.
 func (r *Runner) View() (*fsm.View, Freshness, error) {
 	m := r.member.Load()
 	if m == nil {
@@ -18,7 +19,15 @@ func (r *Runner) View() (*fsm.View, Freshness, error) {
 	}
 	// The proof comes before the view: it speaks for a state that is not newer.
 	st := r.status.Load()
-	v, err := m.store.View()
+	store := m.store.Load()
+	if st.Damage != nil || store == nil {
+		return nil, Freshness{}, ErrRebuilding
+	}
+	v, err := store.View()
+	if errors.Is(err, fsm.ErrClosed) && !r.stopping() {
+		// An image took its place since.
+		v, err = m.store.Load().View()
+	}
 	if err != nil {
 		if r.stopping() {
 			err = ErrStopped
@@ -79,7 +88,7 @@ func (r *Runner) Status() NodeStatus {
 	out.Status = *r.status.Load()
 	out.Formed = true
 	out.Cluster = m.identity.Cluster
-	out.State = m.store.State()
+	out.State = m.state()
 	if out.Fresh {
 		out.Staleness = widened(bootTime() - out.FreshAt)
 	}
@@ -89,5 +98,5 @@ func (r *Runner) Status() NodeStatus {
 
 // ready tells whether clients should be sent to the node (protocol.md §2).
 func ready(s NodeStatus) bool {
-	return s.Formed && s.Leader != 0 && s.Fresh && s.Staleness <= ReadyAge
+	return s.Formed && s.Damage == nil && s.Leader != 0 && s.Fresh && s.Staleness <= ReadyAge
 }

@@ -13,10 +13,13 @@ import (
 // stops the node: what a failed write or sync left behind cannot be known, so it
 // is never tried again.
 type workers struct {
-	appends *queue[Effect] // Append, Prove
-	applies *queue[Effect] // Apply, Flush
+	appends *queue[Effect] // Append, Prove, Truncate
+	applies *queue[Effect] // Apply, Flush, Install
 	scrubs  *queue[Scrub]
+	images  *queue[Effect] // the six of images
 	flushes chan *fsm.Flush
+	// flushing counts what was put into flushes and is not done.
+	flushing sync.WaitGroup
 
 	running sync.WaitGroup
 }
@@ -25,12 +28,14 @@ func (w *workers) start(r *Runner, m *member) {
 	w.appends = newQueue[Effect]()
 	w.applies = newQueue[Effect]()
 	w.scrubs = newQueue[Scrub]()
+	w.images = newQueue[Effect]()
 	// The core has at most one flush under way, so the applies never wait here.
 	w.flushes = make(chan *fsm.Flush, 1)
 	w.running.Go(func() { r.appendLoop(m) })
 	w.running.Go(func() { r.applyLoop(m) })
 	w.running.Go(func() { r.flushLoop(m) })
 	w.running.Go(func() { r.scrubLoop(m) })
+	w.running.Go(func() { r.imageLoop(m) })
 }
 
 // stop waits until all have ended; r.stop must be closed.
@@ -72,17 +77,32 @@ func (r *Runner) appendLoop(m *member) {
 				return false
 			}
 			if n < len(effects) {
-				if err := m.log.Prove(); err != nil {
-					r.fail(fmt.Errorf("node: proving the log: %w: the node stopped, because a failed sync cannot be trusted; see to the disk (space, health), then start the node again", err))
+				if err := r.tendLog(m, effects[n]); err != nil {
+					r.fail(fmt.Errorf("%w: the node stopped, because a failed sync cannot be trusted; see to the disk (space, health), then start the node again", err))
 					return false
 				}
-				r.inbox.report(Proved{Full: m.log.Full()})
 				n++
 			}
 			effects = effects[n:]
 		}
 		return true
 	})
+}
+
+// tendLog does a Prove or a Truncate, and reports it.
+func (r *Runner) tendLog(m *member, e Effect) error {
+	if t, ok := e.(Truncate); ok {
+		if err := m.log.Truncate(t.Index); err != nil {
+			return fmt.Errorf("node: truncating the log: %w", err)
+		}
+		r.inbox.report(Truncated{Full: m.log.Full()})
+		return nil
+	}
+	if err := m.log.Prove(); err != nil {
+		return fmt.Errorf("node: proving the log: %w", err)
+	}
+	r.inbox.report(Proved{Full: m.log.Full()})
+	return nil
 }
 
 // appendGroup does Append effects and reports them together.
@@ -130,17 +150,22 @@ func mergeBatches(group []Effect) []wal.Batch {
 	return out
 }
 
-// continues reports whether b's entries follow a's without a gap and replace none.
+// continues reports whether b's entries follow a's without a gap and replace none. A
+// snapshot marker is written alone: it comes before all else in its batch.
 func continues(a, b wal.Batch) bool {
+	if a.Snapshot != nil || b.Snapshot != nil {
+		return false
+	}
 	if len(a.Entries) == 0 || len(b.Entries) == 0 {
 		return true
 	}
 	return b.Entries[0].GetIndex() == a.Entries[len(a.Entries)-1].GetIndex()+1
 }
 
-// applyLoop applies what is committed, in order, and freezes the overlay where
-// the core asked for it. The queue is bounded by what raft hands out to apply
-// before it hears back (MaxApplyBytes), and by one flush.
+// applyLoop applies what is committed, in order, freezes the overlay where the core
+// asked for it, and installs images. The queue is bounded by what raft hands out to
+// apply before it hears back (MaxApplyBytes), by one flush and one install. What is
+// asked of a store that is damaged is not answered: the core gives it up.
 func (r *Runner) applyLoop(m *member) {
 	defer close(m.workers.flushes)
 	drain(r, m.workers.applies, func(effects []Effect) bool {
@@ -148,20 +173,43 @@ func (r *Runner) applyLoop(m *member) {
 			if r.stopping() {
 				return false
 			}
-			if _, ok := e.(Flush); ok {
-				m.workers.flushes <- m.store.BeginFlush()
-				continue
+			var err error
+			switch e := e.(type) {
+			case Install:
+				if err = r.install(m, e.Index); err != nil {
+					err = fmt.Errorf("node: installing the image of index %d: %w: start the node again, and it is completed", e.Index, err)
+				}
+			case Flush:
+				if !m.broken.Load() {
+					m.workers.flushing.Add(1)
+					m.workers.flushes <- m.store.Load().BeginFlush()
+				}
+			case Apply:
+				if !m.broken.Load() {
+					err = r.apply(m, e)
+				}
 			}
-			a := e.(Apply)
-			results, err := m.store.Apply(a.Entries)
 			if err != nil {
-				r.fail(applyError(a, err))
+				r.fail(err)
 				return false
 			}
-			r.inbox.report(Applied{Results: results, OverlayBytes: m.store.OverlayBytes()})
 		}
 		return true
 	})
+}
+
+func (r *Runner) apply(m *member, e Apply) error {
+	store := m.store.Load()
+	results, err := store.Apply(e.Entries)
+	if errors.Is(err, fsm.ErrDamaged) {
+		r.damaged(m, err)
+		return nil
+	}
+	if err != nil {
+		return applyError(e, err)
+	}
+	r.inbox.report(Applied{Results: results, Hash: store.State().Hash, OverlayBytes: store.OverlayBytes()})
+	return nil
 }
 
 func applyError(e Apply, err error) error {
@@ -177,14 +225,23 @@ func applyError(e Apply, err error) error {
 // with none left: the flush at the end of a Close must be the only one under way.
 func (r *Runner) flushLoop(m *member) {
 	for f := range m.workers.flushes {
-		if r.failed() {
-			continue
-		}
-		if err := f.Commit(); err != nil {
-			r.fail(fmt.Errorf("node: writing the database: %w: the node stopped, because a failed write cannot be trusted; see to the disk (space, health), then start the node again: the log holds what the database lacks", err))
-			continue
-		}
-		r.inbox.report(Flushed{Index: f.Applied(), OverlayBytes: m.store.OverlayBytes()})
+		r.flush(m, f)
+		m.workers.flushing.Done()
+	}
+}
+
+func (r *Runner) flush(m *member, f *fsm.Flush) {
+	if r.failed() || m.broken.Load() {
+		return
+	}
+	err := f.Commit()
+	switch {
+	case errors.Is(err, fsm.ErrDamaged):
+		r.damaged(m, err)
+	case err != nil:
+		r.fail(fmt.Errorf("node: writing the database: %w: the node stopped, because a failed write cannot be trusted; see to the disk (space, health), then start the node again: the log holds what the database lacks", err))
+	default:
+		r.inbox.report(Flushed{Index: f.Applied(), Term: f.Term(), OverlayBytes: m.store.Load().OverlayBytes()})
 	}
 }
 
@@ -192,7 +249,10 @@ func (r *Runner) flushLoop(m *member) {
 func (r *Runner) scrubLoop(m *member) {
 	drain(r, m.workers.scrubs, func(steps []Scrub) bool {
 		for _, s := range steps {
-			_, err := m.store.Scrub(s.Budget)
+			var err error
+			if !m.broken.Load() {
+				_, err = m.store.Load().Scrub(s.Budget)
+			}
 			r.inbox.report(Scrubbed{Err: err})
 		}
 		return true

@@ -33,6 +33,21 @@ func frameOf(msgs []transport.Message) *wire.Frame {
 				Kind: uint32(o.Kind), Config: o.Config, State: uint32(o.State),
 				Cluster: o.Cluster[:], Life: o.Life[:], Echo: o.Echo[:],
 			})
+		case m.Image != nil:
+			i := m.Image
+			f.Images = append(f.Images, &wire.Image{
+				Incarnation: i.Incarnation, Transfer: i.Transfer, Term: i.Term, Index: i.Index,
+				Size: i.Size, Offset: i.Offset, Data: i.Data, Sum: i.Sum,
+			})
+		case m.ImageReply != nil:
+			r := m.ImageReply
+			f.ImageReplies = append(f.ImageReplies, &wire.ImageReply{
+				Incarnation: r.Incarnation, Transfer: r.Transfer, Verdict: uint32(r.Verdict), Offset: r.Offset,
+			})
+		case m.ImageRequest != nil:
+			f.ImageRequests = append(f.ImageRequests, &wire.ImageRequest{First: m.ImageRequest.First})
+		case m.Digest != nil:
+			f.Digests = append(f.Digests, &wire.Digest{Index: m.Digest.Index, Asked: m.Digest.Asked, Hash: m.Digest.Hash[:]})
 		}
 	}
 	return f
@@ -78,6 +93,35 @@ func messagesOf(f *wire.Frame, from, to uint64) ([]transport.Message, error) {
 			return nil, fmt.Errorf("form message: %w", errFrame)
 		}
 		out = append(out, transport.Message{From: from, To: to, Form: o})
+	}
+	return imageMessagesOf(out, f, from, to)
+}
+
+// imageMessagesOf appends what a frame holds about images and digests.
+func imageMessagesOf(out []transport.Message, f *wire.Frame, from, to uint64) ([]transport.Message, error) {
+	for _, m := range f.GetImages() {
+		out = append(out, transport.Message{From: from, To: to, Image: &transport.Image{
+			Incarnation: m.GetIncarnation(), Transfer: m.GetTransfer(), Term: m.GetTerm(), Index: m.GetIndex(),
+			Size: m.GetSize(), Offset: m.GetOffset(), Data: m.GetData(), Sum: m.GetSum(),
+		}})
+	}
+	for _, m := range f.GetImageReplies() {
+		if m.GetVerdict() == 0 || m.GetVerdict() > uint32(transport.ImageDamaged) {
+			return nil, fmt.Errorf("verdict %d on an image: %w", m.GetVerdict(), errFrame)
+		}
+		out = append(out, transport.Message{From: from, To: to, ImageReply: &transport.ImageReply{
+			Incarnation: m.GetIncarnation(), Transfer: m.GetTransfer(), Verdict: transport.ImageVerdict(m.GetVerdict()), Offset: m.GetOffset(),
+		}})
+	}
+	for _, m := range f.GetImageRequests() {
+		out = append(out, transport.Message{From: from, To: to, ImageRequest: &transport.ImageRequest{First: m.GetFirst()}})
+	}
+	for _, m := range f.GetDigests() {
+		d := &transport.Digest{Index: m.GetIndex(), Asked: m.GetAsked()}
+		if copy(d.Hash[:], m.GetHash()) != len(d.Hash) || len(m.GetHash()) != len(d.Hash) {
+			return nil, fmt.Errorf("digest of %d bytes: %w", len(m.GetHash()), errFrame)
+		}
+		out = append(out, transport.Message{From: from, To: to, Digest: d})
 	}
 	return out, nil
 }

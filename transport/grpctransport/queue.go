@@ -17,11 +17,16 @@ const (
 	// bulk: log entries and forwarded commands. All appends are of this class, so
 	// that they stay in order.
 	bulk
+	// pieces: those of images, which go between frames of bulk, one at a time.
+	pieces
 	classes
 )
 
 func classOf(m transport.Message) class {
-	if m.Forward != nil || (m.Raft != nil && (m.Raft.GetType() == raftpb.MsgApp || m.Raft.GetType() == raftpb.MsgSnap)) {
+	if m.Image != nil {
+		return pieces
+	}
+	if m.Forward != nil || (m.Raft != nil && m.Raft.GetType() == raftpb.MsgApp) {
 		return bulk
 	}
 	return urgent
@@ -35,13 +40,15 @@ func sizeOf(m transport.Message) int {
 	)
 	switch {
 	case m.Raft != nil:
-		size := messageOverhead + len(m.Raft.GetContext()) + len(m.Raft.GetSnapshot().GetData())
+		size := messageOverhead + len(m.Raft.GetContext())
 		for _, e := range m.Raft.GetEntries() {
 			size += entryOverhead + len(e.GetData())
 		}
 		return size
 	case m.Forward != nil:
 		return messageOverhead + len(m.Forward.Command)
+	case m.Image != nil:
+		return messageOverhead + len(m.Image.Data)
 	}
 	return messageOverhead
 }
@@ -52,6 +59,7 @@ type queue struct {
 
 	mu      sync.Mutex
 	lanes   [classes]lane
+	turn    bool // the next frame with room is for a piece of an image
 	dropped uint64
 }
 
@@ -95,16 +103,21 @@ func (q *queue) refuse() {
 	q.dropped++
 }
 
-// take removes a frame's worth of messages, in the order of their class; of bulk,
-// which is bulkBytes of it, only if room says that the peer keeps up.
+// take removes a frame's worth of messages: the urgent ones, and of bulk or pieces,
+// which are bulkBytes of it and take turns, only if room says that the peer keeps up.
 func (q *queue) take(room bool) (msgs []transport.Message, bulkBytes int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	msgs, _ = q.lanes[urgent].take(msgs, maxUrgentBytes)
-	if room {
-		msgs, bulkBytes = q.lanes[bulk].take(msgs, maxFrameBytes)
+	if !room {
+		return msgs, 0
 	}
-	return msgs, bulkBytes
+	next, limit := bulk, maxFrameBytes
+	if len(q.lanes[pieces].items) > 0 && (q.turn || len(q.lanes[bulk].items) == 0) {
+		next, limit = pieces, 0
+	}
+	q.turn = next == bulk
+	return q.lanes[next].take(msgs, limit)
 }
 
 // take appends to msgs what is of at most limit bytes together, or one message.

@@ -33,7 +33,11 @@ type Frame struct {
 	Replies  []*ForwardReply        `protobuf:"bytes,3,rep,name=replies,proto3" json:"replies,omitempty"`
 	Forms    []*Form                `protobuf:"bytes,4,rep,name=forms,proto3" json:"forms,omitempty"`
 	// ping, if not zero, asks for a Pong with the same number.
-	Ping          uint64 `protobuf:"varint,5,opt,name=ping,proto3" json:"ping,omitempty"`
+	Ping          uint64          `protobuf:"varint,5,opt,name=ping,proto3" json:"ping,omitempty"`
+	Images        []*Image        `protobuf:"bytes,6,rep,name=images,proto3" json:"images,omitempty"`
+	ImageReplies  []*ImageReply   `protobuf:"bytes,7,rep,name=image_replies,json=imageReplies,proto3" json:"image_replies,omitempty"`
+	ImageRequests []*ImageRequest `protobuf:"bytes,8,rep,name=image_requests,json=imageRequests,proto3" json:"image_requests,omitempty"`
+	Digests       []*Digest       `protobuf:"bytes,9,rep,name=digests,proto3" json:"digests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -101,6 +105,34 @@ func (x *Frame) GetPing() uint64 {
 		return x.Ping
 	}
 	return 0
+}
+
+func (x *Frame) GetImages() []*Image {
+	if x != nil {
+		return x.Images
+	}
+	return nil
+}
+
+func (x *Frame) GetImageReplies() []*ImageReply {
+	if x != nil {
+		return x.ImageReplies
+	}
+	return nil
+}
+
+func (x *Frame) GetImageRequests() []*ImageRequest {
+	if x != nil {
+		return x.ImageRequests
+	}
+	return nil
+}
+
+func (x *Frame) GetDigests() []*Digest {
+	if x != nil {
+		return x.Digests
+	}
+	return nil
 }
 
 type Pong struct {
@@ -400,17 +432,293 @@ func (x *Form) GetEcho() []byte {
 	return nil
 }
 
+type Image struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incarnation   uint64                 `protobuf:"varint,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Transfer      uint64                 `protobuf:"varint,2,opt,name=transfer,proto3" json:"transfer,omitempty"`
+	Term          uint64                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	Index         uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	Size          uint64                 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	Offset        uint64                 `protobuf:"varint,6,opt,name=offset,proto3" json:"offset,omitempty"`
+	Data          []byte                 `protobuf:"bytes,7,opt,name=data,proto3" json:"data,omitempty"`
+	Sum           uint32                 `protobuf:"fixed32,8,opt,name=sum,proto3" json:"sum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Image) Reset() {
+	*x = Image{}
+	mi := &file_transport_grpctransport_wire_wire_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Image) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Image) ProtoMessage() {}
+
+func (x *Image) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_grpctransport_wire_wire_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Image.ProtoReflect.Descriptor instead.
+func (*Image) Descriptor() ([]byte, []int) {
+	return file_transport_grpctransport_wire_wire_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Image) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Image) GetTransfer() uint64 {
+	if x != nil {
+		return x.Transfer
+	}
+	return 0
+}
+
+func (x *Image) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Image) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Image) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Image) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *Image) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Image) GetSum() uint32 {
+	if x != nil {
+		return x.Sum
+	}
+	return 0
+}
+
+type ImageReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incarnation   uint64                 `protobuf:"varint,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Transfer      uint64                 `protobuf:"varint,2,opt,name=transfer,proto3" json:"transfer,omitempty"`
+	Verdict       uint32                 `protobuf:"varint,3,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	Offset        uint64                 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageReply) Reset() {
+	*x = ImageReply{}
+	mi := &file_transport_grpctransport_wire_wire_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageReply) ProtoMessage() {}
+
+func (x *ImageReply) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_grpctransport_wire_wire_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageReply.ProtoReflect.Descriptor instead.
+func (*ImageReply) Descriptor() ([]byte, []int) {
+	return file_transport_grpctransport_wire_wire_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ImageReply) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *ImageReply) GetTransfer() uint64 {
+	if x != nil {
+		return x.Transfer
+	}
+	return 0
+}
+
+func (x *ImageReply) GetVerdict() uint32 {
+	if x != nil {
+		return x.Verdict
+	}
+	return 0
+}
+
+func (x *ImageReply) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+type ImageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First         uint64                 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageRequest) Reset() {
+	*x = ImageRequest{}
+	mi := &file_transport_grpctransport_wire_wire_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageRequest) ProtoMessage() {}
+
+func (x *ImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_grpctransport_wire_wire_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageRequest.ProtoReflect.Descriptor instead.
+func (*ImageRequest) Descriptor() ([]byte, []int) {
+	return file_transport_grpctransport_wire_wire_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ImageRequest) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+type Digest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Asked         bool                   `protobuf:"varint,2,opt,name=asked,proto3" json:"asked,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Digest) Reset() {
+	*x = Digest{}
+	mi := &file_transport_grpctransport_wire_wire_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Digest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Digest) ProtoMessage() {}
+
+func (x *Digest) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_grpctransport_wire_wire_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Digest.ProtoReflect.Descriptor instead.
+func (*Digest) Descriptor() ([]byte, []int) {
+	return file_transport_grpctransport_wire_wire_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Digest) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Digest) GetAsked() bool {
+	if x != nil {
+		return x.Asked
+	}
+	return false
+}
+
+func (x *Digest) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
 var File_transport_grpctransport_wire_wire_proto protoreflect.FileDescriptor
 
 const file_transport_grpctransport_wire_wire_proto_rawDesc = "" +
 	"\n" +
-	"'transport/grpctransport/wire/wire.proto\x12\x0fconfman.wire.v1\x1a\x11raftpb/raft.proto\"\xdc\x01\n" +
+	"'transport/grpctransport/wire/wire.proto\x12\x0fconfman.wire.v1\x1a\x11raftpb/raft.proto\"\xc7\x03\n" +
 	"\x05Frame\x12#\n" +
 	"\x04raft\x18\x01 \x03(\v2\x0f.raftpb.MessageR\x04raft\x124\n" +
 	"\bforwards\x18\x02 \x03(\v2\x18.confman.wire.v1.ForwardR\bforwards\x127\n" +
 	"\areplies\x18\x03 \x03(\v2\x1d.confman.wire.v1.ForwardReplyR\areplies\x12+\n" +
 	"\x05forms\x18\x04 \x03(\v2\x15.confman.wire.v1.FormR\x05forms\x12\x12\n" +
-	"\x04ping\x18\x05 \x01(\x04R\x04ping\"\x1a\n" +
+	"\x04ping\x18\x05 \x01(\x04R\x04ping\x12.\n" +
+	"\x06images\x18\x06 \x03(\v2\x16.confman.wire.v1.ImageR\x06images\x12@\n" +
+	"\rimage_replies\x18\a \x03(\v2\x1b.confman.wire.v1.ImageReplyR\fimageReplies\x12D\n" +
+	"\x0eimage_requests\x18\b \x03(\v2\x1d.confman.wire.v1.ImageRequestR\rimageRequests\x121\n" +
+	"\adigests\x18\t \x03(\v2\x17.confman.wire.v1.DigestR\adigests\"\x1a\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04ping\x18\x01 \x01(\x04R\x04ping\"\x8f\x01\n" +
 	"\aForward\x12\x1c\n" +
@@ -433,7 +741,28 @@ const file_transport_grpctransport_wire_wire_proto_rawDesc = "" +
 	"\x05state\x18\x03 \x01(\rR\x05state\x12\x18\n" +
 	"\acluster\x18\x04 \x01(\fR\acluster\x12\x12\n" +
 	"\x04life\x18\x05 \x01(\fR\x04life\x12\x12\n" +
-	"\x04echo\x18\x06 \x01(\fR\x04echo2C\n" +
+	"\x04echo\x18\x06 \x01(\fR\x04echo\"\xc1\x01\n" +
+	"\x05Image\x12 \n" +
+	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x1a\n" +
+	"\btransfer\x18\x02 \x01(\x04R\btransfer\x12\x12\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x04R\x04size\x12\x16\n" +
+	"\x06offset\x18\x06 \x01(\x04R\x06offset\x12\x12\n" +
+	"\x04data\x18\a \x01(\fR\x04data\x12\x10\n" +
+	"\x03sum\x18\b \x01(\aR\x03sum\"|\n" +
+	"\n" +
+	"ImageReply\x12 \n" +
+	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x1a\n" +
+	"\btransfer\x18\x02 \x01(\x04R\btransfer\x12\x18\n" +
+	"\averdict\x18\x03 \x01(\rR\averdict\x12\x16\n" +
+	"\x06offset\x18\x04 \x01(\x04R\x06offset\"$\n" +
+	"\fImageRequest\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\x04R\x05first\"H\n" +
+	"\x06Digest\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x14\n" +
+	"\x05asked\x18\x02 \x01(\bR\x05asked\x12\x12\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash2C\n" +
 	"\x04Peer\x12;\n" +
 	"\x06Stream\x12\x16.confman.wire.v1.Frame\x1a\x15.confman.wire.v1.Pong(\x010\x01B9Z7github.com/confman/confman/transport/grpctransport/wireb\x06proto3"
 
@@ -449,27 +778,35 @@ func file_transport_grpctransport_wire_wire_proto_rawDescGZIP() []byte {
 	return file_transport_grpctransport_wire_wire_proto_rawDescData
 }
 
-var file_transport_grpctransport_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_transport_grpctransport_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_transport_grpctransport_wire_wire_proto_goTypes = []any{
 	(*Frame)(nil),          // 0: confman.wire.v1.Frame
 	(*Pong)(nil),           // 1: confman.wire.v1.Pong
 	(*Forward)(nil),        // 2: confman.wire.v1.Forward
 	(*ForwardReply)(nil),   // 3: confman.wire.v1.ForwardReply
 	(*Form)(nil),           // 4: confman.wire.v1.Form
-	(*raftpb.Message)(nil), // 5: raftpb.Message
+	(*Image)(nil),          // 5: confman.wire.v1.Image
+	(*ImageReply)(nil),     // 6: confman.wire.v1.ImageReply
+	(*ImageRequest)(nil),   // 7: confman.wire.v1.ImageRequest
+	(*Digest)(nil),         // 8: confman.wire.v1.Digest
+	(*raftpb.Message)(nil), // 9: raftpb.Message
 }
 var file_transport_grpctransport_wire_wire_proto_depIdxs = []int32{
-	5, // 0: confman.wire.v1.Frame.raft:type_name -> raftpb.Message
+	9, // 0: confman.wire.v1.Frame.raft:type_name -> raftpb.Message
 	2, // 1: confman.wire.v1.Frame.forwards:type_name -> confman.wire.v1.Forward
 	3, // 2: confman.wire.v1.Frame.replies:type_name -> confman.wire.v1.ForwardReply
 	4, // 3: confman.wire.v1.Frame.forms:type_name -> confman.wire.v1.Form
-	0, // 4: confman.wire.v1.Peer.Stream:input_type -> confman.wire.v1.Frame
-	1, // 5: confman.wire.v1.Peer.Stream:output_type -> confman.wire.v1.Pong
-	5, // [5:6] is the sub-list for method output_type
-	4, // [4:5] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5, // 4: confman.wire.v1.Frame.images:type_name -> confman.wire.v1.Image
+	6, // 5: confman.wire.v1.Frame.image_replies:type_name -> confman.wire.v1.ImageReply
+	7, // 6: confman.wire.v1.Frame.image_requests:type_name -> confman.wire.v1.ImageRequest
+	8, // 7: confman.wire.v1.Frame.digests:type_name -> confman.wire.v1.Digest
+	0, // 8: confman.wire.v1.Peer.Stream:input_type -> confman.wire.v1.Frame
+	1, // 9: confman.wire.v1.Peer.Stream:output_type -> confman.wire.v1.Pong
+	9, // [9:10] is the sub-list for method output_type
+	8, // [8:9] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_transport_grpctransport_wire_wire_proto_init() }
@@ -483,7 +820,7 @@ func file_transport_grpctransport_wire_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_transport_grpctransport_wire_wire_proto_rawDesc), len(file_transport_grpctransport_wire_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

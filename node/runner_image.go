@@ -1,0 +1,217 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/confman/confman/fsm"
+)
+
+// The files of images, in the data directory. incomingFile is what came in so far,
+// and worth nothing after a crash. An image gets its own name when it is verified and
+// durable, and the store's when it is installed (protocol.md §4).
+const (
+	incomingFile = "snap.new"
+	imagePrefix  = "snap-"
+)
+
+func imageFile(index uint64) string { return fmt.Sprintf("%s%016x", imagePrefix, index) }
+
+// imageWork is the image worker's own.
+type imageWork struct {
+	open     *fsm.Image // of transfer; nil: none
+	transfer uint64
+	incoming *os.File
+}
+
+// imageLoop does what the core asks about images, one thing at a time. The queue is
+// bounded by the window of what is on its way.
+func (r *Runner) imageLoop(m *member) {
+	var w imageWork
+	defer w.close()
+	drain(r, m.workers.images, func(effects []Effect) bool {
+		for _, e := range effects {
+			if r.stopping() {
+				return false
+			}
+			switch e := e.(type) {
+			case OpenImage:
+				r.inbox.report(w.openImage(m, e))
+			case ReadImage:
+				r.inbox.report(w.read(e))
+			case CloseImage:
+				w.closeImage()
+			case WriteImage:
+				err := w.write(r.dir, e)
+				r.inbox.report(ImageWritten{Offset: e.Offset + uint64(len(e.Data)), Err: err})
+			case VerifyImage:
+				state, err := w.verify(r, m, e.Index)
+				if err != nil {
+					r.log.Warn("an image that came in is of no use", slogIndex(e.Index), slogError(err))
+				}
+				r.inbox.report(ImageVerified{State: state, Err: err})
+			case DropImage:
+				if err := w.drop(r.dir); err != nil {
+					r.fail(fmt.Errorf("node: removing an image: %w", err))
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
+func (w *imageWork) close() {
+	w.closeImage()
+	if w.incoming != nil {
+		_ = w.incoming.Close() // it is thrown away at the next start
+	}
+}
+
+func (w *imageWork) openImage(m *member, e OpenImage) Input {
+	w.closeImage()
+	store := m.store.Load()
+	if store == nil {
+		return ImageOpened{Transfer: e.Transfer, Err: ErrRebuilding}
+	}
+	image, err := store.OpenImage()
+	if err != nil {
+		return ImageOpened{Transfer: e.Transfer, Err: err}
+	}
+	w.open, w.transfer = image, e.Transfer
+	return ImageOpened{Transfer: e.Transfer, State: image.State(), Size: uint64(image.Size())} //nolint:gosec // a file's size
+}
+
+func (w *imageWork) read(e ReadImage) Input {
+	if w.open == nil || w.transfer != e.Transfer {
+		return ImageRead{Transfer: e.Transfer, Offset: e.Offset, Err: fs.ErrClosed}
+	}
+	b := make([]byte, e.Bytes)
+	if _, err := w.open.ReadAt(b, int64(e.Offset)); err != nil { //nolint:gosec // within the image's size
+		return ImageRead{Transfer: e.Transfer, Offset: e.Offset, Err: err}
+	}
+	return ImageRead{Transfer: e.Transfer, Offset: e.Offset, Data: b}
+}
+
+func (w *imageWork) closeImage() {
+	if w.open != nil {
+		w.open.Close()
+		w.open = nil
+	}
+}
+
+func (w *imageWork) write(d *dataDir, e WriteImage) (err error) {
+	if e.Offset == 0 {
+		if w.incoming != nil {
+			err = w.incoming.Close()
+			w.incoming = nil
+		}
+		if err == nil {
+			w.incoming, err = os.OpenFile(d.join(incomingFile), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if w.incoming == nil {
+		return fs.ErrClosed
+	}
+	_, err = w.incoming.WriteAt(e.Data, int64(e.Offset)) //nolint:gosec // at most MaxImageBytes
+	return err
+}
+
+// verify makes what came in durable, checks all of it, and names it, durably. An
+// error leaves nothing that could be installed.
+func (w *imageWork) verify(r *Runner, m *member, index uint64) (fsm.State, error) {
+	if w.incoming == nil {
+		return fsm.State{}, fs.ErrClosed
+	}
+	err := w.incoming.Sync()
+	err = errors.Join(err, w.incoming.Close())
+	w.incoming = nil
+	if err != nil {
+		return fsm.State{}, err
+	}
+	state, err := fsm.VerifyImage(r.dir.join(incomingFile), r.storeOptions())
+	switch {
+	case err != nil:
+		return fsm.State{}, err
+	case state.Cluster != m.identity.Cluster:
+		return fsm.State{}, fmt.Errorf("it holds the state of cluster %x, this node is of %x", state.Cluster, m.identity.Cluster)
+	case uint64(state.Applied) != index:
+		return fsm.State{}, fmt.Errorf("it holds index %d, its sender said %d", state.Applied, index)
+	}
+	return state, r.dir.rename(incomingFile, imageFile(index))
+}
+
+// drop removes what there is of an image that is not to be installed.
+func (w *imageWork) drop(d *dataDir) error {
+	if w.incoming != nil {
+		_ = w.incoming.Close() // it is thrown away
+		w.incoming = nil
+	}
+	return d.removeImages("")
+}
+
+// removeImages removes all images but keep, and what came in of one.
+func (d *dataDir) removeImages(keep string) error {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if (name == incomingFile || strings.HasPrefix(name, imagePrefix)) && name != keep {
+			if err := os.Remove(d.join(name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// install makes the image the store, durably. The one before stays open for those who
+// read from it, and is closed after them; its file has no name any more.
+func (r *Runner) install(m *member, index uint64) error {
+	m.workers.flushing.Wait()
+	if err := r.dir.rename(imageFile(index), storeFile); err != nil {
+		return err
+	}
+	store, err := fsm.Open(r.dir.join(storeFile), r.storeOptions())
+	if err != nil {
+		return err
+	}
+	old := m.store.Swap(store)
+	m.broken.Store(false)
+	if old != nil {
+		m.retired.Go(func() {
+			if err := old.Close(); err != nil {
+				r.log.Warn("closing the store that an image replaced", slogError(err))
+			}
+		})
+	}
+	state := store.State()
+	r.log.Info("an image took the store's place", slogIndex(index), slogRevision(state))
+	r.inbox.report(Installed{State: state})
+	return nil
+}
+
+// damaged tells the core, once for each store, that the store is damaged: nothing
+// more is done with it. Any goroutine.
+func (r *Runner) damaged(m *member, err error) {
+	if m.broken.CompareAndSwap(false, true) {
+		r.log.Error("the store is damaged; nothing is served until a peer's has taken its place", slogError(err))
+		r.inbox.report(Damaged{Err: err})
+	}
+}
+
+// StoreDamaged tells the node that reading from a view met err, which is or wraps
+// fsm.ErrDamaged: the store is then rebuilt from a peer.
+func (r *Runner) StoreDamaged(err error) {
+	if m := r.member.Load(); m != nil {
+		r.damaged(m, err)
+	}
+}
