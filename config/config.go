@@ -49,7 +49,16 @@ type Node struct {
 }
 
 // Data is where a node keeps what it must not lose.
-type Data struct{ Dir string }
+type Data struct {
+	Dir string
+	// CatchUpBytes is how much of the log stays on the disk for followers that lag,
+	// beside what the database does not hold yet; 0: 256 MiB. A follower that needs
+	// more gets the whole database.
+	CatchUpBytes int
+}
+
+// MaxCatchUpBytes bounds Data.CatchUpBytes: more is a slip of the pen.
+const MaxCatchUpBytes = 1 << 40
 
 // Log is what a node says of itself on standard error.
 type Log struct {
@@ -143,6 +152,9 @@ func (c Config) Validate() error {
 		bad("Cluster.NodeId: missing: it says which of Cluster.Nodes this node is")
 	} else if _, ok := ids[id]; !ok {
 		bad("Cluster.NodeId: %q is not the Id of any of Cluster.Nodes", id)
+	}
+	if c.Data.CatchUpBytes < 0 || c.Data.CatchUpBytes > MaxCatchUpBytes {
+		bad("Data.CatchUpBytes: %d is not 0 to %d", c.Data.CatchUpBytes, MaxCatchUpBytes)
 	}
 	if c.Data.Dir == "" {
 		bad("Data.Dir: missing: the directory that keeps this node's log and state")

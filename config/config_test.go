@@ -102,6 +102,7 @@ Cluster.Nodes[3].RaftPort: [::1]:5001 is used by Cluster.Nodes[0].RaftPort alrea
 		{"number for text", `{"Cluster":{"NodeId":7,"Nodes":[` + node + `]},"Data":{"Dir":"/d"}}`, "Cluster.NodeId: 7, want text"},
 		{"object for a list", `{"Cluster":{"NodeId":"a","Nodes":{}},"Data":{"Dir":"/d"}}`, "Cluster.Nodes: an object, want a list"},
 		{"text for an object", `{"Data":"/d"}`, `Data: "/d", want an object`},
+		{"negative log", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a","CatchUpBytes":-1}}`, "Data.CatchUpBytes: -1 is not 0 to 1099511627776"},
 		{"null", `{"Data":{"Dir":null}}`, "Data.Dir: null, want text"},
 		{"root of the file system", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/."}}`, `Data.Dir: "/." is the root of the file system`},
 		{"member twice", "{\"Data\":{\"Dir\":\"/a\",\n  \"Dir\":\"/b\"}}", "line 2 column 8: Data.Dir is there twice"},

@@ -35,9 +35,11 @@ type Settings struct {
 	ResendInterval time.Duration
 	// ScrubInterval is the time between scrub steps; negative: none (default 1 s).
 	ScrubInterval time.Duration
-	// CatchUpEntries is how many entries stay in the log behind the store's previous
-	// commit, for followers that lag (default 10,000; negative: none).
+	// CatchUpEntries and CatchUpBytes are how many entries, and how many bytes of them,
+	// stay in the log behind the store's previous commit, for followers that lag; the
+	// less of the two counts (default 10,000 and 256 MiB; negative: none).
 	CatchUpEntries int
+	CatchUpBytes   int
 	// ImageBytesPerSecond bounds the bytes of images sent (default 64 MiB).
 	ImageBytesPerSecond int
 	// ImageChunkBytes is the size of one piece of an image (default 256 KiB).

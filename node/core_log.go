@@ -27,6 +27,7 @@ type tail struct {
 	maxBytes int
 	first    uint64
 	last     uint64
+	sizes    logSizes
 	// before and beforeTerm cache the last term read from the log: raft asks for
 	// the entry before the one it sends again and again.
 	before, beforeTerm uint64
@@ -62,6 +63,7 @@ func newTail(cfg Config) (*tail, error) {
 		maxBytes: cfg.TailBytes,
 		first:    first,
 		last:     last,
+		sizes:    logSizes{marks: []sizeMark{{index: last}}, maxBytes: max(cfg.CatchUpBytes, 0)},
 	}, nil
 }
 
@@ -105,6 +107,7 @@ func (t *tail) append(ents []*raftpb.Entry) {
 		t.bytes += entryBytes(e)
 	}
 	t.last = ents[len(ents)-1].GetIndex()
+	t.sizes.add(ents)
 	if lo <= t.before {
 		t.before, t.beforeTerm = 0, 0
 	}
@@ -201,6 +204,47 @@ func (t *tail) Snapshot() (*raftpb.Snapshot, error) {
 func (t *tail) giveUp(index uint64) {
 	must(index >= t.first && index <= t.last, "the log holds %d to %d and cannot give up %d", t.first, t.last, index)
 	t.first = index + 1
+}
+
+// logSizes knows about how many bytes of entries came after an index, as far as this
+// process has appended them.
+type logSizes struct {
+	maxBytes int
+	total    int
+	marks    []sizeMark // ascending; the first is the last that maxBytes have come after
+}
+
+// sizeMark says that total bytes of entries had been appended when index was.
+type sizeMark struct {
+	index uint64
+	total int
+}
+
+// sizeMarks is about how many marks there are: how finely the bytes are known.
+const sizeMarks = 64
+
+func (s *logSizes) add(ents []*raftpb.Entry) {
+	for _, e := range ents {
+		s.total += entryBytes(e)
+	}
+	index := ents[len(ents)-1].GetIndex()
+	newest := &s.marks[len(s.marks)-1]
+	if s.total-newest.total > s.maxBytes/sizeMarks {
+		s.marks = append(s.marks, sizeMark{index: index, total: s.total})
+	}
+	drop := 0
+	for drop+1 < len(s.marks) && s.total-s.marks[drop+1].total >= s.maxBytes {
+		drop++
+	}
+	s.marks = s.marks[drop:]
+}
+
+// enough is the index after which there are at least maxBytes of entries; 0: none is known.
+func (s *logSizes) enough() uint64 {
+	if m := s.marks[0]; s.total-m.total >= s.maxBytes {
+		return m.index
+	}
+	return 0
 }
 
 // restart makes the tail that of a log which goes on after a snapshot.

@@ -290,11 +290,8 @@ func (c *Core) truncate() {
 	if c.truncating || c.lost || c.replacing() {
 		return
 	}
-	margin := uint64(max(c.cfg.CatchUpEntries, 0))
-	if c.previous <= margin {
-		return
-	}
-	index := min(c.previous-margin, c.imageFloor())
+	margin := min(uint64(max(c.cfg.CatchUpEntries, 0)), c.previous)
+	index := min(max(c.previous-margin, c.log.sizes.enough()), c.previous, c.imageFloor())
 	if index < c.log.first {
 		return
 	}

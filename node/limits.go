@@ -86,6 +86,7 @@ func (s Settings) withDefaults() Settings {
 	def(&s.ResendInterval, 500*time.Millisecond)
 	def(&s.ScrubInterval, time.Second)
 	def(&s.CatchUpEntries, 10_000)
+	def(&s.CatchUpBytes, 256<<20)
 	def(&s.ImageBytesPerSecond, 64<<20)
 	def(&s.ImageChunkBytes, 256<<10)
 	def(&s.DigestInterval, 10*time.Second)

@@ -351,6 +351,7 @@ func (s *setup) swarmSettings(g generator, o Options) {
 	n.ScrubInterval = g.some(time.Second, 30*time.Second)
 	images := newGenerator(o.Seed, "swarm images")
 	n.CatchUpEntries = pick(images, 0, -1, 1, 20, 200)
+	n.CatchUpBytes = pick(newGenerator(o.Seed, "swarm catch up"), 0, 0, 1<<10, 16<<10)
 	n.ImageChunkBytes = pick(images, 0, 4<<10, 16<<10, 64<<10)
 	n.ImageBytesPerSecond = pick(images, 0, 0, 100<<10, 1<<20)
 	n.DigestInterval = images.some(time.Second, 10*time.Second)

@@ -120,7 +120,7 @@ func cpuTime(b *testing.B, p *proc) time.Duration {
 }
 
 // memory is a line of the process's status, in MiB.
-func memory(b *testing.B, p *proc, name string) float64 {
+func memory(b testing.TB, p *proc, name string) float64 {
 	b.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	require.NoError(b, err)

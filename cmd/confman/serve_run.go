@@ -38,7 +38,8 @@ func (s *server) run(ctx context.Context) error {
 		return fmt.Errorf("listening for the API: %w: is another node running here, or is Address not this machine's?", err)
 	}
 	runner, err := node.Start(node.RunnerConfig{
-		Dir: s.config.Data.Dir, Name: self.ID, Names: s.config.Names(), Dial: s.dial, Logger: s.log,
+		Settings: node.Settings{CatchUpBytes: s.config.Data.CatchUpBytes},
+		Dir:      s.config.Data.Dir, Name: self.ID, Names: s.config.Names(), Dial: s.dial, Logger: s.log,
 	})
 	if err != nil {
 		return errors.Join(explained(err), listener.Close())
