@@ -262,15 +262,15 @@ func (r *replica) astray(ents []fsm.Entry) ([]fsm.Entry, int) {
 	return ents, -1
 }
 
-// wentAstray sees what became of an entry that was applied wrongly: one that changed
-// nothing did no harm.
+// wentAstray sees what became of an entry that was applied wrongly, after the judge
+// saw it: one that changed nothing, here as elsewhere, did no harm.
 func (r *replica) wentAstray(res fsm.Result) {
-	if res.Outcome != fsm.Applied {
+	if !r.diverged {
 		r.tainted = false
 		r.w.nemesis.atlas.regained(r)
 		return
 	}
-	r.diverged, r.strayed = true, res.Index
+	r.strayed = res.Index
 	r.w.judge.count(faultMisled.String())
 }
 

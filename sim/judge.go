@@ -121,6 +121,9 @@ func (j *judge) stepped(r *replica) {
 // fresh: the node has every write that was acknowledged before the instant it claims.
 func (j *judge) fresh(r *replica, at time.Duration) {
 	j.count("fresh claim")
+	if r.diverged {
+		return
+	}
 	when := r.clock.world(at)
 	n := sort.Search(len(j.acks), func(i int) bool { return j.acks[i].at >= when })
 	if n == 0 {

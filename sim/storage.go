@@ -296,13 +296,16 @@ func (r *replica) apply() {
 			r.w.fail(JudgeStop, "%s: applying: %w", r.name, err)
 			return
 		}
-		if wrong >= 0 {
-			r.wentAstray(results[wrong])
+		if wrong >= 0 && results[wrong].Outcome == fsm.Applied {
+			r.diverged = true // by the value alone, which the judge does not see
 		}
 		if h := r.w.opts.hooks.results; h != nil {
 			results = h(r.w.rngNodes, results)
 		}
 		r.w.judge.appliedEntries(r, e.Entries, results)
+		if wrong >= 0 {
+			r.wentAstray(results[wrong])
+		}
 		s.reports = append(s.reports, node.Applied{Results: results, Hash: r.db.State().Hash, OverlayBytes: r.db.OverlayBytes()})
 		s.reportsBy = max(s.reportsBy, r.w.now+int64(r.rng.between(0, 2*r.w.setup.reportDelay)))
 		r.w.queue.push(event{at: s.reportsBy, kind: evApplied, node: r, life: r.life})
