@@ -501,7 +501,7 @@ func (c *Core) startInstall() {
 	if c.frozen() && len(c.appends) > 0 {
 		return
 	}
-	if !c.frozen() && !(c.appends[0].done && c.appends[0].snapshot != nil) {
+	if !c.frozen() && (!c.appends[0].done || c.appends[0].snapshot == nil) {
 		return
 	}
 	if c.outgoing != nil {

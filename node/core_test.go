@@ -255,6 +255,8 @@ func (s *stage) handle(a *actor) bool {
 			s.step(a, ImageVerified{State: state, Err: err})
 		case DropImage:
 			a.incoming, a.image = nil, nil
+		default:
+			s.t.Fatalf("%T is nothing to do with an image", e)
 		}
 	}
 	return done

@@ -58,6 +58,8 @@ func (r *Runner) imageLoop(m *member) {
 					r.fail(fmt.Errorf("node: removing an image: %w", err))
 					return false
 				}
+			default:
+				panic(fmt.Sprintf("node: %T is nothing to do with an image", e))
 			}
 		}
 		return true
@@ -82,7 +84,7 @@ func (w *imageWork) openImage(m *member, e OpenImage) Input {
 		return ImageOpened{Transfer: e.Transfer, Err: err}
 	}
 	w.open, w.transfer = image, e.Transfer
-	return ImageOpened{Transfer: e.Transfer, State: image.State(), Size: uint64(image.Size())} //nolint:gosec // a file's size
+	return ImageOpened{Transfer: e.Transfer, State: image.State(), Size: uint64(image.Size())}
 }
 
 func (w *imageWork) read(e ReadImage) Input {
@@ -90,7 +92,7 @@ func (w *imageWork) read(e ReadImage) Input {
 		return ImageRead{Transfer: e.Transfer, Offset: e.Offset, Err: fs.ErrClosed}
 	}
 	b := make([]byte, e.Bytes)
-	if _, err := w.open.ReadAt(b, int64(e.Offset)); err != nil { //nolint:gosec // within the image's size
+	if _, err := w.open.ReadAt(b, int64(e.Offset)); err != nil {
 		return ImageRead{Transfer: e.Transfer, Offset: e.Offset, Err: err}
 	}
 	return ImageRead{Transfer: e.Transfer, Offset: e.Offset, Data: b}
@@ -119,7 +121,7 @@ func (w *imageWork) write(d *dataDir, e WriteImage) (err error) {
 	if w.incoming == nil {
 		return fs.ErrClosed
 	}
-	_, err = w.incoming.WriteAt(e.Data, int64(e.Offset)) //nolint:gosec // at most MaxImageBytes
+	_, err = w.incoming.WriteAt(e.Data, int64(e.Offset))
 	return err
 }
 

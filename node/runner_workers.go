@@ -188,6 +188,8 @@ func (r *Runner) applyLoop(m *member) {
 				if !m.broken.Load() {
 					err = r.apply(m, e)
 				}
+			default:
+				panic(fmt.Sprintf("node: %T is nothing to do with the store", e))
 			}
 			if err != nil {
 				r.fail(err)

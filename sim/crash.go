@@ -100,13 +100,16 @@ func (r *replica) breakOff() {
 	}
 }
 
+// excuses tells whether err is of a store that the world has damaged.
+func (r *replica) excuses(err error) bool { return r.tainted && errors.Is(err, fsm.ErrDamaged) }
+
 // breakOffStore does, or does not, what the store and the image were at work on:
 // each comes to one step that happens or not.
 func (r *replica) breakOffStore() {
 	s, w := &r.storage, r.w
 	if s.flush != nil && r.db != nil && !s.broken && r.timing.IntN(2) == 0 {
 		w.judge.count("crash: flush was done")
-		if err := r.commit(); err != nil && !(r.tainted && errors.Is(err, fsm.ErrDamaged)) {
+		if err := r.commit(); err != nil && !r.excuses(err) {
 			w.fail(JudgeStop, "%s: writing the database: %w", r.name, err)
 		}
 	}
@@ -145,7 +148,7 @@ func (r *replica) shutDown() {
 		if r.storage.flush == nil {
 			r.storage.flush = r.db.BeginFlush()
 		}
-		if err := r.commit(); err != nil && !(r.tainted && errors.Is(err, fsm.ErrDamaged)) {
+		if err := r.commit(); err != nil && !r.excuses(err) {
 			w.fail(JudgeStop, "%s: writing the database: %w", r.name, err)
 			return
 		}

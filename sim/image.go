@@ -204,8 +204,9 @@ func (r *replica) doImage(e node.Effect) (node.Input, error) {
 	case node.DropImage:
 		r.w.judge.count("image dropped")
 		return nil, r.dropImage()
+	default:
+		panic(fmt.Sprintf("sim: unhandled effect %T", e))
 	}
-	panic(fmt.Sprintf("sim: unhandled effect %T", e))
 }
 
 func (r *replica) closeImage() {

@@ -287,6 +287,7 @@ func (s *setup) swarmFaults(seed uint64) {
 func (s *setup) swarmClients(g generator) {
 	s.clients = 1 + g.IntN(8)
 	s.think = g.some(40*time.Millisecond, time.Second)
+	s.think = min(s.think, time.Duration(s.clients)*250*time.Millisecond) // or a run proves nothing
 	s.keys = 1 + g.IntN(8)
 	s.clientTimeout = g.some(200*time.Millisecond, 10*time.Second)
 	s.hot = g.Float64()
