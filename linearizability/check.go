@@ -67,8 +67,9 @@ func (v *Violation) during(times ...int64) *Violation {
 // Finding is what one judge found.
 type Finding struct {
 	Judge string
-	// Judged says what was looked at: "12 claims".
+	// Judged says what was looked at: "12 claims"; Count says how many.
 	Judged string
+	Count  int
 	// Violation is what is wrong, nil if nothing is.
 	Violation *Violation
 	// NoAnswer are the parts that the budget did not suffice for: neither right nor wrong.
@@ -132,7 +133,7 @@ func (v Verdict) Caught() []string {
 // that Porcupine may take for one set of keys.
 func Check(h *History, budget time.Duration) Verdict {
 	v := Verdict{
-		finding(Linearizability, count(len(h.Ops), "operation"), CheckRevisions(h)),
+		finding(Linearizability, len(h.Ops), "operation", CheckRevisions(h)),
 		porcupineFinding(h, budget),
 		counted(NotAppliedStays, "refused write", h, CheckNotApplied),
 		counted(SplitBrain, "event", h, CheckSplitBrain),
@@ -163,22 +164,21 @@ func Check(h *History, budget time.Duration) Verdict {
 
 func counted(judge, what string, h *History, check func(*History) (int, error)) Finding {
 	n, err := check(h)
-	return finding(judge, count(n, what), err)
+	return finding(judge, n, what, err)
 }
 
 func porcupineFinding(h *History, budget time.Duration) Finding {
 	report, err := CheckRegisters(h, budget)
-	judged := count(report.Keys, "key")
+	f := finding(Porcupine, report.Keys, "key", err)
 	if n := len(report.NoAnswer); n > 0 {
-		judged = fmt.Sprintf("%d of %s took more than %v", n, judged, budget)
+		f.Judged = fmt.Sprintf("%d of %s took more than %v", n, f.Judged, budget)
 	}
-	f := finding(Porcupine, judged, err)
 	f.NoAnswer = report.NoAnswer
 	return f
 }
 
-func finding(judge, judged string, err error) Finding {
-	f := Finding{Judge: judge, Judged: judged}
+func finding(judge string, n int, what string, err error) Finding {
+	f := Finding{Judge: judge, Judged: count(n, what), Count: n}
 	if err != nil && !errors.As(err, &f.Violation) {
 		f.Violation = &Violation{Text: err.Error()}
 	}

@@ -89,7 +89,7 @@ func TestReportIsBounded(t *testing.T) {
 	for i := range uint64(2 * maxReportOps) {
 		h.Ops = append(h.Ops, Op{ID: i + 1, Kind: Read, Key: fmt.Sprint(i), Call: int64(2 * i), Return: int64(2*i + 1), Outcome: ReadDone})
 	}
-	v := Verdict{finding(Linearizability, "", violation([]*Op{&h.Ops[maxReportOps+7]}, "wrong"))}
+	v := Verdict{finding(Linearizability, 0, "operation", violation([]*Op{&h.Ops[maxReportOps+7]}, "wrong"))}
 	d := newReportData(h, v)
 	require.Len(t, d.Ops, maxReportOps)
 	assert.Equal(t, uint64(maxReportOps/2+8), d.Ops[0].ID)

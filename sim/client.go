@@ -35,6 +35,10 @@ type clients struct {
 	took    time.Duration // what the last acknowledged write took
 	over    bool          // no new operations
 	born    uint64        // sessions so far
+
+	watchers []*watcher
+	watched  []linearizability.Watch // streams that ended
+	streams  uint64
 }
 
 type client struct {
@@ -106,6 +110,7 @@ func (c *clients) init(w *World) {
 		c.bear(&c.clients[i])
 		w.at(g.between(time.Second, 2*time.Second), event{kind: evClient, n: uint64(i)})
 	}
+	c.initWatchers()
 }
 
 // bear lets a client begin with nothing that it remembers.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/linearizability"
 	"github.com/confman/confman/node"
 	"github.com/confman/confman/wal"
 )
@@ -62,11 +63,14 @@ func (r *replica) crash(how ending) {
 		return
 	}
 	w := r.w
+	text := "killed"
 	if how == powerLost {
+		text = "power lost"
 		w.judge.count("power lost")
 	} else {
 		w.judge.count("killed")
 	}
+	w.note(linearizability.Event{Kind: linearizability.Crashed, Node: r.name, Text: text})
 	r.breakOff()
 	r.uncut()
 	r.breakOffStore()
@@ -143,6 +147,7 @@ func (r *replica) shutDown() {
 		return
 	}
 	w.judge.count("clean stop")
+	w.note(linearizability.Event{Kind: linearizability.Crashed, Node: r.name, Text: "stopped in order"})
 	r.uncut()
 	if r.db != nil && !r.storage.broken {
 		if r.storage.flush == nil {
@@ -175,6 +180,7 @@ func (r *replica) pause(d time.Duration) {
 	}
 	r.paused = true
 	r.w.judge.count("pause")
+	r.w.note(linearizability.Event{Kind: linearizability.Paused, Node: r.name})
 	r.w.after(d, event{kind: evResume, node: r, life: r.life})
 }
 
@@ -183,6 +189,7 @@ func (r *replica) resume() {
 		return
 	}
 	r.paused = false
+	r.w.note(linearizability.Event{Kind: linearizability.Resumed, Node: r.name})
 	life := r.life
 	r.drain()
 	if r.life == life {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/confman/confman/linearizability"
 	"github.com/confman/confman/node"
 )
 
@@ -134,6 +135,8 @@ type nemesis struct {
 	looping []int // crashes that are left of a crash loop
 	heals   []healing
 	over    bool // no more faults
+	struck  faultKind
+	at      uint64 // its number, once it is noted
 	disk    diskSetup
 	atlas   atlas
 }
@@ -217,8 +220,14 @@ func (n *nemesis) strike(k faultKind) {
 	}
 	w := n.w
 	w.after(n.rng[k].about(w.setup.faults[k]), event{kind: evFault, n: uint64(k)})
-	if n.bring(k) {
-		w.judge.count(k.String())
+	n.struck, n.at = k, 0
+	if !n.bring(k) {
+		return
+	}
+	w.judge.count(k.String())
+	if n.at == 0 { // it is over already
+		n.noted(linearizability.Event{})
+		w.ended(n.at)
 	}
 }
 
@@ -307,7 +316,22 @@ func (n *nemesis) bring(k faultKind) bool {
 }
 
 // undo does h when the fault is over.
-func (n *nemesis) undo(g generator, h healing) { n.later(n.span(g), h) }
+func (n *nemesis) undo(g generator, h healing) {
+	n.noted(linearizability.Event{})
+	fault := n.at
+	n.later(n.span(g), func() {
+		h()
+		n.w.ended(fault)
+	})
+}
+
+// noted records the beginning of the fault that strikes, once.
+func (n *nemesis) noted(e linearizability.Event) {
+	if n.at == 0 {
+		e.Name = n.struck.String()
+		n.at = n.w.begins(e)
+	}
+}
 
 // later does h in d from now, or when faults end, if that is before.
 func (n *nemesis) later(d time.Duration, h healing) {

@@ -1,6 +1,10 @@
 package sim
 
-import "time"
+import (
+	"time"
+
+	"github.com/confman/confman/linearizability"
+)
 
 // halves draws a partition of the nodes in two.
 func (n *nemesis) halves(g generator) []*link {
@@ -53,9 +57,13 @@ func (n *nemesis) around(r *replica, in, out bool) []*link {
 }
 
 func (n *nemesis) cut(g generator, links []*link) bool {
+	if len(links) == 0 {
+		return false
+	}
 	block(links, 1)
+	n.noted(linearizability.Event{Links: n.namesOf(links), Minority: n.cutOff(links)})
 	n.undo(g, func() { block(links, -1) })
-	return len(links) > 0
+	return true
 }
 
 func block(links []*link, by int) {

@@ -94,6 +94,7 @@ func (j *judge) stepped(r *replica) {
 		if other, ok := j.leaders[s.Term]; !ok {
 			j.leaders[s.Term] = r.id
 			j.count("leader elected")
+			j.w.note(linearizability.Event{Kind: linearizability.Leads, Node: r.name, Term: s.Term})
 		} else if other != r.id {
 			j.w.fail(JudgeSplit, "two leaders in term %d: node%d and %s", s.Term, other, r.name)
 		}
@@ -272,7 +273,7 @@ func (j *judge) read(r *replica, s fsm.State, key string, rec fsm.Record, found 
 
 // history is what clients saw, with the change log.
 func (j *judge) history() linearizability.History {
-	h := linearizability.History{HasChanges: true}
+	h := linearizability.History{HasChanges: true, Events: j.w.noted, Watches: j.w.clients.watches()}
 	for _, o := range j.w.clients.ops {
 		h.Ops = append(h.Ops, o.op)
 	}
@@ -290,29 +291,24 @@ func (j *judge) verdict() (Judge, error) {
 		return JudgeTraffic, err
 	}
 	h := j.history()
-	if err := linearizability.CheckRevisions(&h); err != nil {
-		return "linearizability", err
-	}
-	claims, err := linearizability.CheckStaleness(&h)
-	if err != nil {
-		return "staleness", err
-	}
-	j.fired["fresh claim read"] += uint64(claims)
-	promised, err := linearizability.CheckSessions(&h)
-	if err != nil {
-		return linearizability.Sessions, err
-	}
-	j.fired["session read"] += uint64(promised)
-	report, err := linearizability.CheckRegisters(&h, j.w.opts.Budget)
-	if err != nil {
-		return "porcupine", err
-	}
-	j.fired["key judged"] += uint64(report.Keys)
-	if len(report.NoAnswer) > 0 {
-		return "porcupine", fmt.Errorf("no answer for %d of %d keys (%s) in %v each: nothing is proven", len(report.NoAnswer), report.Keys, strings.Join(report.NoAnswer, ", "), j.w.opts.Budget)
+	for _, f := range linearizability.Check(&h, j.w.opts.Budget) {
+		if f.Violation != nil {
+			return Judge(f.Judge), f.Violation
+		}
+		j.fired["judged: "+f.Judge] += uint64(f.Count)
+		if f.Judge != linearizability.Porcupine {
+			continue
+		}
+		j.fired["key without an answer"] += uint64(len(f.NoAnswer))
+		if len(f.NoAnswer)*maxNoAnswer > f.Count {
+			return Judge(f.Judge), fmt.Errorf("no answer for %d of %d keys (%s) in %v each: nothing is proven", len(f.NoAnswer), f.Count, strings.Join(f.NoAnswer, ", "), j.w.opts.Budget)
+		}
 	}
 	return "", nil
 }
+
+// maxNoAnswer: if Porcupine has no answer for more than one in so many keys, a run proves too little.
+const maxNoAnswer = 10
 
 // errThin means that a run proves nothing.
 var errThin = errors.New("too little traffic to prove anything")

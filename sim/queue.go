@@ -31,6 +31,7 @@ const (
 	evClient
 	evLeave
 	evPlan
+	evWatch
 	evStart
 	evResume
 	evFault

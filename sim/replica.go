@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/linearizability"
 	"github.com/confman/confman/node"
 	"github.com/confman/confman/transport"
 	"github.com/confman/confman/wal"
@@ -158,6 +159,7 @@ func (r *replica) start() {
 	r.life++
 	r.up, r.paused, r.busy, r.missed = true, false, false, false
 	r.w.judge.count("start")
+	r.w.note(linearizability.Event{Kind: linearizability.Started, Node: r.name})
 	if err := r.boot(); err != nil {
 		if errors.Is(err, errCut) {
 			r.crash(powerLost)

@@ -25,6 +25,8 @@ type World struct {
 	nodes    []*replica
 	dir      string   // of the stores
 	photos   []*photo // of all images that were opened, by id - 1
+	noted    []linearizability.Event
+	faults   uint64 // that were noted
 	clients  clients
 	nemesis  nemesis
 	judge    judge
@@ -218,6 +220,8 @@ func (w *World) happen(e *event) {
 		w.clients.leave(e.n)
 	case evPlan:
 		w.clients.carryOut(e.n)
+	case evWatch:
+		w.clients.watch(int(e.n))
 	case evStart:
 		r.start()
 	case evResume:
