@@ -99,6 +99,11 @@ func (p *port) Send(msgs []transport.Message) {
 			f.Command = append([]byte(nil), f.Command...)
 			m.Forward = &f
 		}
+		if m.Image != nil {
+			i := *m.Image
+			i.Data = append([]byte(nil), i.Data...)
+			m.Image = &i
+		}
 		select {
 		case to.in <- m:
 		default:

@@ -23,7 +23,6 @@ var states = []string{
 	"crash: verifying an image",
 	"damage found",
 	"damage found by the scrub",
-	"damage is left at the end",
 	"does not start on its disk",
 	"flush",
 	"formed",

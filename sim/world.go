@@ -174,12 +174,23 @@ func (w *World) at(t time.Duration, e event) {
 	w.queue.push(e)
 }
 
+// A world has some thousand events in a virtual second, and at times some more. Many
+// times that is a storm: something is sent or done again and again.
+const (
+	stormRate   = 30_000
+	stormEvents = 300_000
+)
+
 func (w *World) happen(e *event) {
 	r := e.node
 	if r != nil && e.life != r.life {
 		return // of a life that is over
 	}
 	w.events++
+	if w.events > stormEvents+stormRate*uint64(w.now/int64(time.Second)) {
+		w.fail(JudgeLive, "not live: %d events by now: the nodes keep each other busy with nothing", w.events)
+		return
+	}
 	id := uint64(0)
 	if r != nil {
 		id = r.id
