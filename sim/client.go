@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,6 +30,7 @@ type clients struct {
 	rng     generator // of what belongs to no client
 	clients []client
 	keys    []keySlot
+	special int          // where the slots of the world's own workload begin
 	ops     []*operation // by id - 1
 	open    int          // operations in flight
 	plans   []plan
@@ -43,25 +45,29 @@ type clients struct {
 
 type client struct {
 	rng     generator
-	seen    map[string]uint64 // revision at which it last saw a key; 0: absent
-	retry   *operation        // to be proposed again
-	back    *operation        // a write to be read at another node
-	session uint64            // 0: it does not pass revisions on
-	least   uint64            // the highest revision of the session
+	seen    map[string]sight // what it last knew of a key
+	retry   *operation       // to be proposed again
+	back    *operation       // a write to be read at another node
+	session uint64           // 0: it does not pass revisions on
+	least   uint64           // the highest revision of the session
 }
 
-// keySlot is a key in use, or the keys of a batch, which are only used together.
+// keySlot is a key in use, or several keys that belong together.
 type keySlot struct {
 	prefix       string
-	width        int // keys of the batch; 0: a single key
+	load         workload
+	width        int // how many keys there are below its name; 0: the name is the key
 	generation   int
 	ops, unknown int
+	maxOps       int // past these it is worn
+	maxUnknown   int
+	single       bool // no fresh keys take the place of worn ones
 }
 
 // name is the key, or what the keys of the batch begin with.
 func (k *keySlot) name() string { return k.prefix + "." + strconv.Itoa(k.generation) }
 
-// keys are all keys of a batch.
+// keys are all keys below the name.
 func (k *keySlot) keys() []string {
 	var out []string
 	for i := range k.width {
@@ -71,12 +77,7 @@ func (k *keySlot) keys() []string {
 }
 
 // worn tells whether the key's history is long enough.
-func (k *keySlot) worn() bool {
-	if k.width > 0 {
-		return k.ops >= maxBatchOps || k.unknown >= maxBatchUnknown
-	}
-	return k.ops >= maxKeyOps || k.unknown >= maxKeyUnknown
-}
+func (k *keySlot) worn() bool { return k.ops >= k.maxOps || k.unknown >= k.maxUnknown }
 
 // operation is one attempt of a client, and how it is on its way.
 type operation struct {
@@ -85,10 +86,11 @@ type operation struct {
 	slot    int
 	name    string // of the slot, when it was drawn
 	node    *replica
-	started bool // the node has taken it
-	done    bool // the client has an outcome, or is no more
-	lone    bool // nobody's turn comes after it
-	closing bool // of the end of the run, of no client
+	started bool     // the node has taken it
+	done    bool     // the client has an outcome, or is no more
+	lone    bool     // nobody's turn comes after it
+	closing bool     // of the end of the run, of no client
+	stored  []fsm.Op // what the store is asked, if it is not what the history says
 	answer  func(o *linearizability.Op)
 }
 
@@ -96,10 +98,17 @@ func (c *clients) init(w *World) {
 	c.w = w
 	c.rng = newGenerator(w.opts.Seed, "clients")
 	for i := range w.setup.keys {
-		c.keys = append(c.keys, keySlot{prefix: "k" + strconv.Itoa(i)})
+		c.keys = append(c.keys, keySlot{prefix: "k" + strconv.Itoa(i), load: registers{}, maxOps: maxKeyOps, maxUnknown: maxKeyUnknown})
 	}
 	for i := range batchSlots {
-		c.keys = append(c.keys, keySlot{prefix: "batch" + strconv.Itoa(i), width: 2 + i})
+		c.keys = append(c.keys, keySlot{prefix: "batch" + strconv.Itoa(i), load: batches{}, width: 2 + i, maxOps: maxBatchOps, maxUnknown: maxBatchUnknown})
+	}
+	c.special = len(c.keys)
+	load := loads[w.setup.load]
+	for i := range load.slots {
+		k := load.slot
+		k.prefix += strconv.Itoa(i)
+		c.keys = append(c.keys, k)
 	}
 	for i := range w.setup.clients {
 		g := newGenerator(w.opts.Seed, fmt.Sprintf("client %d", i))
@@ -115,7 +124,7 @@ func (c *clients) init(w *World) {
 
 // bear lets a client begin with nothing that it remembers.
 func (c *clients) bear(cl *client) {
-	cl.seen, cl.retry, cl.back, cl.least = map[string]uint64{}, nil, nil, 0
+	cl.seen, cl.retry, cl.back, cl.least = map[string]sight{}, nil, nil, 0
 	if cl.session != 0 {
 		c.born++
 		cl.session = c.born
@@ -169,7 +178,7 @@ func (o *operation) retry(again *operation) {
 	o.slot, o.name = again.slot, again.name
 	o.op.Key, o.op.Kind, o.op.Value, o.op.RetryOf = was.Key, linearizability.Put, was.Value, was.ID
 	o.op.IfAbsent, o.op.IfRevision = was.IfAbsent, was.IfRevision
-	o.op.Steps, o.op.Compares = nil, nil
+	o.op.Steps, o.op.Compares, o.op.MaxStaleness, o.stored = nil, nil, 0, nil
 }
 
 // writes tells operations that may change something from reads.
@@ -272,11 +281,14 @@ func (c *clients) command(o *operation) []byte {
 	if o.op.Kind != linearizability.Txn {
 		steps = []linearizability.Step{{Kind: o.op.Kind, Key: o.op.Key, Value: o.op.Value}}
 	}
+	cmd.Ops = o.stored
 	for i := range steps {
-		s := &steps[i]
-		op := fsm.Op{Kind: fsm.Put, Key: s.Key, Value: []byte(s.Value), ContentType: "text/plain"}
-		if s.Kind == linearizability.Delete {
-			op = fsm.Op{Kind: fsm.Delete, Key: s.Key}
+		if o.stored != nil {
+			break
+		}
+		op := putOf(steps[i].Key, steps[i].Value)
+		if steps[i].Kind == linearizability.Delete {
+			op = fsm.Op{Kind: fsm.Delete, Key: steps[i].Key}
 		}
 		cmd.Ops = append(cmd.Ops, op)
 	}
@@ -384,28 +396,20 @@ func (c *clients) readDone(r *replica, o *operation) {
 	s := view.State()
 	var saw []linearizability.Step
 	for _, key := range o.keys() {
-		rec, found, err := view.Get(key)
-		if errors.Is(err, fsm.ErrDamaged) {
-			r.damage(err)
-			c.answered(o, o.failed(linearizability.Unknown))
-			return
+		look := c.get
+		if isSet(key) {
+			look = c.scan
 		}
-		if r.tainted && !found {
-			// Checksums cannot prove absence (protocol.md §4): the scrub will find it.
-			c.w.judge.count("absence read from a damaged store")
-			c.answered(o, o.failed(linearizability.Unknown))
-			return
-		}
+		step, err := look(r, view, key)
 		if err != nil {
-			c.w.fail(JudgeState, "%s: reading %s: %w", r.name, key, err)
+			c.unread(r, o, key, err)
 			return
 		}
-		c.w.judge.read(r, s, key, rec, found)
-		saw = append(saw, linearizability.Step{
-			Kind: linearizability.Read, Key: key, Found: found, Got: string(rec.Value), KeyRevision: uint64(rec.Revision),
-		})
+		saw = append(saw, step)
 	}
-	c.whole(r, saw)
+	if o.slot < c.special {
+		c.whole(r, saw)
+	}
 	c.answered(o, func(op *linearizability.Op) {
 		op.Outcome = linearizability.ReadDone
 		op.Revision = uint64(s.Revision)
@@ -415,6 +419,62 @@ func (c *clients) readDone(r *replica, o *operation) {
 		}
 		op.Found, op.Got, op.KeyRevision = saw[0].Found, saw[0].Got, saw[0].KeyRevision
 	})
+}
+
+// errAbsent: a store that the world has damaged says that there is nothing. Checksums
+// cannot prove absence (protocol.md §4): the scrub will find it.
+var errAbsent = errors.New("nothing is there, says a damaged store")
+
+// unread answers a read that found damage.
+func (c *clients) unread(r *replica, o *operation, key string, err error) {
+	switch {
+	case errors.Is(err, fsm.ErrDamaged):
+		r.damage(err)
+	case errors.Is(err, errAbsent):
+		c.w.judge.count("absence read from a damaged store")
+	default:
+		c.w.fail(JudgeState, "%s: reading %s: %w", r.name, key, err)
+	}
+	c.answered(o, o.failed(linearizability.Unknown))
+}
+
+// get reads one key.
+func (c *clients) get(r *replica, view *fsm.View, key string) (linearizability.Step, error) {
+	rec, found, err := view.Get(key)
+	if err == nil && r.tainted && !found {
+		err = errAbsent
+	}
+	if err != nil {
+		return linearizability.Step{}, err
+	}
+	c.w.judge.read(r, view.State(), key, rec, found)
+	return linearizability.Step{
+		Kind: linearizability.Read, Key: key, Found: found, Got: string(rec.Value), KeyRevision: uint64(rec.Revision),
+	}, nil
+}
+
+// scan reads a set: its elements in the order of their revisions.
+func (c *clients) scan(r *replica, view *fsm.View, key string) (linearizability.Step, error) {
+	if r.tainted {
+		return linearizability.Step{}, errAbsent
+	}
+	var recs []fsm.Record
+	hi := key + string(rune(elementOf[0]+1))
+	err := view.Scan(key+elementOf, hi, func(rec fsm.Record) bool {
+		c.w.judge.read(r, view.State(), rec.Key, rec, true)
+		rec.Value = slices.Clone(rec.Value)
+		recs = append(recs, rec)
+		return true
+	})
+	slices.SortFunc(recs, func(a, b fsm.Record) int { return cmp.Compare(a.Revision, b.Revision) })
+	step := linearizability.Step{Kind: linearizability.Read, Key: key, Found: len(recs) > 0}
+	var elements []string
+	for i := range recs {
+		elements = append(elements, string(recs[i].Value))
+		step.KeyRevision = uint64(recs[i].Revision)
+	}
+	step.Got = strings.Join(elements, " ")
+	return step, err
 }
 
 // whole: all keys of a batch have the value and the revision of one write.
@@ -434,7 +494,19 @@ func (c *clients) local(r *replica, o *operation) {
 	if status.Fresh {
 		o.op.Claims, o.op.FreshAt = true, r.clock.world(status.FreshAt)
 	}
+	if old := !status.Fresh || r.age(status.FreshAt) > time.Duration(o.op.MaxStaleness); old && o.op.MaxStaleness != 0 && !c.w.opts.hooks.anyAge {
+		c.w.judge.count("read: older than asked")
+		r.answer(o.op.ID)
+		c.answered(o, o.failed(linearizability.Unknown))
+		return
+	}
 	c.readDone(r, o)
+}
+
+// age is the most that has passed since r's clock read at.
+func (r *replica) age(at time.Duration) time.Duration {
+	d, drift := r.now()-at, time.Duration(max(r.w.setup.drift, 1))
+	return d + d*drift/(1_000_000-drift) + time.Microsecond // the world rounds, too
 }
 
 // answered sends an answer on its way to the client.
@@ -450,6 +522,9 @@ func (c *clients) reply(id uint64) {
 		return
 	}
 	o.answer(&o.op)
+	if h := c.w.opts.hooks.answer; h != nil {
+		h(&o.op)
+	}
 	if o.op.Kind == linearizability.Local && o.op.Outcome == linearizability.ReadDone && o.op.Revision < o.op.MinRevision {
 		// The node promised nothing; the session does not take it.
 		c.w.judge.count("session: the node is behind")
@@ -517,26 +592,12 @@ func (c *clients) finish(o *operation) {
 
 // learn is what a client knows after an operation.
 func (c *clients) learn(cl *client, o *operation) {
-	seen := o.op.KeyRevision
 	switch o.op.Outcome {
-	case linearizability.ReadDone, linearizability.Unchanged, linearizability.CompareFailed:
-		if o.op.Kind == linearizability.Txn {
-			if o.op.Outcome != linearizability.ReadDone {
-				cl.least = max(cl.least, o.op.Revision)
-				return
-			}
-			seen = o.op.Steps[0].KeyRevision
-		}
-	case linearizability.Applied:
-		seen = o.op.Revision
-		if o.op.Kind == linearizability.Delete || (o.op.Kind == linearizability.Txn && o.op.Steps[0].Kind == linearizability.Delete) {
-			seen = 0
-		}
+	case linearizability.ReadDone, linearizability.Unchanged, linearizability.CompareFailed, linearizability.Applied:
+		cl.least = max(cl.least, o.op.Revision)
 	default:
-		return
 	}
-	cl.seen[o.keys()[0]] = seen
-	cl.least = max(cl.least, o.op.Revision)
+	c.keys[o.slot].load.complete(cl, o)
 }
 
 // idle tells whether no operation is without an outcome.

@@ -26,44 +26,32 @@ const (
 
 // draw makes a client's next operation.
 func (c *clients) draw(i int) *operation {
-	g, s := c.clients[i].rng, &c.w.setup
-	batch := g.chance(s.batches)
-	slot := c.slot(g, batch)
-	o := c.add(slot, i, c.w.nodes[g.IntN(len(c.w.nodes))])
-	o.rng = g
-	if batch {
-		c.drawBatch(i, o)
-		return o
-	}
-	o.op.Key = o.name
-	switch share := g.IntN(100); {
-	case share < s.putShare:
-		o.op.Kind = linearizability.Put
-		o.op.Value = c.value(g, o.op.ID)
-		c.condition(g, i, o)
-	case share < s.putShare+s.delShare:
-		o.op.Kind = linearizability.Delete
-		c.condition(g, i, o)
-	case share < s.putShare+s.delShare+s.getShare:
-		o.op.Kind = linearizability.Read
-	default:
-		o.op.Kind = linearizability.Local
-	}
+	cl := &c.clients[i]
+	o := c.add(c.slot(cl.rng), i, c.w.nodes[cl.rng.IntN(len(c.w.nodes))])
+	o.rng = cl.rng
+	c.keys[o.slot].load.draw(c, cl, o)
 	return o
 }
 
-// slot draws a key, or a batch, and replaces one whose history is long enough.
-func (c *clients) slot(g generator, batch bool) int {
-	singles := len(c.keys) - batchSlots
+// slot draws keys, and replaces those whose history is long enough.
+func (c *clients) slot(g generator) int {
+	s := &c.w.setup
+	batch, special := g.chance(s.batches), g.chance(s.loads)
+	singles := c.special - batchSlots
 	n := g.IntN(singles)
-	if g.chance(c.w.setup.hot) {
+	if g.chance(s.hot) {
 		n = 0
 	}
-	if batch {
+	if own := len(c.keys) - c.special; special && own > 0 {
+		if k := c.special + g.IntN(own); !c.keys[k].single || !c.keys[k].worn() {
+			n = k
+		}
+	} else if batch {
 		n = singles + g.IntN(batchSlots)
 	}
 	if k := &c.keys[n]; k.worn() {
-		*k = keySlot{prefix: k.prefix, width: k.width, generation: k.generation + 1}
+		k.generation++
+		k.ops, k.unknown = 0, 0
 	}
 	return n
 }
@@ -84,45 +72,14 @@ func (c *clients) value(g generator, id uint64) string {
 }
 
 // condition draws on what a write depends, if on anything.
-func (c *clients) condition(g generator, i int, o *operation) {
-	seen, ok := c.clients[i].seen[o.op.Key]
-	switch g.IntN(3) {
+func (o *operation) condition(cl *client) {
+	seen, ok := cl.seen[o.op.Key]
+	switch o.rng.IntN(3) {
 	case 0:
-		o.op.IfRevision = seen
-		o.op.IfAbsent = ok && seen == 0
+		o.op.IfRevision = seen.rev
+		o.op.IfAbsent = ok && seen.rev == 0
 	case 1:
-		o.op.IfAbsent = g.IntN(4) == 0 && o.op.Kind == linearizability.Put
-	}
-}
-
-// drawBatch makes o one on all keys of its slot: writes give all of them one
-// value, or remove them all, so that whoever reads them together sees one value.
-func (c *clients) drawBatch(i int, o *operation) {
-	g, s := o.rng, &c.w.setup
-	c.w.judge.count("batch")
-	keys := c.keys[o.slot].keys()
-	step := linearizability.Step{Kind: linearizability.Put, Value: "v" + strconv.FormatUint(o.op.ID, 10)}
-	o.op.Kind = linearizability.Txn
-	switch share := g.IntN(100); {
-	case share >= s.putShare+s.delShare+s.getShare:
-		o.op.Kind, o.op.Key = linearizability.Local, keys[g.IntN(len(keys))]
-		return
-	case share >= s.putShare+s.delShare:
-		step = linearizability.Step{Kind: linearizability.Read}
-	case g.chance(s.removals):
-		c.w.judge.count("batch removed")
-		step = linearizability.Step{Kind: linearizability.Delete}
-	}
-	for _, key := range keys {
-		step.Key = key
-		o.op.Steps = append(o.op.Steps, step)
-	}
-	if seen, ok := c.clients[i].seen[keys[0]]; ok && o.writes() && g.IntN(3) == 0 {
-		last := keys[len(keys)-1]
-		o.op.Compares = []linearizability.Compare{{Key: keys[0], Revision: seen}, {Key: last, Revision: seen, Exists: seen != 0 && g.IntN(2) == 0}}
-		if o.op.Compares[1].Exists {
-			o.op.Compares[1].Revision = 0
-		}
+		o.op.IfAbsent = o.rng.IntN(4) == 0 && o.op.Kind == linearizability.Put
 	}
 }
 
@@ -133,10 +90,8 @@ func (o *operation) read(of *operation, linearizable bool) {
 	case !linearizable:
 		o.op.Kind = linearizability.Local
 	case of.op.Kind == linearizability.Txn:
-		o.op.Kind, o.op.Key = linearizability.Txn, ""
-		for _, key := range of.keys() {
-			o.op.Steps = append(o.op.Steps, linearizability.Step{Kind: linearizability.Read, Key: key})
-		}
+		o.op.Key = ""
+		o.readAll(of.keys())
 	default:
 		o.op.Kind = linearizability.Read
 	}

@@ -46,6 +46,11 @@
 // other nodes just when a write is acknowledged: that is where a wrong proof of
 // freshness shows.
 //
+// Clients go by workloads, small types with draw and complete: registers and batches
+// in every world, and in most one of a bank, sets, and lists that are read, lengthened and
+// put if they are as they were, each with a judge of its own. Subtrees that are removed, compaction
+// and idempotency keys are to come as workloads too.
+//
 // All that happens is counted by name: [Faults], [Marks], which are rare places in the code
 // of the core, and [States]. [Shrink] looks for a smaller world with the same failure.
 //

@@ -1,6 +1,9 @@
 package sim
 
-import "github.com/confman/confman/fsm"
+import (
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/linearizability"
+)
 
 // hooks plant bugs in the driver and in its seams: tests show by them that the
 // judges see what they are for.
@@ -13,4 +16,12 @@ type hooks struct {
 	readEarly bool
 	// results changes what the core is told of applied entries.
 	results func(generator, []fsm.Result) []fsm.Result
+	// answer changes what a client is told.
+	answer func(*linearizability.Op)
+	// anyAge: bounds on the age of an answer are not kept.
+	anyAge bool
+	// minted is what each transfer between accounts makes out of nothing.
+	minted int
+	// history changes what is handed to the judges.
+	history func(*linearizability.History)
 }

@@ -273,13 +273,13 @@ func (j *judge) read(r *replica, s fsm.State, key string, rec fsm.Record, found 
 
 // history is what clients saw, with the change log.
 func (j *judge) history() linearizability.History {
-	h := linearizability.History{HasChanges: true, Events: j.w.noted, Watches: j.w.clients.watches()}
+	h := linearizability.History{HasChanges: true, Events: j.w.noted, Watches: j.w.clients.watches(), Workload: j.w.clients.workload()}
 	for _, o := range j.w.clients.ops {
 		h.Ops = append(h.Ops, o.op)
 	}
 	for i, c := range j.model.changes {
 		for _, key := range c.keys {
-			h.Changes = append(h.Changes, linearizability.Change{Revision: uint64(i + 1), Op: opOf(c.request), Key: key})
+			h.Changes = append(h.Changes, linearizability.Change{Revision: uint64(i + 1), Op: opOf(c.request), Key: historyKey(key)})
 		}
 	}
 	return h

@@ -153,7 +153,7 @@ func (c *clients) catchUp(v *watcher) {
 			if !strings.HasPrefix(op.Key, v.seen.Prefix) {
 				continue
 			}
-			e := linearizability.WatchEvent{At: c.w.now, Revision: uint64(ch.Revision), Key: op.Key, Deleted: op.Kind == fsm.Delete}
+			e := linearizability.WatchEvent{At: c.w.now, Revision: uint64(ch.Revision), Key: historyKey(op.Key), Deleted: op.Kind == fsm.Delete}
 			if !e.Deleted {
 				if e.Value, failed = c.valueAt(view, ch.Revision, op.Key); failed != nil {
 					return false

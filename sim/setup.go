@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/confman/confman/linearizability"
 	"github.com/confman/confman/node"
 )
 
@@ -47,6 +48,10 @@ type setup struct {
 	bursts    float64 // of a client's turns in which it calls many operations at once
 	crashes   float64 // of operations that their client does not live to see the end of
 	large     float64 // of puts with a large value
+	bounded   float64 // of local reads that say how old the answer may be
+
+	load  string  // the workload besides registers and batches; empty: none
+	loads float64 // its share of the operations
 }
 
 type netSetup struct {
@@ -107,6 +112,17 @@ var conditions = []condition{
 	{"burst", func(s *setup) { s.bursts = 0 }},
 	{"client crash", func(s *setup) { s.crashes = 0 }},
 	{"large value", func(s *setup) { s.large = 0 }},
+	{"bounded read", func(s *setup) { s.bounded = 0 }},
+	{"bank", func(s *setup) { s.leave(linearizability.Bank) }},
+	{"set", func(s *setup) { s.leave(linearizability.Set) }},
+	{"list append", func(s *setup) { s.leave(linearizability.ListAppend) }},
+}
+
+// leave takes a workload out, if the world has it. Its keys stay, unused.
+func (s *setup) leave(load string) {
+	if s.load == load {
+		s.loads = 0
+	}
 }
 
 // narrow switches off what o leaves out of the world that was drawn.
@@ -166,8 +182,10 @@ func newSetup(o Options) setup {
 		clients: 4, think: 400 * time.Millisecond, keys: 5,
 		putShare: 40, delShare: 8, getShare: 40, hot: 0.3,
 		retries: 0.3, sessions: 0.3, readBacks: 0.3, followers: 0.3,
-		batches: 0.1, removals: 0.2, bursts: 0.005, large: 0.002,
+		batches: 0.1, removals: 0.2, bursts: 0.005, large: 0.002, bounded: 0.3,
+		loads: 0.15,
 	}
+	s.load = pick(newGenerator(o.Seed, "workload"), "", linearizability.Bank, linearizability.Set, linearizability.ListAppend)
 	switch mix {
 	case Uniform:
 		s.uniform()
@@ -304,6 +322,8 @@ func (s *setup) swarmClients(g generator) {
 		{&s.bursts, 0.02},
 		{&s.crashes, 0.05},
 		{&s.large, 0.01},
+		{&s.bounded, 1},
+		{&s.loads, 0.5},
 	} {
 		if *share.of = g.Float64() * share.most; g.IntN(2) == 0 {
 			*share.of = 0
@@ -371,8 +391,11 @@ func (s *setup) String() string {
 		s.mix, s.nodes, s.clients, s.keys, s.think, s.node.TickInterval, s.node.ElectionTicks,
 		s.net.base, s.net.jitter, s.net.loss, s.net.repeat, s.net.straggler, s.net.straggle, s.net.far, s.net.farthest, s.net.flip,
 		s.disk.sync, s.disk.apply, s.disk.flush)
-	fmt.Fprintf(&b, ", segments %d B, drift %d ppm, loop %v, shares: hot %.2f sessions %.2f read back %.2f followers %.2f batches %.2f removals %.2f bursts %.3f crashes %.3f large %.3f",
-		s.segmentBytes, s.drift, s.loopTime, s.hot, s.sessions, s.readBacks, s.followers, s.batches, s.removals, s.bursts, s.crashes, s.large)
+	fmt.Fprintf(&b, ", segments %d B, drift %d ppm, loop %v, shares: hot %.2f sessions %.2f read back %.2f followers %.2f batches %.2f removals %.2f bursts %.3f crashes %.3f large %.3f bounded %.2f",
+		s.segmentBytes, s.drift, s.loopTime, s.hot, s.sessions, s.readBacks, s.followers, s.batches, s.removals, s.bursts, s.crashes, s.large, s.bounded)
+	if s.load != "" {
+		fmt.Fprintf(&b, " %s %.2f", s.load, s.loads)
+	}
 	fmt.Fprintf(&b, ", catch up %d, chunks %d B at %d B/s, flush %d B/%v", s.node.CatchUpEntries, s.node.ImageChunkBytes, s.node.ImageBytesPerSecond, s.node.FlushBytes, s.node.FlushInterval)
 	for k, every := range s.faults {
 		if every > 0 {
