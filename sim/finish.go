@@ -39,6 +39,8 @@ func (w *World) finish() {
 		}
 	}
 	w.settle()
+	w.readBack()
+	w.settle()
 	w.scrubAll()
 	for _, r := range w.members() {
 		w.inspect(r)
@@ -145,21 +147,99 @@ func (w *World) closing(r *replica, kind linearizability.Kind) {
 		if w.err != nil || r.out {
 			return
 		}
-		o := w.clients.add(0, len(w.clients.clients)+int(r.id), r)
-		o.closing = true
+		o := w.closingOp(r, 0)
 		o.op.Kind, o.op.Key = kind, "closing."+r.name
 		if kind == linearizability.Put {
 			o.op.Value = fmt.Sprintf("v%d", o.op.ID)
 		}
 		w.clients.call(o)
-		for !o.done && w.err == nil {
-			w.run(w.now + int64(settleStep))
-		}
+		w.await(o)
 		if o.op.Outcome == linearizability.Applied || o.op.Outcome == linearizability.ReadDone {
 			return
 		}
 	}
 	w.fail(JudgeLive, "not live: %s does not serve a %s although all is well", r.name, kind)
+}
+
+func (w *World) closingOp(r *replica, slot int) *operation {
+	o := w.clients.add(slot, len(w.clients.clients)+int(r.id), r)
+	o.closing = true
+	return o
+}
+
+func (w *World) await(o *operation) {
+	for !o.done && w.err == nil {
+		w.run(w.now + int64(settleStep))
+	}
+}
+
+// readBack reads all that clients ever used, as it is at each node and once with a
+// quorum: the judges of the history see what became of everything.
+func (w *World) readBack() {
+	var reads []*operation
+	var whole []*replica
+	for _, r := range w.members() {
+		if !r.tainted {
+			whole = append(whole, r)
+		}
+	}
+	for i, u := range w.clients.used() {
+		if w.err != nil || len(whole) == 0 {
+			return
+		}
+		o := w.closingOp(whole[i%len(whole)], u.slot)
+		o.readAll(u.keys)
+		reads = append(reads, o)
+		for _, r := range w.members() {
+			for _, key := range u.keys {
+				o := w.closingOp(r, u.slot)
+				o.op.Kind, o.op.Key = linearizability.Local, key
+				reads = append(reads, o)
+			}
+		}
+	}
+	for _, o := range reads {
+		w.judge.count("read back")
+		w.clients.call(o)
+	}
+	for _, o := range reads {
+		w.await(o)
+		// A damaged store may say so now, and no sooner.
+		if w.err == nil && o.op.Outcome != linearizability.ReadDone && !o.node.tainted {
+			w.fail(JudgeLive, "not live: %s does not serve %v although all is well", o.node.name, &o.op)
+		}
+	}
+}
+
+// usedKeys are keys that belong together, as long as their slot had them.
+type usedKeys struct {
+	slot int
+	keys []string
+}
+
+// used are all keys that clients named, in the order in which they came up.
+func (c *clients) used() []*usedKeys {
+	var out []*usedKeys
+	byName := map[string]*usedKeys{}
+	known := map[string]bool{}
+	for _, o := range c.ops {
+		if o.closing {
+			continue
+		}
+		u := byName[o.name]
+		if u == nil {
+			u = &usedKeys{slot: o.slot}
+			byName[o.name] = u
+			out = append(out, u)
+		}
+		for _, key := range o.keys() {
+			if !known[key] {
+				known[key] = true
+				u.keys = append(u.keys, key)
+			}
+		}
+	}
+	return out
 }
 
 func changedKeys(c *fsm.Change) []string {
@@ -201,5 +281,24 @@ func (w *World) inspect(r *replica) {
 	}
 	if w.err == nil && at != len(w.judge.model.changes) {
 		w.fail(JudgeState, "%s: the change log has %d changes, want %d", r.name, at, len(w.judge.model.changes))
+	}
+	w.inspectRecords(r, view)
+}
+
+// inspectRecords holds all records of a store against the model.
+func (w *World) inspectRecords(r *replica, view *fsm.View) {
+	records, state := 0, view.State()
+	err := view.Scan("", "", func(rec fsm.Record) bool {
+		records++
+		w.judge.read(r, state, rec.Key, rec, true)
+		return w.err == nil
+	})
+	switch want := w.judge.model.records(state.Applied); {
+	case r.excuses(err):
+		w.judge.count("damage is left at the end")
+	case err != nil:
+		w.fail(JudgeState, "%s: %w", r.name, err)
+	case w.err == nil && records != want && !r.tainted:
+		w.fail(JudgeState, "%s has %d records, want %d", r.name, records, want)
 	}
 }

@@ -115,3 +115,14 @@ func (m *model) at(key string, index fsm.Index) modelVersion {
 	}
 	return modelVersion{}
 }
+
+// records counts those that are there after the entry at index was applied.
+func (m *model) records(index fsm.Index) int {
+	n := 0
+	for key := range m.keys {
+		if m.at(key, index).rev != 0 {
+			n++
+		}
+	}
+	return n
+}

@@ -66,6 +66,7 @@ var states = []string{
 	"pause",
 	"power lost",
 	"read: older than asked",
+	"read back",
 	"read: no quorum answered in time",
 	"read: store is being rebuilt from a peer",
 	"session: the node is behind",
@@ -89,6 +90,7 @@ var states = []string{
 // these, so whoever closes a hole takes its name out.
 var holes = map[string]string{
 	"does not start on its disk":                                "a crash also ends the error that was in wait on its disk, so each start finds a disk that works",
+	"key without an answer":                                     "keys are worn before the search for an order gets long",
 	markPrefix + "proof of freshness merged: too many":          "bursts are not long enough for MaxReadRounds",
 	markPrefix + "read round waits for room":                    "bursts are not long enough for MaxReadRounds",
 	markPrefix + "write refused: too many in flight":            "bursts are not long enough for MaxProposals",
