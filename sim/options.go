@@ -27,7 +27,7 @@ type Options struct {
 	// clients. With a shorter Time they make a failure's world smaller.
 	Without []string
 	Clients int
-	// Budget bounds the real time that Porcupine may take for one key (default 20 s).
+	// Budget bounds the real time that Porcupine may take for one key (default 5 s).
 	Budget time.Duration
 
 	hooks hooks
@@ -48,7 +48,7 @@ const (
 
 const (
 	defaultTime   = 60 * time.Second
-	defaultBudget = 20 * time.Second
+	defaultBudget = 5 * time.Second
 )
 
 // Validate reports what is wrong with o, or nil.
