@@ -304,7 +304,7 @@ func (s *setup) swarmFaults(seed uint64) {
 
 func (s *setup) swarmClients(g generator) {
 	s.clients = 1 + g.IntN(8)
-	s.think = g.some(40*time.Millisecond, time.Second)
+	s.think = g.some(100*time.Millisecond, time.Second)
 	s.think = min(s.think, time.Duration(s.clients)*250*time.Millisecond) // or a run proves nothing
 	s.keys = 1 + g.IntN(8)
 	s.clientTimeout = g.some(200*time.Millisecond, 10*time.Second)
@@ -369,7 +369,7 @@ func (s *setup) swarmSettings(g generator, o Options) {
 	n.TailBytes = pick(g, 0, 1, 1<<10)
 	n.ProbeInterval = g.some(50*time.Millisecond, time.Second)
 	n.ResendInterval = g.some(50*time.Millisecond, 2*time.Second)
-	n.ScrubInterval = g.some(time.Second, 30*time.Second)
+	n.ScrubInterval = g.some(5*time.Second, 30*time.Second)
 	images := newGenerator(o.Seed, "swarm images")
 	n.CatchUpEntries = pick(images, 0, -1, 1, 20, 200)
 	n.CatchUpBytes = pick(newGenerator(o.Seed, "swarm catch up"), 0, 0, 1<<10, 16<<10)
