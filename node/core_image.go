@@ -349,6 +349,10 @@ func (c *Core) beginImage(from uint64, m *transport.Image) *incoming {
 		c.replyImage(in, a.verdict)
 		return nil
 	case !c.wantsImage(m):
+		if m.Term >= c.term && m.Index <= c.commit {
+			// The leader does not know how much this node has: raft tells it.
+			c.stepSnapshot(in)
+		}
 		c.replyImage(in, transport.ImageRefused)
 		return nil
 	case c.incoming != nil && !c.incoming.yieldsTo(in):
@@ -451,7 +455,12 @@ func (c *Core) imageVerified(r ImageVerified) {
 	if in.term == 0 || in.term < c.term {
 		return
 	}
-	// What raft would have got from the leader; it takes it or not.
+	c.stepSnapshot(in)
+}
+
+// stepSnapshot gives raft what it would have got from the leader: it takes the
+// snapshot, or answers how much it has already.
+func (c *Core) stepSnapshot(in *incoming) {
 	_ = c.raft.Step(&raftpb.Message{
 		Type: raftpb.MsgSnap.Enum(), From: &in.from, To: &c.cfg.ID, Term: &in.term,
 		Snapshot: &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{

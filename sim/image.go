@@ -94,6 +94,7 @@ type images struct {
 	named uint64
 	// incoming is the stand-in that comes in. It need not survive a crash.
 	incoming []byte
+	noRoom   bool // for a piece of it
 }
 
 var errWithheld = errors.New("the world withholds a wrong state")
@@ -189,10 +190,15 @@ func (r *replica) doImage(e node.Effect) (node.Input, error) {
 	case node.WriteImage:
 		if r.disk.Capacity > 0 && r.timing.IntN(2) == 0 {
 			r.w.judge.count("image finds no room")
+			s.noRoom = true
 			return node.ImageWritten{Offset: e.Offset, Err: wal.ErrFull}, nil
 		}
 		if e.Offset == 0 {
-			s.incoming = nil
+			s.incoming, s.noRoom = nil, false
+		}
+		if s.noRoom {
+			// It was asked for before the core heard of it.
+			return node.ImageWritten{Offset: e.Offset, Err: wal.ErrFull}, nil
 		}
 		if uint64(len(s.incoming)) != e.Offset {
 			return nil, fmt.Errorf("there are %d bytes, and the next come at %d", len(s.incoming), e.Offset)
