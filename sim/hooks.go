@@ -18,6 +18,8 @@ type hooks struct {
 	results func(generator, []fsm.Result) []fsm.Result
 	// answer changes what a client is told.
 	answer func(*linearizability.Op)
+	// behind: sessions take answers of nodes that are behind them.
+	behind bool
 	// anyAge: bounds on the age of an answer are not kept.
 	anyAge bool
 	// minted is what each transfer between accounts makes out of nothing.

@@ -282,29 +282,72 @@ func (j *judge) history() linearizability.History {
 			h.Changes = append(h.Changes, linearizability.Change{Revision: uint64(i + 1), Op: opOf(c.request), Key: historyKey(key)})
 		}
 	}
+	if change := j.w.opts.hooks.history; change != nil {
+		change(&h)
+	}
 	return h
 }
 
-// verdict judges the history when the world has come to rest.
+// verdict judges the history when the world has come to rest. Of the judges that
+// complain the first is who found it; the error has what all of them say.
 func (j *judge) verdict() (Judge, error) {
 	if err := j.traffic(); err != nil {
 		return JudgeTraffic, err
 	}
 	h := j.history()
-	for _, f := range linearizability.Check(&h, j.w.opts.Budget) {
-		if f.Violation != nil {
-			return Judge(f.Judge), f.Violation
-		}
+	verdict := linearizability.Check(&h, j.w.opts.Budget)
+	if caught := verdict.Caught(); len(caught) > 0 {
+		return Judge(caught[0]), complaints(verdict)
+	}
+	for i := range verdict {
+		f := &verdict[i]
 		j.fired["judged: "+f.Judge] += uint64(f.Count)
-		if f.Judge != linearizability.Porcupine {
-			continue
+		if f.Judge == linearizability.Porcupine {
+			j.fired["key without an answer"] += uint64(unanswered(f))
 		}
-		j.fired["key without an answer"] += uint64(len(f.NoAnswer))
-		if len(f.NoAnswer)*maxNoAnswer > f.Count {
-			return Judge(f.Judge), fmt.Errorf("no answer for %d of %d keys (%s) in %v each: nothing is proven", len(f.NoAnswer), f.Count, strings.Join(f.NoAnswer, ", "), j.w.opts.Budget)
+		if err := silent(f); err != nil {
+			return Judge(f.Judge), fmt.Errorf("%w in %v each", err, j.w.opts.Budget)
 		}
 	}
 	return "", nil
+}
+
+// unanswered counts the keys without an answer, also those that were judged together.
+func unanswered(f *linearizability.Finding) int {
+	n := 0
+	for _, keys := range f.NoAnswer {
+		n += 1 + strings.Count(keys, "+")
+	}
+	return n
+}
+
+// silent: a judge had no answer for so much that nothing is proven.
+func silent(f *linearizability.Finding) error {
+	n := unanswered(f)
+	if n*maxNoAnswer <= f.Count {
+		return nil
+	}
+	return fmt.Errorf("nothing is proven: no answer for %d of %d keys (%s)", n, f.Count, strings.Join(f.NoAnswer, ", "))
+}
+
+// complaints is the first violation, with the numbers of the operations at odds, and
+// what else was found, a line each.
+func complaints(verdict linearizability.Verdict) error {
+	var err error
+	for i := range verdict {
+		v := verdict[i].Violation
+		switch {
+		case v == nil:
+		case err == nil:
+			err = v
+			if len(v.Ops) > 0 {
+				err = fmt.Errorf("%w\noperations: %s", v, strings.Trim(fmt.Sprint(v.Ops), "[]"))
+			}
+		default:
+			err = fmt.Errorf("%w\nalso %s: %s", err, verdict[i].Judge, v.Text)
+		}
+	}
+	return err
 }
 
 // maxNoAnswer: if Porcupine has no answer for more than one in so many keys, a run proves too little.
