@@ -226,8 +226,7 @@ func (n *nemesis) strike(k faultKind) {
 	}
 	w.judge.count(k.String())
 	if n.at == 0 { // it is over already
-		n.noted(linearizability.Event{})
-		w.ended(n.at)
+		n.hit()
 	}
 }
 
@@ -291,6 +290,7 @@ func (n *nemesis) bring(k faultKind) bool {
 		if leader == nil || len(w.nodes) == 1 {
 			return false
 		}
+		n.hit(leader)
 		leader.take(node.TransferLeadership{Peer: n.victim(g).id})
 		return true
 	case faultSlowDisk:
@@ -331,6 +331,12 @@ func (n *nemesis) noted(e linearizability.Event) {
 		e.Name = n.struck.String()
 		n.at = n.w.begins(e)
 	}
+}
+
+// hit records that a fault struck these nodes and was over at once.
+func (n *nemesis) hit(rs ...*replica) {
+	n.noted(linearizability.Event{Nodes: namesOf(rs)})
+	n.w.ended(n.at)
 }
 
 // later does h in d from now, or when faults end, if that is before.
@@ -388,7 +394,9 @@ func (n *nemesis) setAside(g generator) {
 			if g.IntN(2) == 0 {
 				r.crash(killed)
 			} else {
-				block(n.around(r, true, true), 1)
+				links := n.around(r, true, true)
+				block(links, 1)
+				n.w.begins(linearizability.Event{Name: "set aside", Links: n.namesOf(links), Minority: n.cutOff(links)})
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/linearizability"
 	"github.com/confman/confman/wal"
 )
 
@@ -105,6 +106,7 @@ func (n *nemesis) fillDisk(g generator, r *replica) bool {
 		return false
 	}
 	r.disk.Capacity = r.disk.Used() + g.Int64N(2*n.w.setup.segmentBytes)
+	n.noted(linearizability.Event{Nodes: namesOf([]*replica{r})})
 	n.undo(g, func() { r.disk.Capacity = 0 })
 	return true
 }
@@ -126,6 +128,7 @@ func (n *nemesis) rotLog(g generator, r *replica) bool {
 	}
 	name := closed[g.IntN(len(closed)-1)]
 	r.rotten = true
+	n.hit(r)
 	if err := r.disk.FlipBit(name, g.Int64N(r.disk.written(name))); err != nil {
 		n.w.fail(JudgeInvariant, "a bit of %s cannot be flipped: %w", name, err)
 	}
@@ -153,6 +156,7 @@ func (n *nemesis) damageStore(g generator, r *replica) bool {
 		return false
 	}
 	r.tainted, r.strayed = true, 0
+	n.hit(r)
 	if !r.up && g.IntN(2) == 0 {
 		r.loseStoreFile()
 		n.w.judge.count("store file lost")
@@ -272,6 +276,7 @@ func (r *replica) wentAstray(res fsm.Result) {
 	}
 	r.strayed = res.Index
 	r.w.judge.count(faultMisled.String())
+	r.w.ended(r.w.begins(linearizability.Event{Name: faultMisled.String(), Nodes: namesOf([]*replica{r})}))
 }
 
 // loseDisk takes all that a node had on its disk: its identity, log and store. Its
@@ -280,6 +285,7 @@ func (n *nemesis) loseDisk(r *replica) bool {
 	if r.disk == nil || !n.atlas.loseLog(r) {
 		return false
 	}
+	n.hit(r)
 	if r.up {
 		r.crash(powerLost)
 	}

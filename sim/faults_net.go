@@ -81,29 +81,37 @@ const (
 // flap cuts links and lets them be, in turns.
 func (n *nemesis) flap(g generator, links []*link) bool {
 	ends := n.w.now + int64(n.span(g))
-	down := 0
+	down, fault := false, uint64(0)
 	var turn healing
 	turn = func() {
-		block(links, 1-2*down)
-		down = 1 - down
-		if n.over || n.w.now >= ends {
-			block(links, -down)
+		if down {
+			block(links, -1)
+			n.w.ended(fault)
+		}
+		if down = !down; n.over || n.w.now >= ends {
 			return
+		}
+		if down {
+			block(links, 1)
+			fault = n.w.begins(linearizability.Event{Name: faultFlap.String(), Links: n.namesOf(links), Minority: n.cutOff(links)})
 		}
 		n.later(g.between(minFlap, maxFlap), turn)
 	}
 	turn()
+	n.at = fault
 	return len(links) > 0
 }
 
 // degrade makes some links worse.
 func (n *nemesis) degrade(g generator, worse func(l *link, by float64)) bool {
 	var undo []healing
-	for _, l := range n.between(func(int, int) bool { return g.IntN(2) == 0 }) {
+	links := n.between(func(int, int) bool { return g.IntN(2) == 0 })
+	for _, l := range links {
 		by := g.Float64() * 0.7
 		worse(l, by)
 		undo = append(undo, func() { worse(l, -by) })
 	}
+	n.noted(linearizability.Event{Links: n.namesOf(links)})
 	n.undo(g, func() {
 		for _, h := range undo {
 			h()

@@ -1,6 +1,10 @@
 package sim
 
-import "time"
+import (
+	"time"
+
+	"github.com/confman/confman/linearizability"
+)
 
 func (n *nemesis) down(how ending, victims ...*replica) bool {
 	found := false
@@ -55,12 +59,14 @@ func (n *nemesis) pause(g generator, victims ...*replica) bool {
 func (n *nemesis) slowNode(g generator, r *replica) bool {
 	by := g.some(time.Millisecond, 400*time.Millisecond)
 	r.slow += by
+	n.noted(linearizability.Event{Nodes: namesOf([]*replica{r})})
 	n.undo(g, func() { r.slow -= by })
 	return r.up
 }
 
 // jump sets a node's wall clock: by an hour, as daylight saving done wrong would, or by seconds.
 func (n *nemesis) jump(g generator, r *replica) bool {
+	n.hit(r)
 	r.wall += pick(g, -time.Hour, time.Hour, g.between(-5*time.Second, 5*time.Second))
 	return r.up
 }
@@ -68,6 +74,7 @@ func (n *nemesis) jump(g generator, r *replica) bool {
 // changeRate makes a node's clock run faster or slower from now on, or from the
 // end of a pause on.
 func (n *nemesis) changeRate(g generator, r *replica) bool {
+	n.hit(r)
 	bound := max(n.w.setup.drift, 1)
 	ppm := g.Int64N(2*bound+1) - bound
 	if g.IntN(2) == 0 {

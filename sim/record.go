@@ -10,29 +10,43 @@ import (
 	"github.com/confman/confman/linearizability"
 )
 
-// maxEvents bounds the events of a history; a world has far fewer, unless it runs for hours.
+// maxEvents bounds the events of a history; a world has far fewer, unless it runs for
+// hours. The ends of faults come on top: a fault without an end would seem to last.
 const maxEvents = 100_000
 
 // note records what happened to a node or to the cluster, for the judges of histories
-// and for their report.
-func (w *World) note(e linearizability.Event) {
-	if len(w.noted) < maxEvents {
-		e.At = w.now
-		w.noted = append(w.noted, e)
+// and for their report. It reports whether there was room.
+func (w *World) note(e linearizability.Event) bool {
+	if len(w.noted) >= maxEvents && e.Kind != linearizability.FaultEnds {
+		return false
 	}
+	e.At = w.now
+	w.noted = append(w.noted, e)
+	return true
 }
 
-// begins records the beginning of a fault and returns its number.
+// begins records the beginning of a fault and returns its number; 0: there was no room.
 func (w *World) begins(e linearizability.Event) uint64 {
+	e.Kind, e.Fault = linearizability.FaultBegins, w.faults+1
+	if !w.note(e) {
+		return 0
+	}
 	w.faults++
-	e.Kind, e.Fault = linearizability.FaultBegins, w.faults
-	w.note(e)
 	return w.faults
 }
 
 // ended records the end of a fault.
 func (w *World) ended(fault uint64) {
-	w.note(linearizability.Event{Kind: linearizability.FaultEnds, Fault: fault})
+	if fault != 0 {
+		w.note(linearizability.Event{Kind: linearizability.FaultEnds, Fault: fault})
+	}
+}
+
+func namesOf(rs []*replica) (names []string) {
+	for _, r := range rs {
+		names = append(names, r.name)
+	}
+	return names
 }
 
 // cutOff are the nodes that cannot reach a majority, and be reached from it, while
