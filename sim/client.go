@@ -505,8 +505,8 @@ func (c *clients) local(r *replica, o *operation) {
 
 // age is the most that has passed since r's clock read at.
 func (r *replica) age(at time.Duration) time.Duration {
-	d, drift := r.now()-at, time.Duration(max(r.w.setup.drift, 1))
-	return d + d*drift/(1_000_000-drift) + time.Microsecond // the world rounds, too
+	d, drift := int64(r.now()-at), max(r.w.setup.drift, 1)
+	return time.Duration(d + (d/(1_000_000-drift)+1)*drift)
 }
 
 // answered sends an answer on its way to the client.

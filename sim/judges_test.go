@@ -145,7 +145,7 @@ func TestWrongAnswers(t *testing.T) {
 				require.ErrorAs(t, err, &failure)
 				assert.Equal(t, Judge(c.caught[0]), failure.Judge)
 				for _, name := range c.caught[1:] {
-					assert.ErrorContains(t, err, "also "+name+": ")
+					require.ErrorContains(t, err, "also "+name+": ")
 				}
 				namesOperations(t, err)
 				return
@@ -163,8 +163,8 @@ func namesOperations(t *testing.T, err error) {
 	if len(v.Ops) == 0 {
 		return // of nodes, or of streams
 	}
-	assert.ErrorContains(t, err, "operations: "+strings.Trim(fmt.Sprint(v.Ops), "[]"))
-	assert.ErrorContains(t, err, fmt.Sprintf("op %d", v.Ops[0]))
+	require.ErrorContains(t, err, "operations: "+strings.Trim(fmt.Sprint(v.Ops), "[]"))
+	require.ErrorContains(t, err, fmt.Sprintf("op %d", v.Ops[0]))
 }
 
 // TestSilent: up to a tenth of the keys may be without an answer; keys that were

@@ -91,3 +91,20 @@ func TestEvents(t *testing.T) {
 		assert.Contains(t, page.String(), span)
 	}
 }
+
+// TestAge: a bound on the age of an answer holds in true time, however the node's
+// clock runs.
+func TestAge(t *testing.T) {
+	for _, ppm := range []int64{-100_000, -200, 0, 200, 100_000} {
+		w := built(t, 1)
+		w.setup.drift = 100_000
+		r := w.nodes[0]
+		for _, d := range []time.Duration{0, 1, time.Millisecond, 5 * time.Second, 1000 * time.Hour} {
+			r.clock = clock{base: time.Hour, since: w.now, ppm: ppm}
+			at := r.now()
+			w.now += int64(d)
+			assert.GreaterOrEqual(t, r.age(at), d, "%d ppm", ppm)
+			assert.LessOrEqual(t, r.age(at), d*5/4+time.Millisecond, "%d ppm", ppm)
+		}
+	}
+}
