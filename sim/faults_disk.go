@@ -241,7 +241,7 @@ func (n *nemesis) mislead(r *replica) bool {
 
 // astray is what the store is given in place of ents, and which of them is wrong; -1: none.
 func (r *replica) astray(ents []fsm.Entry) ([]fsm.Entry, int) {
-	if !r.misled || r.tainted {
+	if !r.misled || r.tainted || r.w.nemesis.over {
 		return ents, -1
 	}
 	for i := range ents {
