@@ -23,6 +23,12 @@ func TestFramesOfAnotherProtocolAreRefused(t *testing.T) {
 		"no kind":                           {Forms: []*wire.Form{{State: 1, Cluster: id, Life: id, Echo: id}}},
 		"kind past a byte":                  {Forms: []*wire.Form{{Kind: 257, State: 1, Cluster: id, Life: id, Echo: id}}},
 		"unknown state":                     {Forms: []*wire.Form{{Kind: 1, State: 9, Cluster: id, Life: id, Echo: id}}},
+		"no verdict on an image":            {ImageReplies: []*wire.ImageReply{{}}},
+		"unknown verdict on an image":       {ImageReplies: []*wire.ImageReply{{Verdict: uint32(transport.ImageDamaged) + 1}}},
+		"verdict on an image past a byte":   {ImageReplies: []*wire.ImageReply{{Verdict: 1<<8 + uint32(transport.ImageTaken)}}},
+		"digest without a hash":             {Digests: []*wire.Digest{{Index: 1}}},
+		"short digest":                      {Digests: []*wire.Digest{{Index: 1, Hash: make([]byte, 31)}}},
+		"long digest":                       {Digests: []*wire.Digest{{Index: 1, Hash: make([]byte, 33)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := messagesOf(f, 1, 2)
@@ -31,14 +37,48 @@ func TestFramesOfAnotherProtocolAreRefused(t *testing.T) {
 	}
 }
 
+// imageMessages are one of each kind about images, every field with a value of its own.
+func imageMessages() []transport.Message {
+	return []transport.Message{
+		{From: 1, To: 2, Image: &transport.Image{Incarnation: 1, Transfer: 2, Term: 3, Index: 4, Size: 5 << 40, Offset: 6, Data: []byte("piece"), Sum: 7}},
+		{From: 1, To: 2, ImageReply: &transport.ImageReply{Incarnation: 1, Transfer: 2, Verdict: transport.ImageWanted, Offset: 3}},
+		{From: 1, To: 2, ImageReply: &transport.ImageReply{Incarnation: 1, Transfer: 2, Verdict: transport.ImageDamaged}},
+		{From: 1, To: 2, ImageRequest: &transport.ImageRequest{First: 9}},
+		{From: 1, To: 2, Digest: &transport.Digest{Index: 8, Asked: true}},
+		{From: 1, To: 2, Digest: &transport.Digest{Index: 8, Hash: [32]byte{1, 31: 2}}},
+	}
+}
+
+func TestFramesOfImagesComeOutAsTheyWentIn(t *testing.T) {
+	b, err := proto.Marshal(frameOf(imageMessages()))
+	require.NoError(t, err)
+	var frame wire.Frame
+	require.NoError(t, proto.Unmarshal(b, &frame))
+	got, err := messagesOf(&frame, 1, 2)
+	require.NoError(t, err)
+	assert.Equal(t, imageMessages(), got)
+
+	// A frame that was cut anywhere is refused or lacks messages; none is made up.
+	for n := range b {
+		var cut wire.Frame
+		if proto.Unmarshal(b[:n], &cut) != nil {
+			continue
+		}
+		msgs, err := messagesOf(&cut, 1, 2)
+		require.NoErrorf(t, err, "cut at %d, between two messages", n)
+		require.Less(t, len(msgs), len(got))
+		assert.Equal(t, got[:len(msgs)], msgs)
+	}
+}
+
 // FuzzFrame: bytes are refused, or are messages that come out the same when they
 // are sent on.
 func FuzzFrame(f *testing.F) {
-	for _, m := range []transport.Message{
+	for _, m := range append(imageMessages(), []transport.Message{
 		form(1, 2), app(1, 2, 3, 10), beat(1, 2),
 		{From: 1, To: 2, Forward: &transport.Forward{Seq: 1, Command: []byte("x")}},
 		{From: 1, To: 2, ForwardReply: &transport.ForwardReply{Seq: 1, Verdict: transport.Accepted, Term: 2, Index: 3}},
-	} {
+	}...) {
 		b, err := proto.Marshal(frameOf([]transport.Message{m}))
 		require.NoError(f, err)
 		f.Add(b)

@@ -28,7 +28,7 @@ const (
 	ackBytes = 64 << 10
 
 	// MaxQueuedMessages and MaxQueuedBytes bound what waits for one peer, in each
-	// of the two classes; what finds no room is dropped.
+	// of the three classes; what finds no room is dropped.
 	MaxQueuedMessages = 4096
 	MaxQueuedBytes    = 32 << 20 // more than raft lets be in flight to one peer
 
