@@ -1,7 +1,6 @@
 package node
 
 import (
-	"errors"
 	"time"
 
 	"github.com/confman/confman/fsm"
@@ -17,24 +16,30 @@ func (r *Runner) View() (*fsm.View, Freshness, error) {
 	if r.stopping() {
 		return nil, Freshness{}, ErrStopped
 	}
-	// The proof comes before the view: it speaks for a state that is not newer.
-	st := r.status.Load()
-	store := m.store.Load()
-	if st.Damage != nil || store == nil {
-		return nil, Freshness{}, ErrRebuilding
-	}
-	v, err := store.View()
-	if errors.Is(err, fsm.ErrClosed) && !r.stopping() {
-		// An image took its place since.
-		v, err = m.store.Load().View()
-	}
-	if err != nil {
-		if r.stopping() {
-			err = ErrStopped
+	for {
+		store := m.store.Load()
+		// The proof comes before the view: it speaks for a state that is not newer.
+		st := r.status.Load()
+		if st.Damage != nil || store == nil {
+			return nil, Freshness{}, ErrRebuilding
 		}
-		return nil, Freshness{}, err
+		v, err := store.View()
+		if m.store.Load() != store {
+			// An image took its place meanwhile, and the proof may be the image's: a rebuilt
+			// store can be older than the one before, or newer.
+			if err == nil {
+				v.Close()
+			}
+			continue
+		}
+		if err != nil {
+			if r.stopping() {
+				err = ErrStopped
+			}
+			return nil, Freshness{}, err
+		}
+		return v, Freshness{at: st.FreshAt, proven: st.Fresh}, nil
 	}
-	return v, Freshness{at: st.FreshAt, proven: st.Fresh}, nil
 }
 
 // Freshness is the proof of how fresh a view is: it holds every write that was
