@@ -59,7 +59,8 @@ func (r *Runner) imageLoop(m *member) {
 					return false
 				}
 			default:
-				panic(fmt.Sprintf("node: %T is nothing to do with an image", e))
+				r.fail(fmt.Errorf("node: %T is nothing to do with an image: this is a bug", e))
+				return false
 			}
 		}
 		return true

@@ -196,7 +196,8 @@ func TestDamageThatAReaderMet(t *testing.T) {
 	go func() { closed <- r.Close() }()
 	<-r.Done()
 	select {
-	case <-closed:
+	case err := <-closed:
+		require.NoError(t, err)
 		t.Error("Close did not wait for a view of a store that was replaced")
 	default:
 	}

@@ -189,7 +189,7 @@ func (r *Runner) applyLoop(m *member) {
 					err = r.apply(m, e)
 				}
 			default:
-				panic(fmt.Sprintf("node: %T is nothing to do with the store", e))
+				err = fmt.Errorf("node: %T is nothing to do with the store: this is a bug", e)
 			}
 			if err != nil {
 				r.fail(err)

@@ -211,7 +211,7 @@ func (r *replica) doImage(e node.Effect) (node.Input, error) {
 		r.w.judge.count("image dropped")
 		return nil, r.dropImage()
 	default:
-		panic(fmt.Sprintf("sim: unhandled effect %T", e))
+		return nil, errors.New("it is nothing to do with an image")
 	}
 }
 
