@@ -255,6 +255,9 @@ func (r *Runner) scrubLoop(m *member) {
 			if !m.broken.Load() {
 				_, err = m.store.Load().Scrub(s.Budget)
 			}
+			if err != nil {
+				m.broken.Store(true) // the core gives the store up when it hears of it
+			}
 			r.inbox.report(Scrubbed{Err: err})
 		}
 		return true
