@@ -35,6 +35,9 @@ func (v *View) Close() {
 	}
 }
 
+// Of reports whether v is open and of s, not of a store that another has replaced.
+func (v *View) Of(s *Store) bool { return v.p != nil && v.p.base.store == s }
+
 // State is the state that the view shows.
 func (v *View) State() State { return v.p.state }
 

@@ -173,9 +173,6 @@ func (c *call) fail(err error) {
 		c.api.Logger.Error("request failed", slog.String("request_id", c.id), slog.String("problem", p.name),
 			slog.String("method", c.r.Method), slog.String("path", c.r.URL.Path), slog.Any("error", p.cause))
 	}
-	if errors.Is(err, fsm.ErrDamaged) {
-		c.api.Node.StoreDamaged(err)
-	}
 	status := c.api.Node.Status()
 	outcome := p.outcome
 	if outcome == 0 && isWrite(c.r.Method) {

@@ -22,8 +22,8 @@ type Node interface {
 	View() (*fsm.View, node.Freshness, error)
 	// Status is called for every request: it must be cheap.
 	Status() node.NodeStatus
-	// StoreDamaged tells the node that reading a view met damage (fsm.ErrDamaged).
-	StoreDamaged(err error)
+	// StoreDamaged tells the node that reading v, which is open, met damage (fsm.ErrDamaged).
+	StoreDamaged(v *fsm.View, err error)
 	// Done is closed when the node has stopped.
 	Done() <-chan struct{}
 }

@@ -59,6 +59,7 @@ func (c *call) export() error {
 		err = out.tree(v, t)
 	}
 	if err != nil {
+		c.tellDamage(v, err)
 		// The status line is out: a broken connection is the only way to say it.
 		c.api.Logger.Warn("export broke off", slog.String("request_id", c.id), slog.Any("error", err))
 		panic(http.ErrAbortHandler)

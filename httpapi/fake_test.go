@@ -22,6 +22,8 @@ import (
 
 // fakeNode applies commands to a real store at once, as a cluster of one would.
 type fakeNode struct {
+	tb    testing.TB
+	path  string // of the store
 	store *fsm.Store
 	done  chan struct{}
 
@@ -49,7 +51,7 @@ func newFakeNode(tb testing.TB) *fakeNode {
 	store, err := fsm.Open(path, opts)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, store.Close()) })
-	n := &fakeNode{store: store, done: make(chan struct{})}
+	n := &fakeNode{tb: tb, path: path, store: store, done: make(chan struct{})}
 	n.status.ID, n.status.Leader, n.status.Role = 1, 1, node.Leader
 	n.status.Term, n.status.Reachable = 3, []uint64{2}
 	n.status.Formed, n.status.Ready, n.status.Fresh = true, true, true
@@ -119,7 +121,10 @@ func (n *fakeNode) Status() node.NodeStatus {
 	return s
 }
 
-func (n *fakeNode) StoreDamaged(err error) { n.damage = append(n.damage, err) }
+func (n *fakeNode) StoreDamaged(v *fsm.View, err error) {
+	require.True(n.tb, v.Of(n.store), "the view is closed")
+	n.damage = append(n.damage, err)
+}
 
 func (n *fakeNode) Done() <-chan struct{} { return n.done }
 

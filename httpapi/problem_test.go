@@ -11,6 +11,7 @@ import (
 	"go/parser"
 	"go/token"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -369,8 +370,30 @@ func problemNames(t *testing.T) []string {
 // TestDamageReachesTheNode: a reader is often the first to meet damage.
 func TestDamageReachesTheNode(t *testing.T) {
 	f := newFixture(t)
-	f.node.viewErr = fmt.Errorf("%w: secret place", fsm.ErrDamaged)
-	f.do("GET", "/api/v1/config/a", "")
-	require.Len(t, f.node.damage, 1)
-	assert.ErrorIs(t, f.node.damage[0], fsm.ErrDamaged)
+	text := strings.Repeat("v", 200)
+	f.ok("PUT", config+"/a", "1")
+	f.ok("PUT", config+"/b", `"`+text+`"`)
+	require.NoError(t, f.node.store.BeginFlush().Commit())
+	b, err := os.ReadFile(f.node.path)
+	require.NoError(t, err)
+	at := bytes.Index(b, []byte(text))
+	require.Positive(t, at)
+	file, err := os.OpenFile(f.node.path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = file.WriteAt([]byte("w"), int64(at))
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+
+	f.ok("GET", config+"/a", "")
+	assert.Empty(t, f.node.damage, "nothing read it")
+	assert.Equal(t, "urn:confman:problem:damaged", decoded(t, f.do("GET", config+"/b", ""))["type"])
+	assert.Len(t, f.node.damage, 1)
+	for i, format := range []string{"tree", "ndjson"} {
+		// The answer has begun with what is sound.
+		assert.PanicsWithValue(t, http.ErrAbortHandler, func() { f.do("GET", "/api/v1/export/?format="+format, "") })
+		assert.Len(t, f.node.damage, 2+i, format)
+	}
+	for _, err := range f.node.damage {
+		assert.ErrorIs(t, err, fsm.ErrDamaged)
+	}
 }

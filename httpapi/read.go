@@ -77,12 +77,21 @@ func (c *call) try(fn func(*fsm.View) error) (*fsm.View, standing, error) {
 		}
 	}()
 	if err = fn(v); err != nil {
+		c.tellDamage(v, err)
 		return nil, standing{}, err
 	}
 	st := standing{revision: v.State().Revision}
 	st.age, st.fresh = c.api.age(proof) // after the last read: see Freshness
 	read = true
 	return v, st, nil
+}
+
+// tellDamage tells the node, if err says so, that v's store is damaged: a reader is
+// often the first to meet it. v is open.
+func (c *call) tellDamage(v *fsm.View, err error) {
+	if errors.Is(err, fsm.ErrDamaged) {
+		c.api.Node.StoreDamaged(v, err)
+	}
 }
 
 func tooStale(f freshness, st standing) *problem {

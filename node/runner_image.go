@@ -211,10 +211,11 @@ func (r *Runner) damaged(m *member, err error) {
 	}
 }
 
-// StoreDamaged tells the node that reading from a view met err, which is or wraps
-// fsm.ErrDamaged: the store is then rebuilt from a peer.
-func (r *Runner) StoreDamaged(err error) {
-	if m := r.member.Load(); m != nil {
+// StoreDamaged tells the node that reading from v, which is open, met err, which is or
+// wraps fsm.ErrDamaged: the store is then rebuilt from a peer. A view can outlive its
+// store: what it meets then says nothing about the one that has taken the place.
+func (r *Runner) StoreDamaged(v *fsm.View, err error) {
+	if m := r.member.Load(); m != nil && v.Of(m.store.Load()) {
 		r.damaged(m, err)
 	}
 }
