@@ -188,7 +188,6 @@ func (r *Runner) install(m *member, index uint64) error {
 		return err
 	}
 	old := m.store.Swap(store)
-	m.broken.Store(false)
 	if old != nil {
 		m.retired.Go(func() {
 			if err := old.Close(); err != nil {
@@ -199,6 +198,9 @@ func (r *Runner) install(m *member, index uint64) error {
 	state := store.State()
 	r.log.Info("an image took the store's place", slogIndex(index), slogRevision(state))
 	r.inbox.report(Installed{State: state})
+	// Only now: the core lets pass what it hears of damage before Installed, and nobody
+	// would take the mark from the new store again.
+	m.broken.Store(false)
 	return nil
 }
 

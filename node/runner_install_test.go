@@ -149,14 +149,22 @@ func TestInstallKeepsViewsOfTheOldStore(t *testing.T) {
 // The core hears once of a store's damage, and again of that of the next store.
 func TestDamageIsToldOnce(t *testing.T) {
 	r, m := newStoreRunner(t, 5)
+	view, err := m.store.Load().View()
+	require.NoError(t, err)
 	for range 3 {
-		r.StoreDamaged(fsm.ErrDamaged)
+		r.StoreDamaged(view, fsm.ErrDamaged)
 	}
 	require.Equal(t, Damaged{Err: fsm.ErrDamaged}, r.inbox.take()[0].in)
 	require.Empty(t, r.inbox.take())
 	require.NoError(t, os.WriteFile(r.dir.join(imageFile(20)), storeFileAt(t, 20), 0o600))
 	require.NoError(t, r.install(m, 20))
-	r.StoreDamaged(fsm.ErrDamaged)
+	// A reader of the store before has nothing to say of this one.
+	r.StoreDamaged(view, fsm.ErrDamaged)
+	view.Close()
+	view, err = m.store.Load().View()
+	require.NoError(t, err)
+	defer view.Close()
+	r.StoreDamaged(view, fsm.ErrDamaged)
 	items := r.inbox.take()
 	require.Len(t, items, 2)
 	assert.IsType(t, Installed{}, items[0].in)

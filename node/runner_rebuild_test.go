@@ -181,7 +181,7 @@ func TestDamageThatAReaderMet(t *testing.T) {
 	m := r.member.Load()
 	spoiled := m.store.Load()
 	for range 3 {
-		r.StoreDamaged(fmt.Errorf("reading: %w", fsm.ErrDamaged))
+		r.StoreDamaged(old, fmt.Errorf("reading: %w", fsm.ErrDamaged))
 	}
 	require.Eventually(t, func() bool { return m.store.Load() != spoiled }, patience, time.Millisecond)
 	require.Eventually(t, func() bool { return r.Status().Damage == nil && r.Status().Ready }, patience, time.Millisecond)
@@ -217,9 +217,12 @@ func TestRebuildingServesNothing(t *testing.T) {
 		c.mesh.isolate(id, true) // nobody sends an image now
 	}
 	r := c.runners[victim]
-	r.StoreDamaged(fsm.ErrDamaged)
+	view, _, err := r.View()
+	require.NoError(t, err)
+	r.StoreDamaged(view, fsm.ErrDamaged)
+	view.Close()
 	require.Eventually(t, func() bool { return r.Status().Damage != nil }, patience, time.Millisecond)
-	_, _, err := r.View()
+	_, _, err = r.View()
 	require.ErrorIs(t, err, ErrRebuilding)
 	require.ErrorIs(t, r.Linearize(t.Context()), ErrRebuilding)
 	_, err = r.Propose(t.Context(), put("a", "b"))

@@ -80,6 +80,7 @@ func (w *World) developed(got []byte) []byte {
 	out := bytes.Clone(p.bytes)
 	for pos := range got {
 		if wrong := got[pos] ^ p.at(uint64(pos)); wrong != 0 {
+			w.fail(JudgeWire, "a piece of an image was taken with a bit that is wrong, at %d of %d", pos, len(got))
 			out[p.real(uint64(pos))] ^= wrong
 		}
 	}
