@@ -30,7 +30,7 @@ func TestCoreRandom(t *testing.T) {
 	outcomes := map[string]int{}
 	seeds := uint64(200)
 	if testing.Short() {
-		seeds = 100
+		seeds = 50
 	}
 	for seed := range seeds {
 		randomRun(t, seed, outcomes)
