@@ -17,9 +17,19 @@ type digesting struct {
 	named   uint64                      // zero: none, or passed
 	own     transport.Digest            // the last; Index zero: none
 	digests map[uint64]transport.Digest // the last of each peer
+	agedAt  time.Duration               // when digests were forgotten last: a dead member's must not be disputed for ever
 }
 
+// digestAge is after how many intervals the peers' digests are forgotten; who lives
+// sends another in each.
+const digestAge = 4
+
 func (c *Core) tickDigest() {
+	if c.cfg.DigestInterval > 0 && c.now-c.agedAt >= digestAge*c.cfg.DigestInterval {
+		c.agedAt = c.now
+		clear(c.digests)
+		c.offerImage()
+	}
 	if c.cfg.DigestInterval < 0 || c.role != Leader || len(c.peers) == 0 || c.now-c.namedAt < c.cfg.DigestInterval {
 		return
 	}
