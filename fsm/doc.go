@@ -19,7 +19,7 @@
 // The database has these buckets:
 //
 //	current     key                        newest record
-//	superseded  key, zero byte, revision   records before it, and what ended them
+//	superseded  key, zero byte, ^revision  records before it, newest first, and what ended them
 //	log         revision                   who, when, what keys, why; the hash chain
 //	windows     node                       results of its newest proposals
 //	tallies     bucket, key                what the records of a range add up to

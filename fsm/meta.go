@@ -87,7 +87,7 @@ func (l *logical) hash() [32]byte {
 //	               voters, learners, outgoing voters, next learners: count, then 8 each
 //	            1  auto leave: 0 or 1
 const (
-	layoutVersion   = 1
+	layoutVersion   = 2
 	metaKey         = "state"
 	metaHeaderBytes = checksumBytes + 1 + 16 + 32
 )

@@ -19,6 +19,7 @@ type model struct {
 	records  map[string]Record
 	past     map[string]Revision // superseded key -> the revision that ended it
 	changes  []Change            // only Revision, At, Ops
+	was      []map[string]Record // the records of each past revision
 	revision Revision
 	at       int64
 }
@@ -30,6 +31,7 @@ func newModel() *model {
 func (m *model) clone() *model {
 	c := *m
 	c.records, c.past, c.changes = maps.Clone(m.records), maps.Clone(m.past), slices.Clone(m.changes)
+	c.was = slices.Clone(m.was)
 	return &c
 }
 
@@ -46,6 +48,7 @@ func (m *model) apply(cmd *Command) Result {
 			return res
 		}
 	}
+	before := maps.Clone(m.records)
 	next := m.revision + 1
 	at := max(m.at, cmd.AcceptedAt)
 	var changed []ChangedKey
@@ -81,6 +84,7 @@ func (m *model) apply(cmd *Command) Result {
 	if len(changed) > 0 {
 		res.Outcome = Applied
 		m.revision, m.at = next, at
+		m.was = append(m.was, before)
 		m.changes = append(m.changes, Change{Revision: next, At: at, Ops: changed})
 	}
 	res.Revision = m.revision
@@ -189,6 +193,9 @@ func TestStoreAgainstModel(t *testing.T) {
 			"close views": func(*rapid.T) { x.closeViews() },
 			"hold image":  x.holdImage,
 			"read image":  x.readImage,
+			"past":        x.past,
+			"history":     x.history,
+			"diff":        x.diff,
 			"scan":        x.scan,
 			"children":    x.children,
 			"scrub":       x.scrub,
@@ -333,9 +340,43 @@ func (x *machine) any(t *rapid.T) heldView {
 	return rapid.SampledFrom(x.views).Draw(t, "view")
 }
 
-func (x *machine) scan(t *rapid.T) {
+// anyPast returns a view of any revision that a held view has, which closes it.
+func (x *machine) anyPast(t *rapid.T) (heldView, func()) {
 	h := x.any(t)
-	bound := rapid.OneOf(rapid.Just(""), genKey)
+	rev := Revision(rapid.Uint64Range(0, uint64(h.m.revision)).Draw(t, "revision"))
+	v, err := h.v.At(rev)
+	require.NoError(t, err)
+	require.Equal(t, rev, v.Revision())
+	require.Equal(t, h.v.State(), v.State())
+	return heldView{v, h.m.as(rev)}, v.Close
+}
+
+// past reads all there was at some revision, key by key.
+func (x *machine) past(t *rapid.T) {
+	h, done := x.anyPast(t)
+	defer done()
+	var all []Record
+	require.NoError(t, h.v.Scan("", "", func(r Record) bool {
+		r.Value = bytes.Clone(r.Value)
+		all = append(all, r)
+		return true
+	}))
+	requireRecords(t, h.m.scan("", ""), all)
+	for _, key := range append(slices.Collect(maps.Keys(x.m.records)), genKey.Draw(t, "key")) {
+		rec, found, err := h.v.Get(key)
+		require.NoError(t, err)
+		want, exists := h.m.records[key]
+		require.Equal(t, exists, found, key)
+		if found {
+			requireRecords(t, []Record{want}, []Record{rec})
+		}
+	}
+}
+
+func (x *machine) scan(t *rapid.T) {
+	h, done := x.anyPast(t)
+	defer done()
+	bound := rapid.OneOf(rapid.Just(""), genKey, rapid.Custom(func(t *rapid.T) string { return genKey.Draw(t, "behind") + "\x00" }))
 	lo, hi := bound.Draw(t, "lo"), bound.Draw(t, "hi")
 	var got []Record
 	require.NoError(t, h.v.Scan(lo, hi, func(r Record) bool {
@@ -347,7 +388,8 @@ func (x *machine) scan(t *rapid.T) {
 }
 
 func (x *machine) children(t *rapid.T) {
-	h := x.any(t)
+	h, done := x.anyPast(t)
+	defer done()
 	prefix := rapid.OneOf(rapid.Just(""), rapid.Custom(func(t *rapid.T) string { return genKey.Draw(t, "prefix") + "/" })).Draw(t, "prefix")
 	after := rapid.SampledFrom([]string{"", "a", "a-", "a-b", "zz"}).Draw(t, "after")
 	limit := rapid.IntRange(1, 5).Draw(t, "limit")

@@ -27,8 +27,9 @@ const (
 	names bucket = iota
 	// current holds the newest record of each key, under the key.
 	current
-	// superseded holds what was current before, under the key, a zero byte and
-	// its revision, big-endian; its value has the revision that ended it in front.
+	// superseded holds what was current before, under the key, a zero byte and the
+	// complement of its revision, big-endian; its value has the revision that ended it in
+	// front.
 	superseded
 	// changes holds the change log, under the revision, big-endian.
 	changes
@@ -170,12 +171,16 @@ func encodeCurrent(r *Record) []byte {
 // endedBytes is the revision in front of a superseded record's body.
 const endedBytes = 8
 
-// supersededKey is where bucket superseded keeps key's record of revision rev.
+// pastBytes is what a key in bucket superseded has behind the key of the record.
+const pastBytes = 9
+
+// supersededKey is where bucket superseded keeps key's record of revision rev: newer ones
+// come first, so that what a key had at some revision is the first one from there on.
 func supersededKey(key string, rev Revision) string {
-	b := make([]byte, 0, len(key)+9)
+	b := make([]byte, 0, len(key)+pastBytes)
 	b = append(b, key...)
 	b = append(b, 0)
-	return string(binary.BigEndian.AppendUint64(b, uint64(rev)))
+	return string(binary.BigEndian.AppendUint64(b, ^uint64(rev)))
 }
 
 // encodeSuperseded returns b as bucket superseded stores it under skey.

@@ -13,7 +13,9 @@ import (
 // What it reads was verified: a record that is not what was written is
 // ErrDamaged, never a value.
 type View struct {
-	p *snapshot
+	p    *snapshot
+	past bool // it shows revision at, not the newest
+	at   Revision
 }
 
 // View takes a snapshot of the newest applied state, without waiting for apply
@@ -38,16 +40,24 @@ func (v *View) Close() {
 // Of reports whether v is open and of s, not of a store that another has replaced.
 func (v *View) Of(s *Store) bool { return v.p != nil && v.p.base.store == s }
 
-// State is the state that the view shows.
+// State is the newest state; Revision tells which one the view shows.
 func (v *View) State() State { return v.p.state }
 
 // Get returns key's record. The value is the caller's. ErrDamaged if the record is.
 func (v *View) Get(key string) (Record, bool, error) {
-	b, err := v.body(key)
+	b, err := v.shown(key)
 	if b == nil || err != nil {
 		return Record{}, false, err
 	}
 	return b.record(key, &commonTexts), true, nil
+}
+
+// shown returns a copy of the record of key that the view shows, nil if there is none.
+func (v *View) shown(key string) (body, error) {
+	if v.past {
+		return v.pastBody(key)
+	}
+	return v.body(key)
 }
 
 // commonTexts are what most records say.
@@ -81,21 +91,18 @@ func (v *View) body(key string) (b body, err error) {
 // returns false; hi "" means no end. The record's Value is valid during the call.
 // ErrDamaged ends it before the record at fault.
 func (v *View) Scan(lo, hi string, fn func(Record) bool) error {
-	m := v.merge(current)
-	defer m.release()
+	w := v.walk()
+	defer w.release()
 	like := commonTexts
-	for ok, err := m.seek(lo); ; ok, err = m.next() {
-		if err != nil {
+	for ok, err := w.seek(lo); ; ok, err = w.next() {
+		if err != nil || !ok {
 			return err
 		}
-		if !ok || hi != "" && m.key >= hi {
+		key, b := w.here()
+		if hi != "" && key >= hi {
 			return nil
 		}
-		b, err := checkBody(m.key, m.value[checksumBytes:])
-		if err != nil {
-			return err
-		}
-		like = b.record(m.key, &like)
+		like = b.record(key, &like)
 		if !fn(like) {
 			return nil
 		}
@@ -288,17 +295,17 @@ type Child struct {
 // Children lists what is directly below prefix (which ends in "/", or is "" for
 // the root) in ascending order of name, names after `after`, at most limit.
 func (v *View) Children(prefix, after string, limit int) ([]Child, error) {
-	m := v.merge(current)
-	defer m.release()
+	w := v.walk()
+	defer w.release()
 	var out []Child
 	for len(out) < limit {
-		name, err := m.childAfter(prefix, after)
+		name, err := childAfter(w, prefix, after)
 		if err != nil || name == "" {
 			return out, err
 		}
 		child := Child{Name: name}
 		path := prefix + name
-		b, err := v.body(path)
+		b, err := v.shown(path)
 		if err != nil {
 			return nil, err
 		}
@@ -306,7 +313,7 @@ func (v *View) Children(prefix, after string, limit int) ([]Child, error) {
 			r := b.record(path, &commonTexts)
 			child.Record = &r
 		}
-		if child.Subtree, err = m.hasPrefix(path + "/"); err != nil {
+		if child.Subtree, err = hasPrefix(w, path+"/"); err != nil {
 			return nil, err
 		}
 		out = append(out, child)
@@ -322,17 +329,18 @@ func (v *View) Children(prefix, after string, limit int) ([]Child, error) {
 // first key after the last name is in hand may be "a-b", while "a" is only a
 // subtree that comes later. A name that key order hides so is the start of the
 // one found, up to a byte below '/'.
-func (m *merge) childAfter(prefix, after string) (string, error) {
+func childAfter(w walk, prefix, after string) (string, error) {
 	from := prefix
 	if after != "" {
 		from = prefix + after + "\x00"
 	}
 	for {
-		ok, err := m.seek(from)
+		ok, err := w.seek(from)
 		if err != nil || !ok {
 			return "", err
 		}
-		rest, below := strings.CutPrefix(m.key, prefix)
+		key, _ := w.here()
+		rest, below := strings.CutPrefix(key, prefix)
 		if !below {
 			return "", nil
 		}
@@ -346,7 +354,7 @@ func (m *merge) childAfter(prefix, after string) (string, error) {
 			if found[i] >= '/' || found[:i] <= after {
 				continue
 			}
-			hidden, err := m.hasPrefix(prefix + found[:i] + "/")
+			hidden, err := hasPrefix(w, prefix+found[:i]+"/")
 			if err != nil || hidden {
 				return found[:i], err
 			}
@@ -355,8 +363,12 @@ func (m *merge) childAfter(prefix, after string) (string, error) {
 	}
 }
 
-// hasPrefix reports whether a key starts with prefix. It moves the merge.
-func (m *merge) hasPrefix(prefix string) (bool, error) {
-	ok, err := m.seek(prefix)
-	return ok && strings.HasPrefix(m.key, prefix), err
+// hasPrefix reports whether a key starts with prefix. It moves the walk.
+func hasPrefix(w walk, prefix string) (bool, error) {
+	ok, err := w.seek(prefix)
+	if err != nil || !ok {
+		return false, err
+	}
+	key, _ := w.here()
+	return strings.HasPrefix(key, prefix), nil
 }

@@ -1,0 +1,175 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"runtime/debug"
+	"slices"
+	"strings"
+)
+
+// Event is what one change did to one key.
+type Event struct {
+	Key string
+	// Deleted: the key's record went; else Record is what was stored. Its Value is valid
+	// during the call.
+	Deleted bool
+	Record  Record
+}
+
+// Change returns the line of the change log of revision rev, which must be one that the
+// view shows. ErrDamaged if it is damaged or missing.
+func (v *View) Change(rev Revision) (Change, error) {
+	must(rev >= 1 && rev <= v.Revision(), "change %d of a view of revision %d", rev, v.Revision())
+	key := changeKey(rev)
+	for _, o := range [...]*overlay{v.p.active, v.p.frozen} {
+		if o == nil || len(o.changes) == 0 || o.changes[0].revision > rev {
+			continue
+		}
+		return openChange(key, o.changes[rev-o.changes[0].revision].value)
+	}
+	value, found, err := v.baseChange(key)
+	if err != nil {
+		return Change{}, err
+	}
+	if !found {
+		return Change{}, chainError(rev, "it is missing")
+	}
+	return decodeChange(key, value)
+}
+
+func (v *View) baseChange(key string) (value []byte, found bool, err error) {
+	defer catchFault(debug.SetPanicOnFault(true), &err)
+	value, found, err = v.p.base.changes.stored(key)
+	return slices.Clone(value), found, err
+}
+
+// KeyHistory calls fn for what happened to key at revision from and before, newest first,
+// until it returns false. ErrDamaged ends it before the record at fault.
+func (v *View) KeyHistory(key string, from Revision, fn func(Revision, Event) bool) error {
+	from = min(from, v.Revision())
+	like := commonTexts
+	put := func(b body) bool {
+		like = b.record(key, &like)
+		return fn(like.Revision, Event{Key: key, Record: like})
+	}
+	newer := Revision(0) // of the record after; 0: there is none
+	b, err := v.body(key)
+	if err != nil {
+		return err
+	}
+	if b != nil && b.revision() <= from {
+		if newer = b.revision(); !put(b) {
+			return nil
+		}
+	}
+	m := v.merge(superseded)
+	defer m.release()
+	for ok, err := m.seek(supersededKey(key, from)); ; ok, err = m.next() {
+		if err != nil || !ok || !strings.HasPrefix(m.key, key+"\x00") {
+			return err
+		}
+		b, err := endedAfter(key, m.value, 0)
+		if err != nil {
+			return err
+		}
+		// What ended where nothing followed was deleted.
+		ended := Revision(binary.LittleEndian.Uint64(m.value[checksumBytes:]))
+		if ended <= from && ended != newer && !fn(ended, Event{Key: key, Deleted: true}) {
+			return nil
+		}
+		if newer = b.revision(); !put(b) {
+			return nil
+		}
+	}
+}
+
+// Events calls fn for what ch, a change that the view shows, did to the keys that begin
+// with prefix, in their order, until it returns false. ErrDamaged ends it before the
+// record at fault.
+func (v *View) Events(ch *Change, prefix string, fn func(Event) bool) error {
+	like := commonTexts
+	for i := range ch.Ops {
+		e := Event{Key: ch.Ops[i].Key, Deleted: ch.Ops[i].Kind == Delete}
+		if !strings.HasPrefix(e.Key, prefix) {
+			continue
+		}
+		if !e.Deleted {
+			b, err := v.bodyAt(e.Key, ch.Revision)
+			if err != nil {
+				return err
+			}
+			if b == nil {
+				return chainError(ch.Revision, "the record it stored under %q is missing", e.Key)
+			}
+			like = b.record(e.Key, &like)
+			e.Record = like
+		}
+		if !fn(e) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Difference is a key that is not what it was.
+type Difference struct {
+	Key           string
+	Before, After *Record // nil: there was, or is, none; their Values are valid during the call
+}
+
+// Diff calls fn for the keys in [lo, hi) whose records differ between the views before and
+// after, in ascending order, until it returns false; hi "" means no end. ErrDamaged ends
+// it before the record at fault.
+func Diff(before, after *View, lo, hi string, fn func(Difference) bool) error {
+	walks := [2]walk{before.walk(), after.walk()}
+	var at [2]bool
+	for i, w := range walks {
+		defer w.release()
+		var err error
+		if at[i], err = w.seek(lo); err != nil {
+			return err
+		}
+	}
+	like := commonTexts
+	for at[0] || at[1] {
+		key := ""
+		var b [2]body
+		for i, w := range walks {
+			if !at[i] {
+				continue
+			}
+			switch k, rec := w.here(); {
+			case key == "" || k < key:
+				key, b = k, [2]body{}
+				b[i] = rec
+			case k == key:
+				b[i] = rec
+			}
+		}
+		if hi != "" && key >= hi {
+			return nil
+		}
+		if b[0] == nil || b[1] == nil || b[0].revision() != b[1].revision() {
+			d := Difference{Key: key}
+			for i, to := range [2]**Record{&d.Before, &d.After} {
+				if b[i] != nil {
+					rec := b[i].record(key, &like)
+					*to = &rec
+				}
+			}
+			if !fn(d) {
+				return nil
+			}
+		}
+		for i, w := range walks {
+			if b[i] == nil {
+				continue
+			}
+			var err error
+			if at[i], err = w.next(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

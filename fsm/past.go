@@ -1,0 +1,199 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrFuture means that a revision was asked for that the view does not have yet.
+var ErrFuture = errors.New("fsm: the revision is not there yet")
+
+// At returns a view of the records as they were at revision rev, 0 being the empty store.
+// It is a view of its own, which must be closed, and State is still that of v. ErrFuture.
+func (v *View) At(rev Revision) (*View, error) {
+	if newest := v.p.state.Revision; rev > newest {
+		return nil, fmt.Errorf("%w: %d, the newest is %d", ErrFuture, rev, newest)
+	}
+	must(v.p.base.acquire(), "the base of an open view is gone")
+	return &View{p: v.p, past: true, at: rev}, nil
+}
+
+// Revision is the newest revision that the view shows.
+func (v *View) Revision() Revision {
+	if v.past {
+		return v.at
+	}
+	return v.p.state.Revision
+}
+
+// walk goes through the records that a view shows in ascending order of key.
+type walk interface {
+	// seek moves to the first record with a key not below key; false if there is none.
+	seek(key string) (bool, error)
+	// next moves to the record after; false if there is none.
+	next() (bool, error)
+	// here is the record: good until the next move, while the view is open.
+	here() (key string, b body)
+	release()
+}
+
+func (v *View) walk() walk {
+	if v.past {
+		return &pastWalk{at: v.at, now: v.merge(current), then: v.merge(superseded)}
+	}
+	return &newestWalk{merge: v.merge(current)}
+}
+
+// newestWalk goes through bucket current.
+type newestWalk struct {
+	*merge
+	b body
+}
+
+func (w *newestWalk) seek(key string) (bool, error) { return w.check(w.merge.seek(key)) }
+
+func (w *newestWalk) next() (bool, error) { return w.check(w.merge.next()) }
+
+func (w *newestWalk) check(ok bool, err error) (bool, error) {
+	if !ok || err != nil {
+		return false, err
+	}
+	w.b, err = checkBody(w.key, w.value[checksumBytes:])
+	return err == nil, err
+}
+
+func (w *newestWalk) here() (string, body) { return w.key, w.b }
+
+// pastWalk goes through the records of a past revision: of each key the newest that is
+// not newer, be it current or superseded, unless it had ended by then.
+type pastWalk struct {
+	at        Revision
+	now, then *merge // at the first records whose keys were not looked at yet
+	atNow     bool   // now is at a record
+	atThen    bool
+	key       string
+	b         body
+}
+
+func (w *pastWalk) release() {
+	w.now.release()
+	w.then.release()
+}
+
+func (w *pastWalk) here() (string, body) { return w.key, w.b }
+
+func (w *pastWalk) seek(key string) (ok bool, err error) {
+	if w.atNow, err = w.now.seek(key); err != nil {
+		return false, err
+	}
+	if err := w.seekThen(key); err != nil {
+		return false, err
+	}
+	if w.atThen && w.ofThen() < key {
+		// The key asked for is behind a record's, but not behind where its past is kept.
+		if err := w.seekThen(pastOf(w.ofThen())); err != nil {
+			return false, err
+		}
+	}
+	return w.settle()
+}
+
+func (w *pastWalk) seekThen(key string) (err error) {
+	w.atThen, err = w.then.seek(key)
+	return err
+}
+
+// ofThen is the key of the record that then is at.
+func (w *pastWalk) ofThen() string { return w.then.key[:max(0, len(w.then.key)-pastBytes)] }
+
+// pastOf is behind all that bucket superseded has of key, and before any other key's.
+func pastOf(key string) string { return key + "\x01" }
+
+func (w *pastWalk) next() (bool, error) {
+	if err := w.pass(w.key); err != nil {
+		return false, err
+	}
+	return w.settle()
+}
+
+// pass moves beyond all records of key.
+func (w *pastWalk) pass(key string) (err error) {
+	if w.atNow && w.now.key == key {
+		if w.atNow, err = w.now.next(); err != nil {
+			return err
+		}
+	}
+	if w.atThen && w.ofThen() == key {
+		return w.seekThen(pastOf(key))
+	}
+	return nil
+}
+
+// settle finds the first key from here on that had a record at the revision.
+func (w *pastWalk) settle() (bool, error) {
+	for w.atNow || w.atThen {
+		key := w.now.key
+		if !w.atNow || w.atThen && w.ofThen() < key {
+			key = w.ofThen()
+		}
+		b, err := w.version(key)
+		if err != nil {
+			return false, err
+		}
+		if b != nil {
+			w.key, w.b = key, b
+			return true, nil
+		}
+		if err := w.pass(key); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// version is what key, the least that now and then are at, had at the revision; nil: nothing.
+func (w *pastWalk) version(key string) (body, error) {
+	if w.atNow && w.now.key == key {
+		b, err := checkBody(key, w.now.value[checksumBytes:])
+		if err != nil || b.revision() <= w.at {
+			return b, err
+		}
+	}
+	if !w.atThen || w.ofThen() != key {
+		return nil, nil
+	}
+	if err := w.seekThen(supersededKey(key, w.at)); err != nil || !w.atThen || w.ofThen() != key {
+		return nil, err
+	}
+	return endedAfter(key, w.then.value, w.at)
+}
+
+// endedAfter is a superseded record as stored, nil if it had ended at revision at.
+func endedAfter(key string, value []byte, at Revision) (body, error) {
+	if len(value) < checksumBytes+endedBytes {
+		return nil, damaged("superseded record of %q: %d bytes are no record", key, len(value))
+	}
+	if Revision(binary.LittleEndian.Uint64(value[checksumBytes:])) <= at {
+		return nil, nil
+	}
+	return checkBody(key, value[checksumBytes+endedBytes:])
+}
+
+// pastBody returns a copy of key's record at v.at, nil if it had none.
+func (v *View) pastBody(key string) (body, error) {
+	b, err := v.body(key)
+	if err != nil || b != nil && b.revision() <= v.at {
+		return b, err
+	}
+	m := v.merge(superseded)
+	defer m.release()
+	ok, err := m.seek(supersededKey(key, v.at))
+	if err != nil || !ok || !strings.HasPrefix(m.key, key+"\x00") {
+		return nil, err
+	}
+	b, err = endedAfter(key, m.value, v.at)
+	return bytes.Clone(b), err
+}
