@@ -46,6 +46,14 @@ type Settings struct {
 	ImageChunkBytes int
 	// DigestInterval is the time between comparisons of the replicas' state hashes (default 10 s; negative: none).
 	DigestInterval time.Duration
+	// MaxProposals bounds the proposals in flight at this node; the next one is refused with
+	// ErrOverloaded (default fsm.WindowSize, which is also the most).
+	MaxProposals int
+	// MaxReadRounds bounds the ReadIndex contexts that are outstanding (default 64): raft's
+	// own queues of them have no bound. A node whose answers are late asks again every half
+	// election, and gives the oldest up when there is no room: so answers that take up to
+	// MaxReadRounds half elections still count.
+	MaxReadRounds int
 	// Checks turns on the expensive invariants.
 	Checks bool
 	// Mark, unless nil, is told each time the core comes by one of its rare places

@@ -47,6 +47,7 @@ type Core struct {
 func NewCore(cfg Config) (*Core, error) {
 	cfg.Settings = cfg.withDefaults()
 	must(cfg.ID != 0 && cfg.Incarnation != 0, "id %d, incarnation %d: both start at 1", cfg.ID, cfg.Incarnation)
+	must(cfg.MaxProposals <= maxProposals, "%d proposals in flight are more than the store's window of %d", cfg.MaxProposals, maxProposals)
 	log, err := newTail(cfg)
 	if err != nil {
 		return nil, err
@@ -377,6 +378,13 @@ func (c *Core) check() {
 	must(b.GetCommit() == c.commit, "commit is %d, raft says %d", c.commit, b.GetCommit())
 	must(c.role != Leader || c.leader == c.cfg.ID, "leads, and holds %d for the leader", c.leader)
 	c.checkProposals()
+	unanswered := len(c.owed) + len(c.waiting)
+	for _, a := range c.applying {
+		if a.response != nil {
+			unanswered++
+		}
+	}
+	must(unanswered == c.unanswered, "raft waits for %d applies, %d are under way", c.unanswered, unanswered)
 	c.log.check()
 }
 

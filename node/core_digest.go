@@ -51,7 +51,6 @@ func (c *Core) digestHeard(from uint64, d *transport.Digest) {
 	}
 	c.digests[from] = *d
 	c.compareDigests()
-	c.offerImage()
 }
 
 func (c *Core) nameDigest(index uint64) {
@@ -74,7 +73,6 @@ func (c *Core) digestApplied() {
 			c.send(transport.Message{To: p, Digest: &d})
 		}
 		c.compareDigests()
-		c.offerImage()
 	}
 	c.named = 0
 }
@@ -91,11 +89,16 @@ func (c *Core) disputed() bool {
 	return false
 }
 
-// compareDigests finds out whether a majority agrees on another state than this node has.
+// compareDigests finds out whether a majority agrees on another state than this node
+// has, and takes back the image that goes out if any member has another.
 func (c *Core) compareDigests() {
 	if c.own.Index == 0 {
 		return
 	}
+	if c.outgoing != nil && c.disputed() {
+		c.endImage(false)
+	}
+	c.offerImage()
 	majority := (len(c.peers)+1)/2 + 1
 	for _, p := range c.peers {
 		d := c.digests[p]

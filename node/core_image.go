@@ -109,8 +109,9 @@ func (c *Core) offerImage() {
 
 // sendSnapshot takes raft's wish to send a snapshot.
 func (c *Core) sendSnapshot(m *raftpb.Message) {
-	if c.outgoing != nil {
-		// Raft found two followers that need one in the same step.
+	if c.log.image == nil {
+		// Raft was offered one earlier in this step. It found two followers that need one, or
+		// what came since forbids to send any.
 		c.raft.ReportSnapshot(m.GetTo(), raft.SnapshotFailure)
 		return
 	}
@@ -544,14 +545,15 @@ func (c *Core) installed(r Installed) {
 // out to apply before is in the image.
 func (c *Core) goOnAfter(state fsm.State) {
 	for _, m := range c.owed {
-		c.stepSelf(m)
+		c.answerApply(m)
 	}
 	for _, m := range c.waiting {
-		c.stepSelf(m.GetResponses()[0])
+		c.answerApply(m.GetResponses()[0])
 	}
 	clear(c.owed)
 	clear(c.waiting)
 	c.owed, c.waiting = c.owed[:0], c.waiting[:0]
+	must(c.unanswered == 0, "raft waits for %d applies that the image made needless", c.unanswered)
 	a := c.appends[0]
 	c.appends[0] = appending{}
 	c.appends = c.appends[1:]

@@ -259,8 +259,11 @@ func (t *tail) restart(index, term uint64, conf *raftpb.ConfState) {
 func (t *tail) check() {
 	must(t.first <= t.last+1, "the tail gives out %d to %d", t.first, t.last)
 	n := 0
-	for i, e := range t.entries {
-		must(e.GetIndex() == t.memFirst()+uint64(i), "entry %d of the tail has index %d, want %d", i, e.GetIndex(), t.memFirst()+uint64(i))
+	for want, i := t.memFirst(), 0; i < len(t.entries); want, i = want+1, i+1 {
+		e := t.entries[i]
+		if e.GetIndex() != want { // must's arguments would be on the heap, for each entry of each step
+			must(false, "entry %d of the tail has index %d, want %d", i, e.GetIndex(), want)
+		}
 		n += entryBytes(e)
 	}
 	must(n == t.bytes, "the tail counts %d bytes, has %d", t.bytes, n)

@@ -4,8 +4,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.etcd.io/raft/v3/raftpb"
 	"pgregory.net/rapid"
+
+	"github.com/confman/confman/transport"
 )
 
 // TestLogSizes: after the index that is enough there are enough bytes, and not many
@@ -47,4 +50,28 @@ func TestLogSizes(t *testing.T) {
 		}
 		assert.LessOrEqual(t, after, limit+limit/sizeMarks+5*364, "more is kept than need be")
 	})
+}
+
+// TestOfferWithdrawn: raft takes up the offer of an image, and before its wish comes out
+// of the same step the state turns out to be disputed.
+func TestOfferWithdrawn(t *testing.T) {
+	seedRaft(t, 1)
+	c := newStage(t, 3).nodes[0].core
+	c.durable, c.durableTerm = 1, 1
+	c.offerImage()
+	require.NotNil(t, c.log.image)
+	wish := &raftpb.Message{Type: raftpb.MsgSnap.Enum(), To: new(uint64(3)), Term: new(uint64(1))}
+
+	c.own = transport.Digest{Index: 1, Hash: [32]byte{1}}
+	c.digestHeard(2, &transport.Digest{Index: 1, Hash: [32]byte{2}})
+	require.True(t, c.Status().Disputed)
+	c.sendSnapshot(wish)
+	assert.Nil(t, c.outgoing, "a disputed state went out")
+
+	c.digestHeard(2, &transport.Digest{Index: 1, Hash: [32]byte{1}})
+	c.sendSnapshot(wish)
+	require.NotNil(t, c.outgoing)
+
+	c.digestHeard(3, &transport.Digest{Index: 1, Hash: [32]byte{3}})
+	assert.Nil(t, c.outgoing, "a disputed state goes out")
 }

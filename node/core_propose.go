@@ -19,7 +19,7 @@ import (
 // each copy was refused by the one incarnation that could have accepted it, or
 // was lost (see loseCopies). Everything else is Unknown (protocol.md §1).
 type proposing struct {
-	// ring holds the proposals in flight at Seq % MaxProposals; all of them are in
+	// ring holds the proposals in flight at Seq % maxProposals; all of them are in
 	// [oldestSeq, nextSeq), which is never longer than the store's window.
 	ring               []*proposal
 	oldestSeq, nextSeq uint64
@@ -78,7 +78,7 @@ type batched struct {
 }
 
 func (p *proposing) init() {
-	p.ring = make([]*proposal, MaxProposals)
+	p.ring = make([]*proposal, maxProposals)
 	p.oldestSeq, p.nextSeq = 1, 1
 	p.incarnations = make(map[uint64]uint64)
 	p.origins = make(map[uint64]*origin)
@@ -89,7 +89,7 @@ func (c *Core) propose(in Propose) {
 	case c.why != nil:
 		c.refuse(in.Request, ErrRebuilding)
 		return
-	case c.nextSeq-c.oldestSeq >= MaxProposals, c.proposalBytes > 0 && c.proposalBytes+len(in.Command) > MaxProposalBytes:
+	case c.nextSeq-c.oldestSeq >= uint64(c.cfg.MaxProposals), c.proposalBytes > 0 && c.proposalBytes+len(in.Command) > MaxProposalBytes:
 		c.cfg.mark("write refused: too many in flight")
 		c.refuse(in.Request, ErrOverloaded)
 		return
@@ -104,7 +104,7 @@ func (c *Core) propose(in Propose) {
 	}
 	p := &proposal{request: in.Request, seq: c.nextSeq, data: in.Command, deadline: in.Deadline, wait: true}
 	fsm.SetOrigin(p.data, fsm.Origin{Node: c.cfg.ID, Incarnation: c.cfg.Incarnation, Seq: p.seq})
-	c.ring[p.seq%MaxProposals] = p
+	c.ring[p.seq%maxProposals] = p
 	c.nextSeq++
 	c.proposalBytes += len(p.data)
 	c.undispatched++
@@ -241,7 +241,7 @@ func (c *Core) forwarded(from uint64, f *transport.Forward) {
 func (c *Core) firstSeen(from uint64, f *transport.Forward) bool {
 	o := c.origins[from]
 	if o == nil {
-		o = &origin{ring: make([]seen, MaxProposals)}
+		o = &origin{ring: make([]seen, maxProposals)}
 		c.origins[from] = o
 	}
 	if f.Incarnation < o.incarnation {
@@ -251,7 +251,7 @@ func (c *Core) firstSeen(from uint64, f *transport.Forward) bool {
 		o.incarnation = f.Incarnation
 		clear(o.ring)
 	}
-	s := &o.ring[f.Seq%MaxProposals]
+	s := &o.ring[f.Seq%maxProposals]
 	if s.seq > f.Seq || (s.seq == f.Seq && s.attempt >= f.Attempt) {
 		return false
 	}
@@ -430,8 +430,8 @@ func (c *Core) finish(p *proposal, r ProposeReply) {
 		c.undispatched--
 	}
 	c.proposalBytes -= len(p.data)
-	c.ring[p.seq%MaxProposals] = nil
-	for c.oldestSeq < c.nextSeq && c.ring[c.oldestSeq%MaxProposals] == nil {
+	c.ring[p.seq%maxProposals] = nil
+	for c.oldestSeq < c.nextSeq && c.ring[c.oldestSeq%maxProposals] == nil {
 		c.oldestSeq++
 	}
 }
@@ -440,7 +440,7 @@ func (c *Core) inFlight(seq uint64) *proposal {
 	if seq < c.oldestSeq || seq >= c.nextSeq {
 		return nil
 	}
-	return c.ring[seq%MaxProposals]
+	return c.ring[seq%maxProposals]
 }
 
 // find returns the position of the copy made by attempt, or -1.

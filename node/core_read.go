@@ -14,7 +14,8 @@ import (
 //
 // A round is one ReadIndex under a context of its own, never used twice. Every
 // read that waits joins the next round; a round that is confirmed speaks for
-// all before it, since its index was taken later.
+// all before it, since its index was taken later. So a round whose answer is late is not
+// given up when the next one asks again: only when there is no room.
 type reading struct {
 	reads   []pendingRead // without a round
 	joined  []pendingRead // in a round, rounds ascending
@@ -75,16 +76,16 @@ func (c *Core) read(in ReadIndex) {
 
 func (c *Core) waitingReads() int { return len(c.reads) + len(c.joined) + len(c.settled) }
 
-// issueReads starts a round for the reads that wait for one, or as a probe of freshness.
+// issueReads starts a round for the reads that wait for one, as a probe of freshness, or
+// because the answer of the one before is late.
 func (c *Core) issueReads() {
+	late := len(c.rounds) > 0 && c.now-c.probeAt > c.readPatience()
 	probe := len(c.rounds) == 0 && c.now-c.probeAt >= c.cfg.ProbeInterval
-	if c.why != nil || (len(c.reads) == 0 && !probe) {
+	if c.why != nil || c.leader == 0 || (len(c.reads) == 0 && !probe && !late) {
 		return
 	}
-	if len(c.rounds) >= MaxReadRounds || c.leader == 0 {
-		if c.leader != 0 {
-			c.cfg.mark("read round waits for room")
-		}
+	if len(c.rounds) >= c.cfg.MaxReadRounds && !late {
+		c.cfg.mark("read round waits for room")
 		return
 	}
 	// A leader that has committed nothing in its term does not know how far its
@@ -92,6 +93,10 @@ func (c *Core) issueReads() {
 	if c.role == Leader && c.appliedTerm != c.term {
 		c.cfg.mark("read round waits for an entry of its leader's term")
 		return
+	}
+	if len(c.rounds) >= c.cfg.MaxReadRounds {
+		c.cfg.mark("read round given up")
+		c.rounds = append(c.rounds[:0], c.rounds[1:]...)
 	}
 	c.counter++
 	ctx := make([]byte, 0, readContextBytes)
@@ -126,7 +131,7 @@ func (c *Core) confirmed(rs raft.ReadState) {
 	issuedAt := c.rounds[n].issuedAt
 	c.rounds = append(c.rounds[:0], c.rounds[n+1:]...)
 	c.confirmedIndex = max(c.confirmedIndex, rs.Index)
-	if n := len(c.proofs); n > 0 && (c.proofs[n-1].index == c.confirmedIndex || n == MaxReadRounds) {
+	if n := len(c.proofs); n > 0 && (c.proofs[n-1].index == c.confirmedIndex || n == maxProofs) {
 		if c.proofs[n-1].index != c.confirmedIndex {
 			c.cfg.mark("proof of freshness merged: too many")
 		}
@@ -166,13 +171,14 @@ func (c *Core) restartReads() {
 	c.joined = nil
 }
 
-// tickReads expires reads and gives up rounds whose question or answer was lost.
+// readPatience is when a round's question or answer is taken for lost, and asked again. The
+// answer still counts when it comes: a link may be slower than this.
+func (c *Core) readPatience() time.Duration {
+	return time.Duration(c.cfg.ElectionTicks) * c.cfg.TickInterval / 2
+}
+
+// tickReads expires reads.
 func (c *Core) tickReads() {
-	patience := time.Duration(c.cfg.ElectionTicks) * c.cfg.TickInterval / 2
-	if len(c.rounds) > 0 && c.now-c.rounds[0].issuedAt > patience {
-		c.cfg.mark("read round given up")
-		c.restartReads()
-	}
 	c.reads = c.expireReads(c.reads)
 	c.joined = c.expireReads(c.joined)
 	kept := c.settled[:0]

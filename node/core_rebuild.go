@@ -123,7 +123,7 @@ func (c *Core) mostAdvanced() (best uint64) {
 func (c *Core) remake(state fsm.State) {
 	clear(c.owed)
 	clear(c.waiting)
-	c.owed, c.waiting = c.owed[:0], c.waiting[:0]
+	c.owed, c.waiting, c.unanswered = c.owed[:0], c.waiting[:0], 0
 	c.log.hard, c.log.conf = c.written, confStateOf(state.Conf)
 	rn, err := newRawNode(c.cfg, c.log, uint64(state.Applied))
 	if err != nil {

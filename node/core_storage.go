@@ -26,6 +26,7 @@ type storing struct {
 	proving   bool
 
 	waiting      []*raftpb.Message // MsgStorageApply, not emitted: the overlay has no room
+	unanswered   int               // applies that raft handed out and has no response to
 	applying     []applying        // emitted, in order, not acknowledged
 	applyBytes   int               // of applying
 	applied      uint64
@@ -151,7 +152,19 @@ func (c *Core) respond(ms []*raftpb.Message) {
 	}
 }
 
-func (c *Core) queueApply(m *raftpb.Message) { c.waiting = append(c.waiting, m) }
+func (c *Core) queueApply(m *raftpb.Message) {
+	c.waiting = append(c.waiting, m)
+	if len(m.GetResponses()) > 0 {
+		c.unanswered++
+	}
+}
+
+// answerApply gives raft its own response to an apply. It counts the bytes that it handed
+// out, and hands out no more than MaxApplyBytes without a response.
+func (c *Core) answerApply(response *raftpb.Message) {
+	c.unanswered--
+	c.stepSelf(response)
+}
 
 // startStorage emits what log and store have room for.
 func (c *Core) startStorage() {
@@ -255,7 +268,7 @@ func (c *Core) applyDone(in Applied) {
 	must(c.applied == a.last && c.appliedTerm == a.lastTerm, "applied up to (%d, %d), want (%d, %d)", c.applied, c.appliedTerm, a.last, a.lastTerm)
 	c.hash = in.Hash
 	if a.response != nil {
-		c.stepSelf(a.response)
+		c.answerApply(a.response)
 	}
 	c.serveAgain()
 	c.releaseReads()

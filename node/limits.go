@@ -7,10 +7,9 @@ import (
 )
 
 const (
-	// MaxProposals bounds the proposals in flight at one node; the next one is
-	// refused with ErrOverloaded. It is the store's window, so that no sequence
-	// number in flight can fall out of it.
-	MaxProposals = fsm.WindowSize
+	// maxProposals is the most proposals in flight at any node: the store's window, so
+	// that no sequence number in flight can fall out of it.
+	maxProposals = fsm.WindowSize
 
 	// MaxProposalBytes bounds the encoded commands in flight at one node, and the
 	// uncommitted bytes of a leader's log; past it proposals are refused with ErrOverloaded.
@@ -24,9 +23,8 @@ const (
 	// refused with ErrOverloaded. At 64 bytes each they take 4 MiB.
 	MaxReads = 1 << 16
 
-	// MaxReadRounds bounds the ReadIndex contexts that are outstanding: raft's own
-	// queues of them have no bound.
-	MaxReadRounds = 64
+	// maxProofs bounds the confirmed rounds that wait until their index is applied, to prove freshness; more are merged.
+	maxProofs = 64
 
 	// leaderlessElections is how many election timeouts without a leader make a node
 	// refuse requests at once instead of holding them to their deadline: with the
@@ -90,6 +88,8 @@ func (s Settings) withDefaults() Settings {
 	def(&s.ImageBytesPerSecond, 64<<20)
 	def(&s.ImageChunkBytes, 256<<10)
 	def(&s.DigestInterval, 10*time.Second)
+	def(&s.MaxProposals, maxProposals)
+	def(&s.MaxReadRounds, 64)
 	return s
 }
 

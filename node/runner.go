@@ -69,6 +69,7 @@ type Runner struct {
 	member  atomic.Pointer[member] // nil until the cluster is formed
 	status  atomic.Pointer[Status] // the core's, after its last step; nil until formed
 	waiting atomic.Pointer[[]string]
+	applied occasion // entries were applied, or an image installed
 
 	stop     chan struct{} // closed when the node is to stop
 	done     chan struct{} // closed when the node has stopped
@@ -320,7 +321,8 @@ func (r *Runner) run() {
 
 // rest brings log and store to rest: after a Close everything applied is in the
 // database and the log is proven. After a fault nothing more is written, since
-// nobody can say what would come of it; the log has all that was promised.
+// nobody can say what would come of it; the log has all that was promised. Nor is a
+// store written that the node has given up: the next start would take it for sound.
 func (r *Runner) rest(m *member) error {
 	if r.failed() {
 		// The fault is what matters; a log that failed cannot be closed in order.
@@ -328,7 +330,7 @@ func (r *Runner) rest(m *member) error {
 		return nil
 	}
 	var err error
-	if !m.broken.Load() {
+	if !m.broken.Load() && r.status.Load().Damage == nil {
 		err = m.store.Load().BeginFlush().Commit()
 	}
 	return errors.Join(err, m.log.Close())

@@ -182,7 +182,7 @@ func (d *dataDir) openStore(g fsm.Genesis, opts fsm.Options, firstIndex uint64, 
 			return nil, nil, fmt.Errorf("node: completing the install of %s: %w", d.join(name), err)
 		}
 	}
-	if err := d.removeImages(""); err != nil {
+	if err := d.removeImages(); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("node: %w", err), closeStore(s))
 	}
 	switch {

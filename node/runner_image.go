@@ -156,18 +156,18 @@ func (w *imageWork) drop(d *dataDir) error {
 		_ = w.incoming.Close() // it is thrown away
 		w.incoming = nil
 	}
-	return d.removeImages("")
+	return d.removeImages()
 }
 
-// removeImages removes all images but keep, and what came in of one.
-func (d *dataDir) removeImages(keep string) error {
+// removeImages removes all images, and what came in of one.
+func (d *dataDir) removeImages() error {
 	entries, err := os.ReadDir(d.path)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if (name == incomingFile || strings.HasPrefix(name, imagePrefix)) && name != keep {
+		if name == incomingFile || strings.HasPrefix(name, imagePrefix) {
 			if err := os.Remove(d.join(name)); err != nil {
 				return err
 			}
@@ -197,6 +197,7 @@ func (r *Runner) install(m *member, index uint64) error {
 	}
 	state := store.State()
 	r.log.Info("an image took the store's place", slogIndex(index), slogRevision(state))
+	r.applied.notify()
 	r.inbox.report(Installed{State: state})
 	// Only now: the core lets pass what it hears of damage before Installed, and nobody
 	// would take the mark from the new store again.

@@ -20,7 +20,7 @@ const (
 
 	// MaxQueuedRequests bounds the requests on their way to the loop; the next one
 	// is refused with ErrOverloaded. The loop takes all of them at once, so this
-	// bounds one step, not what is in flight (MaxProposals, MaxReads).
+	// bounds one step, not what is in flight (Settings.MaxProposals, MaxReads).
 	MaxQueuedRequests = 4096
 
 	// MaxQueuedRequestBytes bounds the encoded commands on their way to the loop;

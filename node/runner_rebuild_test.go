@@ -237,3 +237,34 @@ func TestRebuildingServesNothing(t *testing.T) {
 	c.ready()
 	c.agree()
 }
+
+// TestCloseWritesNoStoreThatWasGivenUp: what a core found wrong by comparing digests is not
+// flushed when the node stops, however sound the store itself seems.
+func TestCloseWritesNoStoreThatWasGivenUp(t *testing.T) {
+	c := newTrio(t, trioNames...)
+	for name, cfg := range c.configs {
+		cfg.FlushInterval = time.Hour
+		c.configs[name] = cfg
+	}
+	c.start()
+	c.ready()
+	mustPut(t, c.runners[c.leader()], "k", "v")
+	c.agree()
+	for _, id := range []uint64{1, 2, 3} {
+		c.mesh.isolate(id, true) // nobody sends an image
+	}
+	victim, sound := c.names[0], c.names[1]
+	r := c.runners[victim]
+	r.inbox.report(Damaged{Err: errDiverged})
+	require.Eventually(t, func() bool { return r.Status().Damage != nil }, patience, time.Millisecond)
+	require.NoError(t, r.Close())
+	require.NoError(t, c.runners[sound].Close())
+	applied := func(name string) fsm.Index {
+		store, err := fsm.Open(filepath.Join(c.configs[name].Dir, storeFile), fsm.Options{})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, store.Close()) }()
+		return store.State().Applied
+	}
+	assert.NotZero(t, applied(sound), "an orderly stop writes all that was applied")
+	assert.Zero(t, applied(victim))
+}

@@ -210,6 +210,7 @@ func (r *Runner) apply(m *member, e Apply) error {
 	if err != nil {
 		return applyError(e, err)
 	}
+	r.applied.notify()
 	r.inbox.report(Applied{Results: results, Hash: store.State().Hash, OverlayBytes: store.OverlayBytes()})
 	return nil
 }

@@ -73,19 +73,27 @@ func BenchmarkOpen(b *testing.B) {
 	}
 }
 
-// BenchmarkEntries reads 1 MiB of entries of 256 bytes.
+// BenchmarkEntries reads 1 MiB of entries of 256 bytes, and one of them.
 func BenchmarkEntries(b *testing.B) {
 	dir := DirFS(b.TempDir())
 	require.NoError(b, Create(dir, Options{}))
 	l, _, err := Open(dir, Options{})
 	require.NoError(b, err)
 	require.NoError(b, l.Append(Batch{Entries: entries(1, 20_000, 1, 256), Sync: true}))
-	b.SetBytes(1 << 20)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := l.Entries(10_000, 20_001, 1<<20); err != nil {
-			b.Fatal(err)
-		}
+	for _, c := range []struct {
+		name  string
+		hi    uint64
+		bytes int64
+	}{{"many", 20_001, 1 << 20}, {"one", 10_001, 256}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.SetBytes(c.bytes)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := l.Entries(10_000, c.hi, 1<<20); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 	require.NoError(b, l.Close())
 }

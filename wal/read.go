@@ -2,6 +2,7 @@ package wal
 
 import (
 	"fmt"
+	"sync"
 
 	"go.etcd.io/raft/v3/raftpb"
 )
@@ -72,7 +73,10 @@ func (l *Log) Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
 	}()
 	// The read goes on without the lock: entries are never overwritten where they
 	// lie, what replaces one of these is elsewhere, and a file is not closed under it.
-	r := entryReader{maxBytes: maxBytes}
+	buf := readBuffers.Get().(*[]byte)
+	defer readBuffers.Put(buf)
+	r := entryReader{maxBytes: maxBytes, buf: *buf}
+	defer func() { *buf = r.buf }()
 	for _, p := range pieces {
 		if full, err := r.read(p); full || err != nil {
 			return r.entries, err
@@ -80,6 +84,9 @@ func (l *Log) Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
 	}
 	return r.entries, nil
 }
+
+// readBuffers are of Entries, which copies what it returns.
+var readBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // entryReader collects entries.
 type entryReader struct {

@@ -54,21 +54,29 @@ func (k *link) set(shut bool) {
 }
 
 func (k *link) copy(dst io.Writer, src net.Conn) {
-	const step = 10 * time.Millisecond
+	const (
+		step     = 10 * time.Millisecond
+		maxBurst = 250 * time.Millisecond // what may be caught up
+	)
 	buf := make([]byte, 32<<10)
-	pace := time.NewTicker(step)
-	defer pace.Stop()
 	if k.rate > 0 {
 		buf = make([]byte, k.rate*int(step/time.Millisecond)/1000)
 		_ = src.(*net.TCPConn).SetReadBuffer(16 << 10)
 	}
+	due := time.Now() // when the bytes so far may have passed
 	for {
-		if k.rate > 0 {
-			<-pace.C
-		}
+		// By the clock and not by ticks, which a busy machine loses: the link must not get
+		// slower than the slowest one that is borne.
+		<-time.After(time.Until(due))
 		n, err := src.Read(buf)
 		if err != nil {
 			return
+		}
+		if k.rate > 0 {
+			if idle := time.Now().Add(-maxBurst); due.Before(idle) {
+				due = idle
+			}
+			due = due.Add(time.Duration(n) * time.Second / time.Duration(k.rate))
 		}
 		k.mu.Lock()
 		shut := k.shut
