@@ -16,7 +16,8 @@ type Client struct {
 	http      *http.Client
 	endpoints *endpoints
 	opts      Options
-	turn      atomic.Uint64 // spreads requests that are to be spread
+	turn      *atomic.Uint64 // spreads requests that are to be spread
+	seen      *atomic.Uint64 // the greatest revision that the session saw; nil: it is none
 }
 
 // Options is what a Client is made from. The zero value of a field means its default.
@@ -58,7 +59,41 @@ func New(opts Options) (*Client, error) {
 	def(&opts.AttemptTimeout, DefaultAttemptTimeout)
 	def(&opts.MinBackoff, DefaultMinBackoff)
 	def(&opts.MaxBackoff, DefaultMaxBackoff)
-	return &Client{http: opts.HTTP, endpoints: newEndpoints(list), opts: opts}, nil
+	return &Client{http: opts.HTTP, endpoints: newEndpoints(list), opts: opts, turn: new(atomic.Uint64)}, nil
+}
+
+// Session returns a client that reads what it has written, and never an older state than it
+// has seen, whichever nodes answer: it carries the greatest revision that an answer to it
+// told, and a node that is not there yet waits, or another is asked. Whoever shares the
+// session shares the promise. It shares the connections and what is known of the nodes
+// with c.
+func (c *Client) Session() *Client {
+	s := *c
+	s.seen = new(atomic.Uint64)
+	return &s
+}
+
+// SeenRevision is the greatest revision that the session saw, 0 if c is none. It can be
+// handed to another process, which reads on from there with ReadOptions.MinRevision.
+func (c *Client) SeenRevision() uint64 {
+	if c.seen == nil {
+		return 0
+	}
+	return c.seen.Load()
+}
+
+// observe remembers the revision of an answer.
+func (c *Client) observe(h http.Header) {
+	if c.seen == nil {
+		return
+	}
+	now := metaOf(h).Revision
+	for {
+		was := c.seen.Load()
+		if now <= was || c.seen.CompareAndSwap(was, now) {
+			return
+		}
+	}
 }
 
 // Endpoints returns the addresses in their order, as the requests go to them.

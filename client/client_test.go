@@ -113,10 +113,10 @@ func TestNewRefuses(t *testing.T) {
 
 func TestGet(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		assert.Equal(t, "/api/v1/config/a%20b/c%2525?consistency=bounded&max_staleness=2s", r.URL.EscapedPath()+"?"+r.URL.RawQuery)
+		assert.Equal(t, "/api/v1/config/a%20b/c%2525?consistency=bounded&max_staleness=2s&revision=57", r.URL.EscapedPath()+"?"+r.URL.RawQuery)
 		answer(200, record)(w, r)
 	})
-	rec, meta, err := dial(t, s.URL).Get(t.Context(), "a b/c%25", client.ReadOptions{Consistency: client.Bounded, MaxStaleness: 2 * time.Second})
+	rec, meta, err := dial(t, s.URL).Get(t.Context(), "a b/c%25", client.ReadOptions{Consistency: client.Bounded, MaxStaleness: 2 * time.Second, Revision: 57})
 	require.NoError(t, err)
 	assert.Equal(t, client.Record{
 		Path: "a/b", Value: []byte("30"), ContentType: "application/json", Revision: 42, CreateRevision: 7, Version: 3,
@@ -410,7 +410,7 @@ func TestList(t *testing.T) {
 		case "limit=2":
 			answer(200, `{"revision":57,"items":[`+record+`,{"path":"a/c","subtree":true}],"next_cursor":"x y"}`)(w, r)
 		case "cursor=x+y&limit=2":
-			answer(200, `{"revision":58,"items":[{"path":"a/d","value":"t","content_type":"text/plain","subtree":true}]}`)(w, r)
+			answer(200, `{"revision":57,"items":[{"path":"a/d","value":"t","content_type":"text/plain","subtree":true}]}`)(w, r)
 		default:
 			problem(400, "invalid-parameter", "")(w, r)
 		}
@@ -729,4 +729,90 @@ func TestReadRecords(t *testing.T) {
 			require.EqualError(t, failed, c.want)
 		})
 	}
+}
+
+// TestSession: what a session saw at one node it asks of the next.
+func TestSession(t *testing.T) {
+	var asked []string
+	var revision atomic.Uint64
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.URL.RequestURI())
+		w.Header().Set("Confman-Revision", fmt.Sprint(revision.Load()))
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case strings.Contains(r.URL.Path, "missing"):
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(404)
+			_, _ = io.WriteString(w, `{"type":"urn:confman:problem:not-found","status":404}`)
+		case strings.HasSuffix(r.URL.Path, "/"):
+			_, _ = io.WriteString(w, `{"revision":1,"items":[]}`)
+		default:
+			_, _ = io.WriteString(w, record)
+		}
+	})
+	plain := dial(t, s.URL)
+	c := plain.Session()
+	ctx := t.Context()
+	get := func(c *client.Client, key string, o client.ReadOptions) { _, _, _ = c.Get(ctx, key, o) }
+	get(c, "a", client.ReadOptions{})
+	revision.Store(7)
+	_, _, err := c.Put(ctx, "a", []byte("1"), "", client.WriteOptions{})
+	require.NoError(t, err)
+	get(c, "a", client.ReadOptions{Consistency: client.Local})
+	revision.Store(9)
+	get(c, "missing", client.ReadOptions{}) // an error tells a revision too
+	revision.Store(3)                       // a node that is behind, or the past
+	get(c, "a", client.ReadOptions{MinRevision: 4})
+	get(c, "a", client.ReadOptions{MinRevision: 12})
+	for _, err := range c.List(ctx, "a", client.ListOptions{}) {
+		require.NoError(t, err)
+	}
+	for _, err := range c.History(ctx, "a/", client.HistoryOptions{}) {
+		require.NoError(t, err)
+	}
+	for _, err := range c.Diff(ctx, "a/", client.DiffOptions{From: 2}) {
+		require.NoError(t, err)
+	}
+	for _, err := range c.Export(ctx, "a", client.ReadOptions{}) {
+		require.NoError(t, err)
+	}
+	_, _ = c.Cluster(ctx, s.URL)
+	get(plain, "a", client.ReadOptions{})
+	get(plain.Session(), "a", client.ReadOptions{})
+	assert.Equal(t, []string{
+		"GET /api/v1/config/a",
+		"PUT /api/v1/config/a",
+		"GET /api/v1/config/a?consistency=local&min_revision=7",
+		"GET /api/v1/config/missing?min_revision=7",
+		"GET /api/v1/config/a?min_revision=9",
+		"GET /api/v1/config/a?min_revision=12",
+		"GET /api/v1/config/a/?min_revision=9",
+		"GET /api/v1/history/a/?min_revision=9",
+		"GET /api/v1/diff/a/?from=2&min_revision=9",
+		"GET /api/v1/export/a/?format=ndjson&min_revision=9",
+		"GET /api/v1/cluster",
+		"GET /api/v1/config/a",
+		"GET /api/v1/config/a",
+	}, asked)
+	assert.EqualValues(t, 9, c.SeenRevision())
+	assert.Zero(t, plain.SeenRevision())
+}
+
+func TestPatch(t *testing.T) {
+	var got []string
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got = append(got, r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("Content-Type")+" "+r.Header.Get("If-Match")+" "+string(body))
+		answer(200, `{"path":"a","content_type":"application/json","revision":9,"created":false,"changed":true}`)(w, r)
+	})
+	c := dial(t, s.URL)
+	w, _, err := c.Patch(t.Context(), "a", []byte(`{"b":1}`), client.MergePatch, client.WriteOptions{IfRevision: 7})
+	require.NoError(t, err)
+	assert.Equal(t, client.Written{Path: "a", ContentType: "application/json", Revision: 9, Changed: true}, w)
+	_, _, err = c.Patch(t.Context(), "a", []byte(`[]`), client.JSONPatch, client.WriteOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{
+		`PATCH /api/v1/config/a application/merge-patch+json "7" {"b":1}`,
+		`PATCH /api/v1/config/a application/json-patch+json  []`,
+	}, got)
 }

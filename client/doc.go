@@ -16,6 +16,12 @@
 // all nodes is made without a pause, then one follows that grows from round to
 // round and is drawn at random.
 //
+// # Sessions
+//
+// Nodes apply writes one after the other, but not at the same instant: a read at one node
+// may lack what was just written at another. [Client.Session] makes a client that waits
+// for what it has seen.
+//
 // # Errors
 //
 // A request that failed returns an [*Error]. Its Outcome is over all attempts: one

@@ -28,7 +28,7 @@ func (c *Client) export(ctx context.Context, prefix, format string, o ReadOption
 	}
 	q := o.query()
 	q.Set("format", format)
-	r := &request{method: http.MethodGet, path: subtreePath("/export", key), query: q.Encode(), stream: true}
+	r := &request{method: http.MethodGet, path: subtreePath("/export", key), query: q.Encode(), stream: true, reads: true, min: o.MinRevision}
 	var (
 		out  io.ReadCloser
 		meta Meta

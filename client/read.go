@@ -23,11 +23,16 @@ const (
 	Local Consistency = "local"
 )
 
-// ReadOptions says how fresh an answer must be.
+// ReadOptions says how fresh an answer must be, or of which revision.
 type ReadOptions struct {
 	Consistency Consistency
 	// MaxStaleness is the bound of a bounded read; zero: the node's.
 	MaxStaleness time.Duration
+	// MinRevision waits until the node has applied that revision, such as that of a write;
+	// zero: it does not wait. See Client.Session.
+	MinRevision uint64
+	// Revision reads what was there at that revision; zero: what is there now.
+	Revision uint64
 }
 
 func (o ReadOptions) query() url.Values {
@@ -37,6 +42,9 @@ func (o ReadOptions) query() url.Values {
 	}
 	if o.MaxStaleness != 0 {
 		q.Set("max_staleness", o.MaxStaleness.String())
+	}
+	if o.Revision != 0 {
+		q.Set("revision", strconv.FormatUint(o.Revision, 10))
 	}
 	return q
 }
@@ -51,7 +59,7 @@ func (c *Client) Get(ctx context.Context, key string, o ReadOptions) (Record, Me
 	if err := CheckKey(key); err != nil {
 		return rec, meta, err
 	}
-	r := &request{method: http.MethodGet, path: pathOf("/config", key), query: o.query().Encode()}
+	r := &request{method: http.MethodGet, path: pathOf("/config", key), query: o.query().Encode(), reads: true, min: o.MinRevision}
 	err := c.do(ctx, r, func(resp *http.Response) error {
 		meta = metaOf(resp.Header)
 		return readJSON(resp, &rec)
@@ -104,8 +112,8 @@ type ListOptions struct {
 }
 
 // List returns what is below prefix, in order of path, asking for page after
-// page: each is of one revision, two of them may not be. After an error, which is
-// a *KeyError or *Error, nothing follows.
+// page: all of them are of one revision, whatever is written meanwhile. After an error,
+// which is a *KeyError or *Error, nothing follows.
 func (c *Client) List(ctx context.Context, prefix string, o ListOptions) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		key, err := CheckPrefix(prefix)
@@ -117,33 +125,7 @@ func (c *Client) List(ctx context.Context, prefix string, o ListOptions) iter.Se
 		if o.Recursive {
 			q.Set("recursive", "true")
 		}
-		if o.PageSize != 0 {
-			q.Set("limit", strconv.Itoa(o.PageSize))
-		}
-		for {
-			var page struct {
-				Items      []Item `json:"items"`
-				NextCursor string `json:"next_cursor"`
-			}
-			r := &request{method: http.MethodGet, path: subtreePath("/config", key), query: q.Encode()}
-			err := c.do(ctx, r, func(resp *http.Response) error {
-				page.Items, page.NextCursor = nil, ""
-				return readJSON(resp, &page)
-			})
-			if err != nil {
-				yield(Item{}, err)
-				return
-			}
-			for _, item := range page.Items {
-				if !yield(item, nil) {
-					return
-				}
-			}
-			if page.NextCursor == "" {
-				return
-			}
-			q.Set("cursor", page.NextCursor)
-		}
+		pages[Item](ctx, c, "/config", key+"/", q, o.MinRevision, o.PageSize)(yield)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -25,6 +26,10 @@ type request struct {
 	query  string
 	header http.Header
 	body   []byte // nil: none
+
+	// reads: it is of the state, and may have to wait for revision min.
+	reads bool
+	min   uint64
 
 	// repeatable: a write that may be sent again though its outcome is unknown.
 	repeatable bool
@@ -136,7 +141,7 @@ func (c *Client) attempt(ctx context.Context, ep *endpoint, r *request, consume 
 	var sent atomic.Bool // the request may have left this process
 	req, err := r.build(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
-	}), ep.url)
+	}), ep.url, c.SeenRevision())
 	if err != nil {
 		return &failure{err: err, outcome: r.outcome(false)}
 	}
@@ -144,6 +149,7 @@ func (c *Client) attempt(ctx context.Context, ep *endpoint, r *request, consume 
 	if err != nil {
 		return &failure{err: causeOf(ctx, err), outcome: r.outcome(sent.Load()), again: true}
 	}
+	c.observe(resp.Header)
 	resp.Body = &body{ReadCloser: resp.Body, ctx: ctx, timer: timer, timeout: r.timeout, stop: stop, stream: r.stream}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		defer resp.Body.Close()
@@ -164,10 +170,16 @@ func (c *Client) attempt(ctx context.Context, ep *endpoint, r *request, consume 
 	return nil
 }
 
-func (r *request) build(ctx context.Context, endpoint string) (*http.Request, error) {
+// build makes the request to one endpoint, of a session that has seen a revision.
+func (r *request) build(ctx context.Context, endpoint string, seen uint64) (*http.Request, error) {
 	target := endpoint + r.path
+	separator := "?"
 	if r.query != "" {
-		target += "?" + r.query
+		target += separator + r.query
+		separator = "&"
+	}
+	if least := max(r.min, seen); r.reads && least > 0 {
+		target += separator + "min_revision=" + strconv.FormatUint(least, 10)
 	}
 	var src io.Reader
 	if r.body != nil {

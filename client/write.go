@@ -61,6 +61,31 @@ func (c *Client) Put(ctx context.Context, key string, value []byte, contentType 
 	return c.write(ctx, &request{method: http.MethodPut, header: h, body: value, repeatable: o.Idempotent}, key)
 }
 
+// PatchType is how a patch is written.
+type PatchType string
+
+// The types of patch.
+const (
+	// MergePatch is a JSON Merge Patch (RFC 7396): members that replace those of the same
+	// name, null for those to remove.
+	MergePatch PatchType = "application/merge-patch+json"
+	// JSONPatch is a JSON Patch (RFC 6902): a list of operations.
+	JSONPatch PatchType = "application/json-patch+json"
+)
+
+// Patch changes the JSON value at key in part. The node evaluates the patch on the newest
+// value, again if others change it meanwhile. Errors as of Put; IsNotFound tells whether
+// there is no value. Idempotent is for patches that do the same when they are done twice,
+// as most merge patches do.
+func (c *Client) Patch(ctx context.Context, key string, patch []byte, t PatchType, o WriteOptions) (Written, Meta, error) {
+	h := o.header()
+	h["Content-Type"] = []string{string(t)}
+	if patch == nil {
+		patch = []byte{}
+	}
+	return c.write(ctx, &request{method: http.MethodPatch, header: h, body: patch, repeatable: o.Idempotent}, key)
+}
+
 // Delete takes key's value away. Errors as of Put; IsNotFound tells whether there was none.
 func (c *Client) Delete(ctx context.Context, key string, o WriteOptions) (Written, Meta, error) {
 	return c.write(ctx, &request{method: http.MethodDelete, header: o.header(), repeatable: o.Idempotent}, key)

@@ -51,9 +51,9 @@ type Node struct {
 // Data is where a node keeps what it must not lose.
 type Data struct {
 	Dir string
-	// CatchUpBytes is how much of the log stays on the disk for followers that lag,
-	// beside what the database does not hold yet; 0: 256 MiB. A follower that needs
-	// more gets the whole database.
+	// CatchUpBytes bounds how much of the log stays on the disk for followers that lag,
+	// beside what the database does not hold yet; 0: 256 MiB. More than 10,000 entries
+	// never do. A follower that needs more gets the whole database.
 	CatchUpBytes int
 }
 

@@ -18,6 +18,8 @@ type Node interface {
 	Propose(ctx context.Context, cmd *fsm.Command) (fsm.Result, error)
 	// Linearize returns once a view holds every write acknowledged before the call.
 	Linearize(ctx context.Context) error
+	// WaitRevision returns once a view shows revision rev.
+	WaitRevision(ctx context.Context, rev fsm.Revision) error
 	// View is what is applied here, and the proof of how fresh that is.
 	View() (*fsm.View, node.Freshness, error)
 	// Status is called for every request: it must be cheap.

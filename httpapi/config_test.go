@@ -310,5 +310,5 @@ func TestOptions(t *testing.T) {
 	f := newFixture(t)
 	w := f.do("OPTIONS", config+"/a", "")
 	assert.Equal(t, http.StatusNoContent, w.Code)
-	assert.Equal(t, "DELETE, GET, HEAD, OPTIONS, PUT", w.Header().Get("Allow"))
+	assert.Equal(t, "DELETE, GET, HEAD, OPTIONS, PATCH, PUT", w.Header().Get("Allow"))
 }

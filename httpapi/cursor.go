@@ -5,47 +5,56 @@ import (
 	"encoding/binary"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/confman/confman/fsm"
 )
 
-// A cursor is where a page ended: the last key, or child's name, that was
-// listed. Keys that come or go elsewhere do not shift it, and every node of the
-// cluster takes it. In base64url:
+// cursor is where a page ended. All pages of a walk show one revision, whatever is
+// written meanwhile, and every node of the cluster takes it. In base64url:
 //
-//	byte 0     layout, 1
+//	byte 0     layout, 2
 //	byte 1-8   xxhash64 of what was listed and of the rest, little-endian
-//	byte 9-    the last key or name
+//	byte 9-16  the revision, little-endian
+//	byte 17-   what was listed last
 //
 // The hash binds a cursor to its query; it is no secret and needs to be none.
+type cursor struct {
+	revision fsm.Revision
+	last     string // what was listed last: a key, a child's name, a place in a history
+}
+
 const (
-	cursorLayout    = 1
-	cursorHeadBytes = 9
+	cursorLayout    = 2
+	cursorSumAt     = 1
+	cursorBodyAt    = cursorSumAt + 8
+	cursorHeadBytes = cursorBodyAt + 8
 )
 
-func makeCursor(t target, recursive bool, last string) string {
-	b := make([]byte, cursorHeadBytes, cursorHeadBytes+len(last))
+// encode spells the cursor. scope says what is listed: a cursor is good for that only.
+func (c cursor) encode(scope string) string {
+	b := make([]byte, cursorHeadBytes, cursorHeadBytes+len(c.last))
 	b[0] = cursorLayout
-	binary.LittleEndian.PutUint64(b[1:], cursorSum(t, recursive, last))
-	return base64.RawURLEncoding.EncodeToString(append(b, last...))
+	binary.LittleEndian.PutUint64(b[cursorBodyAt:], uint64(c.revision))
+	b = append(b, c.last...)
+	binary.LittleEndian.PutUint64(b[cursorSumAt:], cursorSum(scope, b[cursorBodyAt:]))
+	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func parseCursor(s string, t target, recursive bool) (last string, err error) {
+func parseCursor(s, scope string) (cursor, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	if err != nil || len(b) <= cursorHeadBytes || b[0] != cursorLayout {
-		return "", problemf(kindInvalidCursor, "cursor is not one that this API gave out")
+		return cursor{}, problemf(kindInvalidCursor, "cursor is not one that this API gave out")
 	}
-	last = string(b[cursorHeadBytes:])
-	if binary.LittleEndian.Uint64(b[1:]) != cursorSum(t, recursive, last) {
-		return "", problemf(kindInvalidCursor, "cursor belongs to another query: path and recursive must be as they were")
+	if binary.LittleEndian.Uint64(b[cursorSumAt:]) != cursorSum(scope, b[cursorBodyAt:]) {
+		return cursor{}, problemf(kindInvalidCursor, "cursor belongs to another query: all but limit must be as it was")
 	}
-	return last, nil
+	return cursor{
+		revision: fsm.Revision(binary.LittleEndian.Uint64(b[cursorBodyAt:])),
+		last:     string(b[cursorHeadBytes:]),
+	}, nil
 }
 
-func cursorSum(t target, recursive bool, last string) uint64 {
-	b := append([]byte(t.key), 0) // a key holds no zero byte
-	if recursive {
-		b = append(b, 1)
-	} else {
-		b = append(b, 2)
-	}
-	return xxhash.Sum64(append(b, last...))
+func cursorSum(scope string, body []byte) uint64 {
+	b := append([]byte(scope), 0) // a scope holds no zero byte
+	return xxhash.Sum64(append(b, body...))
 }

@@ -33,6 +33,14 @@
 // The page ends at limit items, or early when it has grown large: next_cursor,
 // not the number of items, says whether there is more.
 //
+// All pages of a walk show the revision of the first one, whatever is written meanwhile.
+//
+// # The past
+//
+// revision=N on a value, a listing or an export shows what was there at that revision;
+// Confman-Revision is then N. A revision that neither this node has nor, asked, any quorum
+// knows of is 400 future-revision.
+//
 // # Values
 //
 // A PUT stores its body unchanged, with its Content-Type. Without one, or with
@@ -46,6 +54,10 @@
 // "encoding": "base64". With Accept: text/plain or application/octet-stream the
 // value comes bare, under the type that was asked for; its own type is then in
 // Confman-Content-Type, so that nothing a writer stored is run by a browser.
+//
+// A PATCH changes a JSON value in part: application/merge-patch+json (RFC 7396) or
+// application/json-patch+json (RFC 6902, without its extensions). It is evaluated on the
+// newest value, and again if that changes before the result is written.
 //
 // # Conditions
 //

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"strings"
 
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/node"
@@ -44,6 +45,8 @@ func causeOf(err error) *problem {
 		return invalidKey(key)
 	case errors.As(err, &limit):
 		return problemf(kindTooLarge, "%s: %d, at most %d", limit.What, limit.Got, limit.Max).with("limit", limit.Max)
+	case errors.Is(err, fsm.ErrFuture):
+		return problemf(kindFutureRevision, "%s", strings.TrimPrefix(err.Error(), fsm.ErrFuture.Error()+": "))
 	case errors.Is(err, node.ErrOverloaded):
 		return problemf(kindOverloaded, "the queue of this node or of the leader is full")
 	case errors.Is(err, node.ErrNoQuorum):

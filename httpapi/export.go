@@ -15,15 +15,7 @@ const exportBuffer = 64 << 10
 // export answers GET /export: a subtree, with the value of its own path if it
 // has one, from one view and so at one revision.
 func (c *call) export() error {
-	t, err := parseTarget(c.r.URL, c.param)
-	if err != nil {
-		return err
-	}
-	q, err := parseQuery(c.r.URL.RawQuery, exportParams)
-	if err != nil {
-		return err
-	}
-	f, err := q.freshness(c.api.MaxStaleness)
+	t, q, f, err := c.treeRead(exportParams)
 	if err != nil {
 		return err
 	}

@@ -33,13 +33,16 @@ type fakeNode struct {
 	// The faults to inject; nil or false: none.
 	proposeErr   func(n int, cmd *fsm.Command) error // n counts the proposals, from 1
 	linearizeErr error
+	linearize    func()             // called in each Linearize, unlocked
+	arrives      func(fsm.Revision) // called in each WaitRevision
 	viewErr      error
 	damage       []error // what StoreDamaged was told
 	proposals    int
 	linearized   int
-	commands     []fsm.Command      // all that were proposed
-	during       func(*fsm.Command) // called in each proposal, unlocked
-	broken       bool               // results make no sense
+	commands     []fsm.Command         // all that were proposed
+	during       func(*fsm.Command)    // called in each proposal, unlocked
+	proposed     func(context.Context) // the same
+	broken       bool                  // results make no sense
 }
 
 func newFakeNode(tb testing.TB) *fakeNode {
@@ -69,6 +72,9 @@ func (n *fakeNode) Propose(ctx context.Context, cmd *fsm.Command) (fsm.Result, e
 	}
 	during := n.during
 	n.mu.Unlock()
+	if n.proposed != nil {
+		n.proposed(ctx)
+	}
 	if during != nil {
 		during(cmd)
 	}
@@ -96,12 +102,33 @@ func (n *fakeNode) Propose(ctx context.Context, cmd *fsm.Command) (fsm.Result, e
 	return res[0], nil
 }
 
+// put is somebody else's write.
+func (n *fakeNode) put(key, value string) {
+	_, err := n.Propose(n.tb.Context(), &fsm.Command{
+		Ops: []fsm.Op{{Kind: fsm.Put, Key: key, Value: []byte(value), ContentType: typeJSON}},
+	})
+	require.NoError(n.tb, err)
+}
+
 func (n *fakeNode) Linearize(ctx context.Context) error {
+	if n.linearize != nil {
+		n.linearize()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.linearized++
 	if n.linearizeErr != nil {
 		return n.linearizeErr
+	}
+	return ctx.Err()
+}
+
+func (n *fakeNode) WaitRevision(ctx context.Context, rev fsm.Revision) error {
+	if n.arrives != nil {
+		n.arrives(rev)
+	}
+	if n.store.State().Revision < rev {
+		return context.DeadlineExceeded
 	}
 	return ctx.Err()
 }

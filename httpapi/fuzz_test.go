@@ -58,10 +58,11 @@ func FuzzQuery(f *testing.F) {
 			require.Equal(t, want.Has(name), ok)
 			require.Equal(t, want.Get(name), v)
 		}
-		if fr, err := q.freshness(DefaultMaxStaleness); err == nil {
+		fr, err := q.freshness(DefaultMaxStaleness)
+		if err == nil {
 			require.True(t, fr.maxStaleness > 0 && fr.maxStaleness <= MaxMaxStaleness)
 		}
-		if l, err := q.listing(target{}); err == nil {
+		if l, err := q.listing(target{}, &fr); err == nil {
 			require.True(t, l.limit >= 1 && l.limit <= MaxPage)
 		}
 	})

@@ -45,6 +45,15 @@ const (
 	MaxPage     = 10_000
 	DefaultPage = 1_000
 
+	// MaxPatchAttempts bounds how often a patch is evaluated because the value changed
+	// meanwhile, MaxPatchOps the operations of a JSON Patch.
+	MaxPatchAttempts = 8
+	MaxPatchOps      = 1_000
+
+	// MaxHistoryScan bounds the changes that one page of a subtree's history looks at: the
+	// page ends there, however few of them touched the subtree.
+	MaxHistoryScan = 10_000
+
 	// MaxPageBytes ends a page early, so that a page of large values stays
 	// bounded. Its last value may exceed it.
 	MaxPageBytes = 8 << 20

@@ -14,11 +14,13 @@ const childrenBatch = 32
 
 // page is a listing as it is written.
 type page struct {
-	items  []byte // the document up to the last item
-	count  int
-	last   string // key or name of the last item
-	more   bool   // there is more after last
-	target target
+	items []byte // the document up to the last item
+	count int
+	last  string // key or name of the last item
+	more  bool   // there is more after last
+	// revision is what all pages of a walk show.
+	revision fsm.Revision
+	target   target
 	listing
 }
 
@@ -32,7 +34,7 @@ func (c *call) list(t target) error {
 	if err != nil {
 		return err
 	}
-	l, err := q.listing(t)
+	l, err := q.listing(t, &f)
 	if err != nil {
 		return err
 	}
@@ -47,24 +49,17 @@ func (c *call) list(t target) error {
 	if p.count == 0 && !l.resumed && t.key != "" {
 		return &readError{st, problemf(kindNotFound, "no key begins with %q", t.prefix())}
 	}
-	c.buf = p.items // with whatever room it grew
-	c.buf = append(c.buf, ']')
+	next := ""
 	if p.more {
-		c.buf = append(c.buf, `,"next_cursor":`...)
-		c.buf = appendString(c.buf, makeCursor(t, l.recursive, p.last))
+		next = cursor{revision: p.revision, last: p.last}.encode(l.scope(t))
 	}
-	c.buf = append(c.buf, '}', '\n')
-	c.w.Header()["Cache-Control"] = noCacheHeader
-	status := c.api.Node.Status()
-	c.send(answer{status: http.StatusOK, contentType: jsonHeader}, st, &status)
-	return nil
+	return c.sendPage(p.items, next, st)
 }
 
 // fill reads the page; it may be called again.
 func (p *page) fill(v *fsm.View) error {
-	p.items, p.count, p.more = append(p.items[:0], `{"revision":`...), 0, false
-	p.items = strconv.AppendUint(p.items, uint64(v.State().Revision), 10)
-	p.items = append(p.items, `,"items":[`...)
+	p.revision = v.Revision()
+	p.items, p.count, p.more = beginPage(p.items[:0], p.revision), 0, false
 	if p.recursive {
 		return p.fillKeys(v)
 	}
@@ -133,4 +128,25 @@ func (p *page) fillChildren(v *fsm.View) error {
 			return nil
 		}
 	}
+}
+
+// sendPage ends the document of a page and answers with it.
+func (c *call) sendPage(items []byte, next string, st standing) error {
+	c.buf = append(items, ']') // with whatever room it grew
+	if next != "" {
+		c.buf = append(c.buf, `,"next_cursor":`...)
+		c.buf = appendString(c.buf, next)
+	}
+	c.buf = append(c.buf, '}', '\n')
+	c.w.Header()["Cache-Control"] = noCacheHeader
+	status := c.api.Node.Status()
+	c.send(answer{status: http.StatusOK, contentType: jsonHeader}, st, &status)
+	return nil
+}
+
+// beginPage begins the document of a page that shows a revision.
+func beginPage(b []byte, shown fsm.Revision) []byte {
+	b = append(b, `{"revision":`...)
+	b = strconv.AppendUint(b, uint64(shown), 10)
+	return append(b, `,"items":[`...)
 }

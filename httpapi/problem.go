@@ -27,12 +27,15 @@ var (
 	kindInvalidBody      = kind{"invalid-body", "The body is not what it says it is", http.StatusBadRequest, false}
 	kindIncompleteBody   = kind{"incomplete-body", "The body ended early", http.StatusBadRequest, true}
 	kindSubtree          = kind{"subtree", "The path names a subtree", http.StatusBadRequest, false}
+	kindFutureRevision   = kind{"future-revision", "There is no such revision yet", http.StatusBadRequest, false}
 	kindNotFound         = kind{"not-found", "There is no such key", http.StatusNotFound, false}
 	kindNoRoute          = kind{"no-route", "There is no such resource", http.StatusNotFound, false}
 	kindMethodNotAllowed = kind{"method-not-allowed", "The resource does not take this method", http.StatusMethodNotAllowed, false}
 	kindNotAcceptable    = kind{"not-acceptable", "The resource has no such representation", http.StatusNotAcceptable, false}
 	kindBodyTimeout      = kind{"body-timeout", "The body arrived too slowly", http.StatusRequestTimeout, true}
 	kindCompareFailed    = kind{"precondition-failed", "The key is not as the condition demands", http.StatusPreconditionFailed, false}
+	kindPatchConflict    = kind{"patch-conflict", "The patch does not fit the value", http.StatusConflict, false}
+	kindContended        = kind{"contended", "Others changed the key all the time", http.StatusConflict, true}
 	kindTooLarge         = kind{"too-large", "The request exceeds a limit", http.StatusRequestEntityTooLarge, false}
 	kindUnsupportedMedia = kind{"unsupported-media-type", "The body's type is not taken here", http.StatusUnsupportedMediaType, false}
 	kindOverloaded       = kind{"overloaded", "Too much is in flight", http.StatusServiceUnavailable, true}
@@ -40,6 +43,7 @@ var (
 	kindForming          = kind{"forming", "The cluster is not formed yet", http.StatusServiceUnavailable, true}
 	kindStopping         = kind{"stopping", "The node is stopping", http.StatusServiceUnavailable, true}
 	kindStaleness        = kind{"staleness-bound", "The state may be older than allowed", http.StatusServiceUnavailable, true}
+	kindBehind           = kind{"behind", "The node has not applied the revision yet", http.StatusServiceUnavailable, true}
 	kindRebuilding       = kind{"rebuilding", "The database of this node is being rebuilt", http.StatusServiceUnavailable, true}
 	kindOvertaken        = kind{"overtaken", "The node was brought up to date during the write", http.StatusServiceUnavailable, true}
 	kindLeadershipLost   = kind{"leadership-lost", "The leader changed during the write", http.StatusServiceUnavailable, true}

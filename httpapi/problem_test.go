@@ -126,7 +126,21 @@ var errorCases = []errorCase{
 	{name: "no route at the root", request: "GET /"},
 	{name: "route of a later version", request: "POST /api/v1/txn", body: "{}"},
 	{name: "route with a trailing slash", request: "GET /api/v1/cluster/"},
-	{name: "method not allowed", request: "PATCH /api/v1/config/a", body: "{}"},
+	{name: "method not allowed", request: "POST /api/v1/config/a", body: "{}"},
+	{name: "patch of no type", request: "PATCH /api/v1/config/seed", body: "{}"},
+	{name: "patch that is no JSON", request: "PATCH /api/v1/config/seed", body: "{", headers: []string{asMerge}},
+	{name: "patch of a missing member", request: "PATCH /api/v1/config/seed", body: `[{"op":"remove","path":"/a"}]`, headers: []string{asPatch}},
+	{name: "patch of a missing key", request: "PATCH /api/v1/config/none", body: "{}", headers: []string{asMerge}},
+	{name: "patch of an absent key", request: "PATCH /api/v1/config/seed", body: "{}", headers: []string{asMerge, "If-None-Match: *"}},
+	{name: "patch under contention", request: "PATCH /api/v1/config/seed", body: `{"a":1}`, headers: []string{asMerge}, setup: func(f *fixture) {
+		n := 0
+		f.node.during = func(cmd *fsm.Command) {
+			if len(cmd.Compares) > 0 {
+				n++
+				f.node.put("seed", fmt.Sprintf(`{"n":%d}`, n))
+			}
+		}
+	}},
 	{name: "method not allowed on an import", request: "GET /api/v1/import/a"},
 	{name: "method not allowed on the cluster", request: "DELETE /api/v1/cluster"},
 	// Keys and subtrees.
@@ -155,15 +169,30 @@ var errorCases = []errorCase{
 	{name: "staleness bound negative", request: "GET /api/v1/config/a?max_staleness=-1s"},
 	{name: "staleness bound too large", request: "GET /api/v1/config/a?max_staleness=2h"},
 	{name: "staleness bound no number", request: "GET /api/v1/config/a?max_staleness=soon"},
+	{name: "revision no number", request: "GET /api/v1/config/a?revision=-1"},
+	{name: "revision of a listing no number", request: "GET /api/v1/config/?revision=1.5"},
+	{name: "revision in the future", request: "GET /api/v1/config/a?revision=1000"},
+	{name: "revision other than the cursor's", request: "GET /api/v1/config/?revision=1&cursor=" + cursor{revision: 2, last: "x"}.encode("children /")},
+	{name: "history of an unknown parameter", request: "GET /api/v1/history/a?from=1"},
+	{name: "history with a cursor of a listing", request: "GET /api/v1/history/a/?cursor=" + cursor{last: "x"}.encode("children a/")},
+	{name: "history with a cursor made up", request: "GET /api/v1/history/a/?cursor=" + cursor{last: "x"}.encode("history a/")},
+	{name: "history of what never was", request: "GET /api/v1/history/no"},
+	{name: "diff without from", request: "GET /api/v1/diff/a"},
+	{name: "diff backwards", request: "GET /api/v1/diff/a?from=1&to=0"},
+	{name: "diff from no number", request: "GET /api/v1/diff/a?from=x"},
+	{name: "diff to the future", request: "GET /api/v1/diff/a?from=1&to=99"},
+	{name: "diff with the cursor of another", request: "GET /api/v1/diff/a?from=0&cursor=" + cursor{revision: 1, last: "x"}.encode("diff 1 a")},
+	{name: "min_revision no number", request: "GET /api/v1/config/a?min_revision=new"},
+	{name: "min_revision not there in time", request: "GET /api/v1/config/a?min_revision=7"},
 	{name: "recursive no boolean", request: "GET /api/v1/config/?recursive=1"},
 	{name: "limit zero", request: "GET /api/v1/config/?limit=0"},
 	{name: "limit too large", request: "GET /api/v1/config/?limit=10001"},
 	{name: "limit no number", request: "GET /api/v1/config/?limit=all"},
 	{name: "cursor no base64", request: "GET /api/v1/config/?cursor=$"},
 	{name: "cursor too short", request: "GET /api/v1/config/?cursor=AQ"},
-	{name: "cursor of another path", request: "GET /api/v1/config/b/?cursor=" + makeCursor(target{key: "a", subtree: true}, false, "x")},
-	{name: "cursor of another kind of listing", request: "GET /api/v1/config/a/?recursive=true&cursor=" + makeCursor(target{key: "a", subtree: true}, false, "x")},
-	{name: "cursor made up", request: "GET /api/v1/config/a/?recursive=true&cursor=" + makeCursor(target{key: "a", subtree: true}, true, "x")},
+	{name: "cursor of another path", request: "GET /api/v1/config/b/?cursor=" + cursor{last: "x"}.encode("children a/")},
+	{name: "cursor of another kind of listing", request: "GET /api/v1/config/a/?recursive=true&cursor=" + cursor{last: "x"}.encode("children a/")},
+	{name: "cursor made up", request: "GET /api/v1/config/a/?recursive=true&cursor=" + cursor{last: "x"}.encode("keys a/")},
 	{name: "export format unknown", request: "GET /api/v1/export/?format=xml"},
 	{name: "escape with a slash", request: "POST /api/v1/import/a?escape=/", body: "{}"},
 	{name: "escape empty", request: "POST /api/v1/import/a?escape=", body: "{}"},

@@ -7,22 +7,30 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/confman/confman/fsm"
 )
 
 // The query parameters of each route.
 var (
 	noParams     = []string{}
-	keyParams    = []string{"consistency", "max_staleness"}
-	listParams   = []string{"consistency", "max_staleness", "recursive", "limit", "cursor"}
-	exportParams = []string{"consistency", "max_staleness", "format"}
+	keyParams    = []string{"consistency", "max_staleness", "min_revision", "revision"}
+	listParams   = []string{"consistency", "max_staleness", "min_revision", "revision", "recursive", "limit", "cursor"}
+	exportParams = []string{"consistency", "max_staleness", "min_revision", "revision", "format"}
 	importParams = []string{"escape", "file"}
+
+	historyParams = []string{"consistency", "max_staleness", "min_revision", "revision", "limit", "cursor"}
+	diffParams    = []string{"consistency", "max_staleness", "min_revision", "from", "to", "limit", "cursor"}
 )
+
+// maxParams is how many parameters a route has at most.
+const maxParams = 7
 
 // query holds a request's parameters by their position in the route's list.
 type query struct {
 	names  []string
-	values [5]string
-	set    [5]bool
+	values [maxParams]string
+	set    [maxParams]bool
 }
 
 // parseQuery reads a query string strictly: a parameter that the route does not
@@ -67,6 +75,9 @@ func knownNames(names []string) string {
 
 func (q *query) get(name string) (string, bool) {
 	i := slices.Index(q.names, name)
+	if i < 0 {
+		return "", false
+	}
 	return q.values[i], q.set[i]
 }
 
@@ -79,15 +90,26 @@ const (
 	local
 )
 
-// freshness is a read's consistency with, for bounded, the bound.
+// freshness is a read's consistency with, for bounded, the bound; and which revision
+// it reads, or waits for.
 type freshness struct {
 	consistency  consistency
 	maxStaleness time.Duration
+	past         bool // it reads revision at, not the newest
+	at           fsm.Revision
+	min          fsm.Revision // it waits until that is applied here
 }
 
-// freshness reads consistency and max_staleness; def is the bound if none is named.
+// freshness reads consistency, max_staleness, min_revision and revision; def is the bound if none is named.
 func (q *query) freshness(def time.Duration) (freshness, error) {
 	f := freshness{maxStaleness: def}
+	var err error
+	if f.at, f.past, err = q.revision("revision"); err != nil {
+		return f, err
+	}
+	if f.min, _, err = q.revision("min_revision"); err != nil {
+		return f, err
+	}
 	if v, ok := q.get("consistency"); ok {
 		switch v {
 		case "bounded":
@@ -115,6 +137,19 @@ func (q *query) freshness(def time.Duration) (freshness, error) {
 	return f, nil
 }
 
+// revision reads a parameter that names a revision; false if it is not given, or not known here.
+func (q *query) revision(name string) (fsm.Revision, bool, error) {
+	v, ok := q.get(name)
+	if !ok {
+		return 0, false, nil
+	}
+	n, err := strconv.ParseUint(v, 10, 64)
+	if err != nil {
+		return 0, false, invalidParameter(name, "is "+strconv.Quote(v)+", want a number: a revision")
+	}
+	return fsm.Revision(n), true, nil
+}
+
 // parseSeconds reads a duration as Go spells it, or a plain number of seconds.
 func parseSeconds(s string) (time.Duration, error) {
 	if d, err := time.ParseDuration(s); err == nil {
@@ -126,13 +161,20 @@ func parseSeconds(s string) (time.Duration, error) {
 // listing is what a listing asks for.
 type listing struct {
 	recursive bool
-	limit     int
-	after     string // the last key, or name, of the page before; "" for the first page
-	resumed   bool
+	paging
 }
 
-func (q *query) listing(t target) (listing, error) {
-	l := listing{limit: DefaultPage}
+// scope names a listing of t in its cursors.
+func (l *listing) scope(t target) string {
+	if l.recursive {
+		return "keys " + t.String()
+	}
+	return "children " + t.String()
+}
+
+// listing reads what is asked for. A cursor says which revision f reads.
+func (q *query) listing(t target, f *freshness) (listing, error) {
+	var l listing
 	if v, ok := q.get("recursive"); ok {
 		switch v {
 		case "true":
@@ -142,19 +184,38 @@ func (q *query) listing(t target) (listing, error) {
 			return l, invalidParameter("recursive", "is "+strconv.Quote(v)+", want true or false")
 		}
 	}
+	var err error
+	l.paging, err = q.paging(l.scope(t), f)
+	return l, err
+}
+
+// paging is what a route that gives out pages asks for beside what it shows.
+type paging struct {
+	limit   int
+	after   string // where the page before ended; "" for the first page
+	resumed bool
+}
+
+// paging reads limit and cursor of a query over scope. A cursor says which revision f reads.
+func (q *query) paging(scope string, f *freshness) (paging, error) {
+	p := paging{limit: DefaultPage}
 	if v, ok := q.get("limit"); ok {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 || n > MaxPage {
-			return l, invalidParameter("limit", fmt.Sprintf("is %q, want a number from 1 to %d", v, MaxPage))
+			return p, invalidParameter("limit", fmt.Sprintf("is %q, want a number from 1 to %d", v, MaxPage))
 		}
-		l.limit = n
+		p.limit = n
 	}
 	if v, ok := q.get("cursor"); ok {
-		after, err := parseCursor(v, t, l.recursive)
+		c, err := parseCursor(v, scope)
 		if err != nil {
-			return l, err
+			return p, err
 		}
-		l.after, l.resumed = after, true
+		if f.past && f.at != c.revision {
+			return p, invalidParameter("revision", fmt.Sprintf("contradicts cursor, which is of revision %d: leave it out", c.revision))
+		}
+		p.after, p.resumed = c.last, true
+		f.past, f.at = true, c.revision
 	}
-	return l, nil
+	return p, nil
 }

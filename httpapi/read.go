@@ -10,6 +10,18 @@ import (
 	"github.com/confman/confman/node"
 )
 
+// treeRead is what reads of a key or a subtree begin with: what they are of, and how fresh.
+func (c *call) treeRead(params []string) (t target, q query, f freshness, err error) {
+	if t, err = parseTarget(c.r.URL, c.param); err != nil {
+		return t, q, f, err
+	}
+	if q, err = parseQuery(c.r.URL.RawQuery, params); err != nil {
+		return t, q, f, err
+	}
+	f, err = q.freshness(c.api.MaxStaleness)
+	return t, q, f, err
+}
+
 // read calls fn with a view as fresh as f asks for, and says how fresh it was
 // once fn had read. fn may be called twice: its first result then was too old.
 func (c *call) read(f freshness, fn func(*fsm.View) error) (standing, error) {
@@ -23,12 +35,19 @@ func (c *call) read(f freshness, fn func(*fsm.View) error) (standing, error) {
 // open is read, but leaves the view open, which the caller must close unless it is nil.
 func (c *call) open(f freshness, fn func(*fsm.View) error) (*fsm.View, standing, error) {
 	var tried standing
+	if err := c.await(f.min); err != nil {
+		return nil, standing{}, err
+	}
 	if f.consistency != linearizable {
-		v, st, err := c.try(fn)
-		if err != nil || f.consistency == local || st.within(f.maxStaleness) {
+		v, st, err := c.try(f, fn)
+		// A revision that is not here yet may be at other nodes.
+		ahead := errors.Is(err, fsm.ErrFuture) && f.consistency == bounded
+		if err != nil && !ahead || f.consistency == local || err == nil && st.within(f.maxStaleness) {
 			return v, st, err
 		}
-		v.Close()
+		if err == nil {
+			v.Close()
+		}
 		tried = st
 	}
 	asked := c.api.Now()
@@ -40,7 +59,7 @@ func (c *call) open(f freshness, fn func(*fsm.View) error) (*fsm.View, standing,
 		}
 		return nil, standing{}, err
 	}
-	v, st, err := c.try(fn)
+	v, st, err := c.try(f, fn)
 	if err != nil {
 		return nil, st, err
 	}
@@ -56,6 +75,26 @@ func (c *call) open(f freshness, fn func(*fsm.View) error) (*fsm.View, standing,
 	return v, st, nil
 }
 
+// await waits until this node has applied a revision.
+func (c *call) await(rev fsm.Revision) error {
+	if rev == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(c.r.Context(), ReadWait)
+	defer cancel()
+	err := c.api.Node.WaitRevision(ctx, rev)
+	if errors.Is(err, context.DeadlineExceeded) {
+		status := c.api.Node.Status()
+		return behind(status.State.Revision, rev)
+	}
+	return err
+}
+
+func behind(have, want fsm.Revision) *problem {
+	return problemf(kindBehind, "this node has applied revision %d, and min_revision asks for %d; ask another node, or again", have, want).
+		with("min_revision", uint64(want))
+}
+
 // elapsed is the longest that may have passed between two times of Config.Now.
 // Go's monotonic clock stops while a machine sleeps, the wall clock may be set:
 // the greater of both is taken, widened by what the clocks may drift.
@@ -64,11 +103,23 @@ func elapsed(from, to time.Time) time.Duration {
 	return d + d*node.MaxClockDriftPPM/1_000_000*2
 }
 
-// try calls fn with a view of what is applied here.
-func (c *call) try(fn func(*fsm.View) error) (*fsm.View, standing, error) {
+// try calls fn with a view of what is applied here, at the revision that f names.
+func (c *call) try(f freshness, fn func(*fsm.View) error) (*fsm.View, standing, error) {
 	v, proof, err := c.api.Node.View()
 	if err != nil {
 		return nil, standing{}, err
+	}
+	if have := v.State().Revision; have < f.min { // an image took the store's place meanwhile
+		v.Close()
+		return nil, standing{}, behind(have, f.min)
+	}
+	if f.past {
+		newest := v
+		v, err = newest.At(f.at)
+		newest.Close()
+		if err != nil {
+			return nil, standing{}, err
+		}
 	}
 	read := false
 	defer func() {
@@ -80,7 +131,7 @@ func (c *call) try(fn func(*fsm.View) error) (*fsm.View, standing, error) {
 		c.tellDamage(v, err)
 		return nil, standing{}, err
 	}
-	st := standing{revision: v.State().Revision}
+	st := standing{revision: v.Revision()}
 	st.age, st.fresh = c.api.age(proof) // after the last read: see Freshness
 	read = true
 	return v, st, nil

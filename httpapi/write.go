@@ -15,15 +15,7 @@ func quote(s string) string { return strconv.Quote(s) }
 
 // put answers PUT of /config: the body becomes the key's value.
 func (c *call) put() error {
-	key, err := c.writtenKey()
-	if err != nil {
-		return err
-	}
-	cond, err := writeCondition(c.r.Header)
-	if err != nil {
-		return err
-	}
-	cmd, err := c.command()
+	key, cond, cmd, err := c.keyWrite()
 	if err != nil {
 		return err
 	}
@@ -46,6 +38,12 @@ func (c *call) put() error {
 	if err != nil {
 		return err
 	}
+	c.writtenValue(key, contentType, res)
+	return nil
+}
+
+// writtenValue answers a write of one value.
+func (c *call) writtenValue(key, contentType string, res fsm.Result) {
 	op := res.Ops[0]
 	a := answer{status: http.StatusOK, contentType: jsonHeader, etag: op.Revision}
 	if op.Created {
@@ -60,20 +58,11 @@ func (c *call) put() error {
 	c.buf = append(c.buf, `,"created":`...)
 	c.buf = strconv.AppendBool(c.buf, op.Created)
 	c.sendWritten(a, op, res.Revision)
-	return nil
 }
 
 // delete answers DELETE of /config: the key's record goes.
 func (c *call) delete() error {
-	key, err := c.writtenKey()
-	if err != nil {
-		return err
-	}
-	cond, err := writeCondition(c.r.Header)
-	if err != nil {
-		return err
-	}
-	cmd, err := c.command()
+	key, cond, cmd, err := c.keyWrite()
 	if err != nil {
 		return err
 	}
@@ -104,6 +93,19 @@ func (c *call) sendWritten(a answer, op fsm.OpResult, revision fsm.Revision) {
 	st := standingOf(&status)
 	st.revision = revision
 	c.send(a, st, &status)
+}
+
+// keyWrite is what every write of one key begins with: the key, the condition, and a command
+// without operations.
+func (c *call) keyWrite() (key string, cond condition, cmd *fsm.Command, err error) {
+	if key, err = c.writtenKey(); err != nil {
+		return "", cond, nil, err
+	}
+	if cond, err = writeCondition(c.r.Header); err != nil {
+		return "", cond, nil, err
+	}
+	cmd, err = c.command()
+	return key, cond, cmd, err
 }
 
 // writtenKey is the key a write is for, its query checked.

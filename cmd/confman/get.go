@@ -56,10 +56,12 @@ line break after it. With -o, print what is known about it too.`,
 
 var recordHead = []string{"PATH", "REVISION", "MODIFIED", "VALUE"}
 
+func number(n uint64) string { return strconv.FormatUint(n, 10) }
+
 func recordRow(i *client.Item) []string {
 	path := i.Path
 	if i.Subtree && !i.HasValue {
 		return []string{path + "/", "", "", ""}
 	}
-	return []string{path, strconv.FormatUint(i.Revision, 10), i.ModifiedAt.UTC().Format(time.RFC3339), shown(&i.Record)}
+	return []string{path, number(i.Revision), i.ModifiedAt.UTC().Format(time.RFC3339), shown(&i.Record)}
 }

@@ -19,9 +19,8 @@ func newLs(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls [PREFIX]",
 		Short: "List what is below a path",
-		Long: `List the keys and subtrees directly below a path, or with -r all keys. The pages
-of a long listing are read one after another and may be of different revisions;
-confman export is of one.`,
+		Long: `List the keys and subtrees directly below a path, or with -r all keys, as they were
+at one revision: the newest, or that of --revision.`,
 		Example: `  confman ls
   confman ls teams/payments
   confman ls -r teams -o json`,
@@ -44,13 +43,25 @@ confman export is of one.`,
 		if len(args) > 0 {
 			prefix = args[0]
 		}
-		return s.list(c.List(ctx, prefix, o))
+		return list(s, c.List(ctx, prefix, o), recordHead, recordRow)
 	}
 	return cmd
 }
 
-// list prints items as they come.
-func (s *session) list(items iter.Seq2[client.Item, error]) (err error) {
+// upTo ends after n items, if n is not zero.
+func upTo[T any](n int, items iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		seen := 0
+		for item, err := range items {
+			if seen++; !yield(item, err) || seen == n {
+				return
+			}
+		}
+	}
+}
+
+// list prints items as they come: as JSON, YAML, or rows of a table.
+func list[T any](s *session, items iter.Seq2[T, error], head []string, row func(*T) []string) (err error) {
 	w := bufio.NewWriter(s.out)
 	defer func() {
 		if flushed := w.Flush(); err == nil {
@@ -65,18 +76,18 @@ func (s *session) list(items iter.Seq2[client.Item, error]) (err error) {
 			if err != nil {
 				return err
 			}
-			if err := printYAML(w, []client.Item{item}); err != nil {
+			if err := printYAML(w, []T{item}); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	rows := [][]string{recordHead}
+	rows := [][]string{head}
 	for item, err := range items {
 		if err != nil {
 			return err
 		}
-		if rows = append(rows, recordRow(&item)); len(rows) > lsBlock {
+		if rows = append(rows, row(&item)); len(rows) > lsBlock {
 			if err := table(w, rows); err != nil {
 				return err
 			}
@@ -87,7 +98,7 @@ func (s *session) list(items iter.Seq2[client.Item, error]) (err error) {
 }
 
 // listJSON prints one array, an item a line.
-func listJSON(w *bufio.Writer, items iter.Seq2[client.Item, error]) error {
+func listJSON[T any](w *bufio.Writer, items iter.Seq2[T, error]) error {
 	separator := "[\n"
 	for item, err := range items {
 		if err != nil {

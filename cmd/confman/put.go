@@ -50,17 +50,65 @@ it is UTF-8, else as octets.`,
 		if err != nil {
 			return err
 		}
-		return s.print(w, func(out io.Writer) error {
-			what := "unchanged since"
-			switch {
-			case w.Created:
-				what = "created at"
-			case w.Changed:
-				what = "changed at"
-			}
-			_, err := fmt.Fprintf(out, "%s: %s revision %d\n", w.Path, what, w.Revision)
+		return s.written(&w)
+	}
+	return cmd
+}
+
+// written prints what a write of one value did.
+func (s *session) written(w *client.Written) error {
+	return s.print(w, func(out io.Writer) error {
+		what := "unchanged since"
+		switch {
+		case w.Created:
+			what = "created at"
+		case w.Changed:
+			what = "changed at"
+		}
+		_, err := fmt.Fprintf(out, "%s: %s revision %d\n", w.Path, what, w.Revision)
+		return err
+	})
+}
+
+func newPatch(s *session) *cobra.Command {
+	var (
+		o          client.WriteOptions
+		file       string
+		operations bool
+	)
+	cmd := &cobra.Command{
+		Use:   "patch KEY [PATCH]",
+		Short: "Change a JSON value in part",
+		Long: `Change a JSON value in part, with a JSON Merge Patch (RFC 7396: members to set, null
+for those to remove) or, with --operations, a JSON Patch (RFC 6902), given as an
+argument or, with -f, as a file (- is the standard input).`,
+		Example: `  confman patch teams/payments/limits '{"per_minute": 60, "burst": null}'
+  confman patch teams/payments/routes -f routes.patch.json --operations --if-revision 42`,
+		Args: usage(cobra.RangeArgs(1, 2)),
+	}
+	f := cmd.Flags()
+	writeFlags(f, &o)
+	f.StringVarP(&file, "file", "f", "", "take the patch from this file; - is the standard input")
+	f.BoolVar(&operations, "operations", false, "the patch is a JSON Patch: a list of operations")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		patch, err := s.value(args[1:], file)
+		if err != nil {
 			return err
-		})
+		}
+		c, ctx, cancel, err := s.dial(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer cancel()
+		t := client.MergePatch
+		if operations {
+			t = client.JSONPatch
+		}
+		w, _, err := c.Patch(ctx, args[0], patch, t, o)
+		if err != nil {
+			return err
+		}
+		return s.written(&w)
 	}
 	return cmd
 }

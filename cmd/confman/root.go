@@ -71,7 +71,7 @@ hold, 5 no node could do it now, 6 a write may or may not have been applied.`,
 		root.AddCommand(cmd)
 	}
 	for _, make := range []func(*session) *cobra.Command{
-		newGet, newPut, newRm, newLs, newImport, newExport, newCluster,
+		newGet, newPut, newPatch, newRm, newLs, newHistory, newDiff, newImport, newExport, newCluster,
 	} {
 		s := &session{env: e}
 		cmd := make(s)

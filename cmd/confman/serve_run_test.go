@@ -3,18 +3,22 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/confman/confman/client"
 	"github.com/confman/confman/config"
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/node"
@@ -84,11 +88,84 @@ func TestServeKeepsWhatWasPut(t *testing.T) {
 	assert.Equal(t, result{out: "30"}, r)
 	r = command(t, url, "", "export", "tree")
 	assert.JSONEq(t, `{"x":{"y":[1,2.50]},"z":"é"}`, r.out)
+	r = command(t, url, "", "put", "a/b", "31")
+	assert.Zero(t, r.code, r.err)
+	for _, args := range [][]string{{"get", "a/b"}, {"ls", "a", "-o", "json"}, {"export", "a"}} {
+		r = command(t, url, "", append(args, "--revision", "2")...)
+		assert.Contains(t, r.out, "30", r.err)
+		r = command(t, url, "", append(args, "--revision", "4")...)
+		assert.Contains(t, r.err, "4, the newest is 3")
+		assert.NotZero(t, r.code)
+	}
 	r = command(t, url, "", "cluster")
 	assert.Contains(t, r.out, "leader")
 	assert.Zero(t, r.code)
 	require.NoError(t, stop())
 }
+
+func TestHistoryAndDiff(t *testing.T) {
+	url, stop := runs(t, single(t, t.TempDir()))
+	for _, args := range [][]string{
+		{"put", "a/b", "1", "--comment", "first"}, {"put", "a/c", "2"}, {"put", "a/b", "3"}, {"rm", "a/c"}, {"put", "z", "5"},
+	} {
+		require.Zero(t, command(t, url, "", args...).code, args)
+	}
+	lines := func(r result) [][]string {
+		require.Zero(t, r.code, r.err)
+		var out [][]string
+		for _, line := range strings.Split(strings.TrimSpace(r.out), "\n")[1:] {
+			out = append(out, strings.Fields(when.ReplaceAllString(line, "")))
+		}
+		return out
+	}
+	assert.Equal(t, [][]string{{"3", "anonymous", "a/b", "3"}, {"1", "anonymous", "a/b", "1", "first"}},
+		lines(command(t, url, "", "history", "a/b")))
+	all := [][]string{
+		{"5", "anonymous", "z", "5"},
+		{"4", "anonymous", "a/c", "(deleted)"},
+		{"3", "anonymous", "a/b", "3"},
+		{"2", "anonymous", "a/c", "2"},
+		{"1", "anonymous", "a/b", "1", "first"},
+	}
+	assert.Equal(t, all, lines(command(t, url, "", "history", "/")))
+	assert.Equal(t, all[:2], lines(command(t, url, "", "history", "/", "--limit", "2")))
+	assert.Equal(t, all[1:], lines(command(t, url, "", "history", "a/")))
+	assert.Equal(t, all[3:], lines(command(t, url, "", "history", "a/", "--revision", "2")))
+	r := command(t, url, "", "patch", "a/none", "{}")
+	assert.Equal(t, exitNotFound, r.code, r.err)
+	r = command(t, url, "", "history", "a/c", "-o", "json")
+	var events []client.Event
+	require.NoError(t, json.Unmarshal([]byte(r.out), &events), r.out)
+	require.Len(t, events, 2)
+	assert.True(t, events[0].Deleted)
+	assert.Equal(t, "2", string(events[1].Value))
+	assert.Equal(t, exitNotFound, command(t, url, "", "history", "no").code)
+	assert.Equal(t, exitUsage, command(t, url, "", "history", "a", "--limit", "-1").code)
+
+	assert.Equal(t, [][]string{{"~", "a/b", "1", "3"}, {"-", "a/c", "2"}, {"+", "z", "5"}},
+		lines(command(t, url, "", "diff", "/", "--from", "2")))
+	assert.Equal(t, [][]string{{"~", "a/b", "1", "3"}}, lines(command(t, url, "", "diff", "a/", "--from", "2", "--to", "3")))
+	assert.Equal(t, [][]string{{"+", "a/b", "3"}}, lines(command(t, url, "", "diff", "a/b", "--from", "0")))
+	r = command(t, url, "", "diff", "a/b", "--from", "1", "-o", "json")
+	var differences []client.Difference
+	require.NoError(t, json.Unmarshal([]byte(r.out), &differences), r.out)
+	require.Len(t, differences, 1)
+	assert.Equal(t, "changed", differences[0].Action)
+	assert.Equal(t, "1", string(differences[0].Before.Value))
+	assert.Equal(t, "3", string(differences[0].After.Value))
+	require.Zero(t, command(t, url, `{"x":1,"y":2}`, "put", "o", "-f", "-").code)
+	assert.Equal(t, result{out: "o: changed at revision 7\n"}, command(t, url, "", "patch", "o", `{"x":null,"z":3}`))
+	assert.Equal(t, result{out: "o: changed at revision 8\n"},
+		command(t, url, `[{"op":"replace","path":"/y","value":[]}]`, "patch", "o", "-f", "-", "--operations", "--if-revision", "7"))
+	assert.JSONEq(t, `{"y":[],"z":3}`, command(t, url, "", "get", "o").out)
+	r = command(t, url, "", "diff", "a/b")
+	assert.Equal(t, exitUsage, r.code)
+	assert.Contains(t, r.err, "--from is missing")
+	require.NoError(t, stop())
+}
+
+// when is a time as tables show it.
+var when = regexp.MustCompile(`\d{4}-\d\d-\d\dT\S+`)
 
 func TestServeTellsWhyItDoesNotStart(t *testing.T) {
 	t.Run("API port taken", func(t *testing.T) {

@@ -102,9 +102,16 @@ func (s *session) addresses() []string {
 	return strings.Split(cmp.Or(s.endpoints, s.variable(endpointsVariable), defaultEndpoints), ",")
 }
 
-// readFlags adds --consistency and --max-staleness.
+// readFlags adds --consistency, --max-staleness and --revision.
 func readFlags(f *pflag.FlagSet, o *client.ReadOptions) {
+	freshFlags(f, o)
+	f.Uint64Var(&o.Revision, "revision", 0, "read what was there at this revision (default: what is there now)")
+}
+
+// freshFlags adds --consistency and --max-staleness.
+func freshFlags(f *pflag.FlagSet, o *client.ReadOptions) {
 	f.StringVar((*string)(&o.Consistency), "consistency", "", "linearizable, bounded (the default) or local")
+	f.Uint64Var(&o.MinRevision, "min-revision", 0, "wait until the node has this revision, such as that of a write")
 	f.DurationVar(&o.MaxStaleness, "max-staleness", 0, "how old a bounded answer may be (default: the node's)")
 }
 

@@ -1,0 +1,278 @@
+package httpapi
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/confman/confman/fsm"
+)
+
+// place is where a page of a history ended: events of revision were given out already.
+type place struct {
+	revision fsm.Revision
+	events   int
+}
+
+func (p place) String() string { return fmt.Sprintf("%d.%d", p.revision, p.events) }
+
+func parsePlace(s string) (place, error) {
+	revision, events, _ := strings.Cut(s, ".")
+	n, err := strconv.ParseUint(revision, 10, 64)
+	k, err2 := strconv.Atoi(events)
+	if err != nil || err2 != nil || n == 0 || k < 0 {
+		return place{}, problemf(kindInvalidCursor, "cursor is not one that this API gave out")
+	}
+	return place{fsm.Revision(n), k}, nil
+}
+
+// historyPage is a page of what happened to a key, or below a prefix, newest first.
+type historyPage struct {
+	target target
+	paging
+	items []byte
+	count int
+	shown fsm.Revision
+	from  place
+	next  place // where the page after goes on; zero: there is none
+}
+
+// history answers GET /history.
+func (c *call) history() error {
+	t, q, f, err := c.treeRead(historyParams)
+	if err != nil {
+		return err
+	}
+	scope := "history " + t.String()
+	l, err := q.paging(scope, &f)
+	if err != nil {
+		return err
+	}
+	p := historyPage{target: t, paging: l, items: c.buf}
+	if l.resumed {
+		if p.from, err = parsePlace(l.after); err != nil {
+			return err
+		}
+	}
+	if accepted(c.r, typeJSON) < 0 {
+		return notAcceptable(typeJSON)
+	}
+	st, err := c.read(f, p.fill)
+	if err != nil {
+		return err
+	}
+	if p.count == 0 && !l.resumed && p.next == (place{}) && t.key != "" {
+		return &readError{st, problemf(kindNotFound, "nothing ever happened to %q", t.String())}
+	}
+	next := ""
+	if p.next != (place{}) {
+		next = cursor{revision: p.shown, last: p.next.String()}.encode(scope)
+	}
+	return c.sendPage(p.items, next, st)
+}
+
+// fill reads the page; it may be called again.
+func (p *historyPage) fill(v *fsm.View) error {
+	p.shown = v.Revision()
+	p.items, p.count, p.next = beginPage(p.items[:0], p.shown), 0, place{}
+	from := p.from
+	if !p.resumed {
+		from.revision = p.shown
+	}
+	if p.target.subtree {
+		return p.fillChanges(v, from)
+	}
+	return p.fillKey(v, from)
+}
+
+func (p *historyPage) full() bool { return p.count == p.limit || len(p.items) >= MaxPageBytes }
+
+func (p *historyPage) fillKey(v *fsm.View, from place) error {
+	var failed error
+	err := v.KeyHistory(p.target.key, from.revision, func(rev fsm.Revision, e fsm.Event) bool {
+		if p.full() {
+			p.next = place{revision: rev}
+			return false
+		}
+		var ch fsm.Change
+		if ch, failed = v.Change(rev); failed != nil {
+			return false
+		}
+		p.add(&ch, &e)
+		return true
+	})
+	if err == nil {
+		err = failed
+	}
+	return err
+}
+
+// fillChanges goes back through the change log, for at most MaxHistoryScan changes: who asks
+// for a subtree where little happens gets short pages, not a long wait.
+func (p *historyPage) fillChanges(v *fsm.View, from place) error {
+	for scanned := 0; from.revision >= 1; scanned++ {
+		if scanned == MaxHistoryScan {
+			p.next = from
+			return nil
+		}
+		ch, err := v.Change(from.revision)
+		if err != nil {
+			return err
+		}
+		n := 0
+		err = v.Events(&ch, p.target.prefix(), func(e fsm.Event) bool {
+			if n++; n <= from.events {
+				return true
+			}
+			if p.full() {
+				p.next = place{from.revision, n - 1}
+				return false
+			}
+			p.add(&ch, &e)
+			return true
+		})
+		if err != nil || p.next != (place{}) {
+			return err
+		}
+		from = place{revision: from.revision - 1}
+	}
+	return nil
+}
+
+// add appends one event: the record that was put, or of a delete as much as there is, with
+// who did it and why.
+func (p *historyPage) add(ch *fsm.Change, e *fsm.Event) {
+	if p.count++; p.count > 1 {
+		p.items = append(p.items, ',')
+	}
+	if e.Deleted {
+		p.items = append(p.items, `{"path":`...)
+		p.items = appendString(p.items, e.Key)
+		p.items = append(p.items, `,"action":"delete","revision":`...)
+		p.items = strconv.AppendUint(p.items, uint64(ch.Revision), 10)
+		p.items = append(p.items, `,"modified_at":"`...)
+		p.items = time.Unix(0, ch.At).UTC().AppendFormat(p.items, time.RFC3339Nano)
+		p.items = append(p.items, `","modified_by":`...)
+		p.items = appendString(p.items, ch.Principal.String())
+	} else {
+		p.items = appendRecord(p.items, &e.Record)
+		p.items = append(p.items, `,"action":"put"`...)
+	}
+	if ch.Comment != "" {
+		p.items = append(p.items, `,"comment":`...)
+		p.items = appendString(p.items, ch.Comment)
+	}
+	p.items = append(p.items, `,"request_id":`...)
+	p.items = appendString(p.items, ch.RequestID)
+	if ch.Source.IsValid() {
+		p.items = append(p.items, `,"source":"`...)
+		p.items = ch.Source.AppendTo(p.items)
+		p.items = append(p.items, '"')
+	}
+	p.items = append(p.items, '}')
+}
+
+// diffPage is a page of the keys that differ between two revisions.
+type diffPage struct {
+	target target
+	paging
+	from  fsm.Revision
+	items []byte
+	count int
+	shown fsm.Revision
+	last  string
+	more  bool
+}
+
+// diff answers GET /diff: what is not as it was at revision from, at revision to or now.
+func (c *call) diff() error {
+	t, q, f, err := c.treeRead(diffParams)
+	if err != nil {
+		return err
+	}
+	from, ok, err := q.revision("from")
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return invalidParameter("from", "is missing: the revision to compare with")
+	}
+	if f.at, f.past, err = q.revision("to"); err != nil {
+		return err
+	}
+	scope := fmt.Sprintf("diff %d %s", from, t)
+	l, err := q.paging(scope, &f)
+	if err != nil {
+		return err
+	}
+	if accepted(c.r, typeJSON) < 0 {
+		return notAcceptable(typeJSON)
+	}
+	p := diffPage{target: t, paging: l, from: from, items: c.buf}
+	st, err := c.read(f, p.fill)
+	if err != nil {
+		return err
+	}
+	next := ""
+	if p.more {
+		next = cursor{revision: p.shown, last: p.last}.encode(scope)
+	}
+	return c.sendPage(p.items, next, st)
+}
+
+// fill reads the page; it may be called again.
+func (p *diffPage) fill(v *fsm.View) error {
+	p.shown = v.Revision()
+	p.items, p.count, p.more = beginPage(p.items[:0], p.shown), 0, false
+	if p.from > p.shown {
+		return invalidParameter("from", fmt.Sprintf("is %d, which is after %d, the revision to compare", p.from, p.shown))
+	}
+	before, err := v.At(p.from)
+	if err != nil {
+		return err
+	}
+	defer before.Close()
+	lo, hi := p.target.key, p.target.key+"\x00"
+	if p.target.subtree {
+		lo, hi = p.target.prefix(), p.target.end()
+	}
+	if p.resumed {
+		lo = p.after + "\x00"
+	}
+	return fsm.Diff(before, v, lo, hi, func(d fsm.Difference) bool {
+		if p.more = p.count == p.limit || len(p.items) >= MaxPageBytes; p.more {
+			return false
+		}
+		p.add(&d)
+		return true
+	})
+}
+
+func (p *diffPage) add(d *fsm.Difference) {
+	if p.count++; p.count > 1 {
+		p.items = append(p.items, ',')
+	}
+	p.last = d.Key
+	p.items = append(p.items, `{"path":`...)
+	p.items = appendString(p.items, d.Key)
+	action := "changed"
+	switch {
+	case d.Before == nil:
+		action = "added"
+	case d.After == nil:
+		action = "removed"
+	}
+	p.items = append(p.items, `,"action":"`...)
+	p.items = append(append(p.items, action...), '"')
+	for _, side := range [2]struct {
+		name string
+		rec  *fsm.Record
+	}{{`,"before":`, d.Before}, {`,"after":`, d.After}} {
+		if side.rec != nil {
+			p.items = append(append(p.items, side.name...), appendRecord(nil, side.rec)...)
+			p.items = append(p.items, '}')
+		}
+	}
+	p.items = append(p.items, '}')
+}
