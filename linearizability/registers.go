@@ -336,8 +336,11 @@ func (p *partition) perform(rs keyStates, o *Op, rev uint64) (next keyStates, ok
 			return rs, false, false
 		}
 	}
-	before := slices.Clone(next)
-	for _, s := range o.steps() {
+	steps, before := o.steps(), next
+	if len(steps) > 1 { // one step looks at its key before it changes it
+		before = slices.Clone(next)
+	}
+	for _, s := range steps {
 		r := &next[p.at[s.Key]]
 		if s.Kind == Read {
 			if rev == 0 && o.isUnknown() {

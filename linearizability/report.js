@@ -42,12 +42,31 @@ const inOrder = [...DATA.ops.filter((o) => o.ret < 0), ...DATA.ops.filter((o) =>
 const laneOf = new Map(lanes.map((l) => [l.kind + '/' + (l.id ?? ''), l]));
 stack(DATA.spans.filter((s) => s.kind === 'fault'), () => laneOf.get('faults/'), (s) => [s.from, s.to], 4);
 stack(DATA.ops, (o) => laneOf.get('client/' + o.client), (o) => [o.call, o.ret < 0 ? o.call : o.ret], 3);
-let height = AXIS;
-for (const l of lanes) {
-  l.top = height;
-  height += l.rows * LANE;
+let height = AXIS, idle = 0;
+
+// layout gives each lane its place. Clients with nothing in view have none: a client that
+// gave an operation up goes on as another, so there may be hundreds.
+function layout() {
+  const rows = new Map();
+  for (const o of DATA.ops) {
+    const lane = laneOf.get('client/' + o.client);
+    if (inView(o)) rows.set(lane, Math.max(rows.get(lane) || 0, o.row + 1));
+  }
+  height = AXIS;
+  idle = 0;
+  for (const l of lanes) {
+    l.top = height;
+    l.shown = l.kind === 'client' ? rows.get(l) || 0 : l.rows;
+    if (!l.shown) idle++;
+    height += l.shown * LANE;
+  }
+  height += idle ? LANE : 6;
 }
-height += 6;
+
+function inView(o) {
+  const end = o.ret < 0 ? full.to : o.ret;
+  return end >= view.from && o.call <= view.to;
+}
 
 // stack gives each item the first free row of its lane, and no more than most.
 function stack(items, lane, span, most) {
@@ -143,6 +162,7 @@ function box(g, left, top, width, tall, style, label) {
 }
 
 function draw() {
+  layout();
   const [g, width] = fit(canvas, height);
   grid(g, width, height);
   g.save();
@@ -185,8 +205,14 @@ function draw() {
   g.strokeStyle = rule;
   g.fillStyle = ink;
   for (const l of lanes) {
+    if (!l.shown) continue;
     line(g, 0, l.top + 0.5, width, l.top + 0.5);
     g.fillText(l.name, 8, l.top + LANE / 2 + 1, GUTTER - 12);
+  }
+  if (idle) {
+    line(g, 0, height - LANE + 0.5, width, height - LANE + 0.5);
+    g.fillStyle = soft;
+    g.fillText('and ' + idle + (idle === 1 ? ' client' : ' clients') + ' with nothing in view', 8, height - LANE / 2 + 1);
   }
   drawClaims();
   list();
@@ -210,8 +236,8 @@ function drawWindow(g, width, bottom) {
 
 // place is where an operation is drawn, or null.
 function place(o, width) {
+  if (!inView(o)) return null;
   const end = o.ret < 0 ? full.to : o.ret;
-  if (end < view.from || o.call > view.to) return null;
   const lane = laneOf.get('client/' + o.client);
   const left = Math.max(x(o.call, width), GUTTER - 20), right = Math.min(x(end, width), width + 20);
   const thin = o.ret < 0; // its end is open: a thin line to the right
@@ -367,7 +393,7 @@ canvas.addEventListener('pointerup', (e) => {
 function hover(e, pick) {
   const r = canvas.getBoundingClientRect();
   const px = e.clientX - r.left, py = e.clientY - r.top;
-  const lane = lanes.find((l) => py >= l.top && py < l.top + l.rows * LANE);
+  const lane = lanes.find((l) => py >= l.top && py < l.top + l.shown * LANE);
   if (!lane) return;
   if (lane.kind === 'client') {
     const row = Math.floor((py - lane.top) / LANE);

@@ -220,7 +220,8 @@ func (c *clients) call(o *operation) {
 	}
 	c.open++
 	o.op.Call = w.now
-	w.trace.add(o.op.ID, o.node.id, digest([]byte(o.op.String())))
+	w.trace.add(o.node.id)
+	w.trace.op(&o.op)
 	w.after(hop(o.rng), event{kind: evRequest, n: o.op.ID})
 	w.after(w.setup.clientTimeout+50*time.Millisecond, event{kind: evTimeout, n: o.op.ID})
 	if o.writes() {
@@ -248,10 +249,12 @@ func (c *clients) arrive(id uint64) {
 		}
 		c.local(r, o)
 	case o.writes():
+		r.owe(id)
 		r.take(node.Propose{Request: id, Command: c.command(o), Deadline: deadline})
 	case c.w.opts.hooks.readEarly:
 		c.readDone(r, o)
 	default:
+		r.owe(id)
 		r.take(node.ReadIndex{Request: id, Deadline: deadline})
 	}
 }
@@ -393,6 +396,7 @@ func (c *clients) readDone(r *replica, o *operation) {
 		return
 	}
 	defer view.Close()
+	r.hold(o.keys()[0])
 	s := view.State()
 	var saw []linearizability.Step
 	for _, key := range o.keys() {
@@ -448,6 +452,11 @@ func (c *clients) get(r *replica, view *fsm.View, key string) (linearizability.S
 		return linearizability.Step{}, err
 	}
 	c.w.judge.read(r, view.State(), key, rec, found)
+	if !r.tainted {
+		if err := c.w.judge.listed(r, view, key); err != nil {
+			return linearizability.Step{}, err
+		}
+	}
 	return linearizability.Step{
 		Kind: linearizability.Read, Key: key, Found: found, Got: string(rec.Value), KeyRevision: uint64(rec.Revision),
 	}, nil
@@ -562,7 +571,7 @@ func (c *clients) finish(o *operation) {
 	o.done = true
 	o.answer = nil
 	c.open--
-	c.w.trace.add(o.op.ID, digest([]byte(o.op.String())))
+	c.w.trace.op(&o.op)
 	if o.closing {
 		return
 	}

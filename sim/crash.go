@@ -36,16 +36,38 @@ const (
 )
 
 // cutAfter lets n more operations on the machine's disks succeed; then the power is off.
-func (r *replica) cutAfter(n int) {
+func (r *replica) cutAfter(n int) { r.failAfter(n, errCut) }
+
+// failAfter lets n more operations on the machine's disks succeed; all others fail with err.
+func (r *replica) failAfter(n int, err error) {
 	cut := func(Op, string) error {
 		if n--; n < 0 {
-			return errCut
+			return err
 		}
 		return nil
 	}
 	r.home.Fault = cut
 	if r.disk != nil {
 		r.disk.Fault = cut
+	}
+}
+
+// cutInSwitch does the same, n operations after a new segment got its name, if there
+// is one.
+func (r *replica) cutInSwitch(n int) {
+	named := false
+	r.disk.Fault = func(op Op, _ string) error {
+		if named {
+			n--
+		}
+		named = named || op == OpRename
+		if n < 0 {
+			if n == -1 {
+				r.w.judge.count(tenderSwitch.String())
+			}
+			return errCut
+		}
+		return nil
 	}
 }
 
@@ -113,7 +135,7 @@ func (r *replica) breakOffStore() {
 	s, w := &r.storage, r.w
 	if s.flush != nil && r.db != nil && !s.broken && r.timing.IntN(2) == 0 {
 		w.judge.count("crash: flush was done")
-		if err := r.commit(); err != nil && !r.excuses(err) {
+		if err := r.breakOffFlush(); err != nil && !r.excuses(err) {
 			w.fail(JudgeStop, "%s: writing the database: %w", r.name, err)
 		}
 	}
@@ -149,7 +171,7 @@ func (r *replica) shutDown() {
 	w.judge.count("clean stop")
 	w.note(linearizability.Event{Kind: linearizability.Crashed, Node: r.name, Text: "stopped in order"})
 	r.uncut()
-	if r.db != nil && !r.storage.broken {
+	if r.db != nil && !r.storage.broken && r.core.Status().Damage == nil {
 		if r.storage.flush == nil {
 			r.storage.flush = r.db.BeginFlush()
 		}
@@ -188,7 +210,7 @@ func (r *replica) resume() {
 	if !r.paused {
 		return
 	}
-	r.paused = false
+	r.paused, r.resumed = false, r.w.now
 	r.w.note(linearizability.Event{Kind: linearizability.Resumed, Node: r.name})
 	life := r.life
 	r.drain()
@@ -216,9 +238,7 @@ func (r *replica) traceInputs(ins []node.Input) {
 		case node.Tick:
 			t.add(1, uint64(in.Now))
 		case node.Receive:
-			n := &r.w.net
-			n.buf = encodeMessage(n.buf[:0], &in.Message)
-			t.add(2, digest(n.buf))
+			t.add(2, in.Message.From) // what it says was traced as it came
 		case node.Propose:
 			t.add(3, in.Request, uint64(in.Deadline), digest(in.Command))
 		case node.ReadIndex:

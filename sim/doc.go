@@ -22,8 +22,8 @@
 // state hashes at equal index; nothing said before it is durable (votes,
 // appends, acknowledgments); nothing durable gone after a crash; reads are what the
 // state was; claims of freshness are true. In the end faults stop, and within a
-// bounded time all nodes must agree and everything in flight must have an
-// outcome. Then the history goes to package linearizability. A run with too
+// bounded time all nodes that still take part must agree and everything in flight
+// must have an outcome. Then the history goes to package linearizability. A run with too
 // little traffic fails, since it proves nothing.
 //
 // # Faults

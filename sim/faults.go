@@ -34,6 +34,7 @@ const (
 	faultPauseLeader
 	faultPauseAll
 	faultSlowNode
+	faultHang
 	faultWall
 	faultRate
 	faultTransfer
@@ -54,7 +55,7 @@ var faultNames = [...]string{
 	"partition in two", "isolate a node", "isolate the leader", "one-way cut", "one-way cut of the leader",
 	"bridge", "ring", "flapping links", "slow links", "lossy links", "link queue full", "connection reset",
 	"kill", "power loss", "power loss of several", "power loss of all", "crash loop", "clean restart",
-	"pause a node", "pause the leader", "pause all", "slow node", "wall clock jumps", "clock rate changes",
+	"pause a node", "pause the leader", "pause all", "slow node", "store hangs", "wall clock jumps", "clock rate changes",
 	"transfer leadership", "slow disks", "disk error", "short write", "read error", "full disk",
 	"log rots", "store rots", "disk lost", "state goes astray",
 }
@@ -82,21 +83,30 @@ const (
 	tenderVote     tenderPoint = iota // a vote was granted and sent
 	tenderSend                        // between persisting and sending
 	tenderAppend                      // an append was decided on
+	tenderSwitch                      // the log goes on in a new segment
 	tenderApply                       // entries were committed
 	tenderApplied                     // between apply and answer
 	tenderFlush                       // a flush was decided on
 	tenderTruncate                    // a truncation was decided on
-	tenderVerify                      // an image is whole
+	tenderVerify                      // an image is whole, and looked at
 	tenderInstall                     // an image is to take the store's place
+	tenderSwap                        // it is just taking it
+	tenderAgain                       // no crash: a store rots again once an image took its place
+	tenderNoRoom                      // no crash: an image that comes in finds the disk nearly full
+	tenderSpoil                       // no crash: a bit of an image flips before it is verified
+	tenderDepose                      // no crash: another leader comes while an image is verified
+	tenderAsk                         // no crash: a node without a store is cut off while it asks for an image
 	tenderStart                       // in the middle of a start
+	tenderStuck                       // no crash: the disk fails in the middle of a start
 	tenderForm                        // in the middle of forming
+	tenderForget                      // the same, and the disk is lost with it
 
 	tenderPoints = iota
 )
 
 var tenderNames = [...]string{
-	"crash after a vote", "crash before a send", "crash before an append", "crash before an apply", "crash before an answer",
-	"crash before a flush", "crash before a truncation", "crash before an image is verified", "crash before an install", "crash in a start", "crash in forming",
+	"crash after a vote", "crash before a send", "crash before an append", "crash in a switch of segments", "crash before an apply", "crash before an answer",
+	"crash before a flush", "crash before a truncation", "crash while an image is verified", "crash before an install", "crash inside an install", "store rots again after an install", "disk has no room for an image", "image rots before it is verified", "another leader while an image is verified", "cut off while it asks for an image", "crash in a start", "disk error in a start", "crash in forming", "disk lost in forming",
 }
 
 func (p tenderPoint) String() string { return tenderNames[p] }
@@ -116,11 +126,9 @@ func tenderOf(e node.Effect) (tenderPoint, bool) {
 		return tenderApply, true
 	case node.Truncate:
 		return tenderTruncate, true
-	case node.VerifyImage:
-		return tenderVerify, true
 	case node.Install:
 		return tenderInstall, true
-	case node.Prove, node.Scrub, node.Stop, node.OpenImage, node.ReadImage, node.CloseImage, node.WriteImage, node.DropImage:
+	case node.Prove, node.Scrub, node.Stop, node.OpenImage, node.ReadImage, node.CloseImage, node.WriteImage, node.VerifyImage, node.DropImage:
 	}
 	return 0, false
 }
@@ -169,14 +177,19 @@ func (n *nemesis) init(w *World) {
 
 // tender decides whether a node crashes at point now.
 func (n *nemesis) tender(r *replica, p tenderPoint) bool {
-	if n.over || !n.tenders[p][r.id-1].chance(n.w.setup.tender[p]) {
-		return false
-	}
-	if p != tenderForm && p != tenderStart && !r.formed() {
+	if !n.lurks(r, p) {
 		return false
 	}
 	n.w.judge.count(p.String())
 	return true
+}
+
+// lurks decides whether a node crashes at point if it comes there now; it is not counted.
+func (n *nemesis) lurks(r *replica, p tenderPoint) bool {
+	if n.over || !n.tenders[p][r.id-1].chance(n.w.setup.tender[p]) {
+		return false
+	}
+	return p == tenderForm || p == tenderForget || p == tenderStart || p == tenderStuck || r.formed()
 }
 
 // how draws what a node loses that crashes at a tender point.
@@ -282,6 +295,8 @@ func (n *nemesis) bring(k faultKind) bool {
 		return n.pause(g, w.nodes...)
 	case faultSlowNode:
 		return n.slowNode(g, n.victim(g))
+	case faultHang:
+		return n.hang(g, n.victim(g))
 	case faultWall:
 		return n.jump(g, n.victim(g))
 	case faultRate:
@@ -364,6 +379,7 @@ func (n *nemesis) end() {
 	n.disk = diskSetup{sync: time.Millisecond, apply: 50 * time.Microsecond, flush: 5 * time.Millisecond}
 	n.setAside(newGenerator(w.opts.Seed, "core"))
 	for _, r := range w.nodes {
+		r.hungUntil = 0
 		if !r.up {
 			w.after(100*time.Millisecond, event{kind: evStart, node: r, life: r.life})
 			continue

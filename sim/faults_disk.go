@@ -107,29 +107,42 @@ func (n *nemesis) fillDisk(g generator, r *replica) bool {
 	}
 	r.disk.Capacity = r.disk.Used() + g.Int64N(2*n.w.setup.segmentBytes)
 	n.noted(linearizability.Event{Nodes: namesOf([]*replica{r})})
-	n.undo(g, func() { r.disk.Capacity = 0 })
+	n.undo(g, func() {
+		if r.disk != nil { // the world may have taken it since
+			r.disk.Capacity = 0
+		}
+	})
 	return true
 }
 
-// rotLog flips a bit of a segment that the log has closed: all of it was synced,
-// so it is damage, and no torn tail. It is found when the node reads it or starts.
+// rotLog flips a bit of what the log has proven durable, so that it is damage and no
+// torn tail: of a segment that it has closed, or before the newest proof in the one that
+// it writes. It is found when the node reads it or starts.
 func (n *nemesis) rotLog(g generator, r *replica) bool {
 	if r.disk == nil {
 		return false
 	}
-	var closed []string
+	var segments []string
 	for _, name := range r.disk.names() {
 		if strings.HasPrefix(name, "wal-") && strings.HasSuffix(name, ".log") {
-			closed = append(closed, name)
+			segments = append(segments, name)
 		}
 	}
-	if len(closed) < 2 || !n.atlas.loseLog(r) {
+	if len(segments) == 0 {
 		return false
 	}
-	name := closed[g.IntN(len(closed)-1)]
+	name := segments[len(segments)-1]
+	proven := r.disk.files[name].proven()
+	if closed := len(segments) - 1; closed > 0 && (proven == 0 || g.IntN(2) == 0) {
+		name = segments[g.IntN(closed)]
+		proven = r.disk.written(name)
+	}
+	if proven == 0 || !n.atlas.loseLog(r) {
+		return false
+	}
 	r.rotten = true
 	n.hit(r)
-	if err := r.disk.FlipBit(name, g.Int64N(r.disk.written(name))); err != nil {
+	if err := r.disk.FlipBit(name, g.Int64N(proven)); err != nil {
 		n.w.fail(JudgeInvariant, "a bit of %s cannot be flipped: %w", name, err)
 	}
 	return true
@@ -155,7 +168,7 @@ func (n *nemesis) damageStore(g generator, r *replica) bool {
 	if !r.hasDB || !n.atlas.loseStore(r) {
 		return false
 	}
-	r.tainted, r.strayed = true, 0
+	r.tainted, r.rotted = true, true
 	n.hit(r)
 	if !r.up && g.IntN(2) == 0 {
 		r.loseStoreFile()
@@ -166,6 +179,19 @@ func (n *nemesis) damageStore(g generator, r *replica) bool {
 		n.w.fail(JudgeInvariant, "the database of %s cannot be damaged: %w", r.name, err)
 	}
 	return true
+}
+
+// rotAgain damages the store that an image has just brought, before the node serves it.
+func (n *nemesis) rotAgain(r *replica) {
+	if !r.formed() || r.core.Status().Damage == nil || !n.lurks(r, tenderAgain) || !n.atlas.loseStore(r) {
+		return
+	}
+	n.w.judge.count(tenderAgain.String())
+	r.tainted, r.rotted = true, true
+	if err := n.flip(n.tenders[tenderAgain][r.id-1], r.store); err != nil {
+		n.w.fail(JudgeInvariant, "the database of %s cannot be damaged: %w", r.name, err)
+	}
+	r.damage(fmt.Errorf("%w: by the world", fsm.ErrDamaged))
 }
 
 // metaBytes is how much of a page bbolt's meta record takes, with the page's header.
@@ -266,6 +292,13 @@ func (r *replica) astray(ents []fsm.Entry) ([]fsm.Entry, int) {
 	return ents, -1
 }
 
+// strays notes that the state is wrong from an index on, or from before.
+func (r *replica) strays(index fsm.Index) {
+	if r.strayed == 0 || index < r.strayed {
+		r.strayed = index
+	}
+}
+
 // wentAstray sees what became of an entry that was applied wrongly, after the judge
 // saw it: one that changed nothing, here as elsewhere, did no harm.
 func (r *replica) wentAstray(res fsm.Result) {
@@ -274,7 +307,7 @@ func (r *replica) wentAstray(res fsm.Result) {
 		r.w.nemesis.atlas.regained(r)
 		return
 	}
-	r.strayed = res.Index
+	r.strays(res.Index)
 	r.w.judge.count(faultMisled.String())
 	r.w.ended(r.w.begins(linearizability.Event{Name: faultMisled.String(), Nodes: namesOf([]*replica{r})}))
 }
@@ -282,21 +315,45 @@ func (r *replica) wentAstray(res fsm.Result) {
 // loseDisk takes all that a node had on its disk: its identity, log and store. Its
 // process starts on an empty directory, and must never take part again: it may have voted.
 func (n *nemesis) loseDisk(r *replica) bool {
-	if r.disk == nil || !n.atlas.loseLog(r) {
+	if !n.forgets(r) {
 		return false
 	}
 	n.hit(r)
+	n.forget(r)
+	return true
+}
+
+// forgets tells whether r may lose its disk. While nobody is a member, none that comes
+// back with an empty disk did anything before.
+func (n *nemesis) forgets(r *replica) bool {
+	return n.w.judge.cluster != (fsm.ClusterID{}) && !r.forgot && !r.out && n.atlas.loseLog(r)
+}
+
+func (n *nemesis) forget(r *replica) {
 	if r.up {
 		r.crash(powerLost)
 	}
 	r.forgetDisk(newGenerator(n.w.opts.Seed, "new disk "+r.name).Rand)
+}
+
+// loseForming takes the disk of a node that has just told the others that it stored the
+// cluster's id: what they said before is still on its way to it.
+func (n *nemesis) loseForming(r *replica) bool {
+	if r.form.Identity().Cluster == (fsm.ClusterID{}) || !n.tender(r, tenderForget) || !n.forgets(r) {
+		return false
+	}
+	n.w.note(linearizability.Event{Kind: linearizability.Crashed, Node: r.name, Text: "disk lost in forming"})
+	if r.prepare != nil && n.tenders[tenderForget][r.id-1].IntN(2) == 0 {
+		r.late = r.prepare
+	}
+	n.forget(r)
 	return true
 }
 
 func (r *replica) forgetDisk(g *rand.Rand) {
 	r.forgot = true
 	r.home, r.disk = NewDisk(g), nil
-	r.tainted, r.diverged = false, false
+	r.tainted, r.rotted, r.diverged, r.strayed = false, false, false, 0
 	r.lastDurable, r.prevDurable, r.hasDB = 0, 0, false
 	for _, path := range []string{r.store, r.incomingPath(), r.imagePath(r.imageIndex)} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/confman/confman/linearizability"
+	"github.com/confman/confman/node"
 )
 
 func (n *nemesis) down(how ending, victims ...*replica) bool {
@@ -62,6 +63,60 @@ func (n *nemesis) slowNode(g generator, r *replica) bool {
 	n.noted(linearizability.Event{Nodes: namesOf([]*replica{r})})
 	n.undo(g, func() { r.slow -= by })
 	return r.up
+}
+
+// hang lets a node's store do nothing for a while, as a device does that retries, and cuts
+// the node off in the middle of it: what its log was given waits for the store, and what
+// the others did meanwhile comes as an image.
+func (n *nemesis) hang(g generator, r *replica) bool {
+	d := g.between(5*time.Second, 25*time.Second)
+	r.hungUntil = n.w.now + int64(d)
+	links := n.around(r, true, true)
+	n.noted(linearizability.Event{Nodes: namesOf([]*replica{r})})
+	fault := n.at
+	n.later(d/4, func() {
+		if n.over {
+			n.w.ended(fault)
+			return
+		}
+		block(links, 1)
+		n.later(d/3, func() {
+			block(links, -1)
+			n.w.ended(fault)
+		})
+	})
+	return r.up
+}
+
+// isolate leaves r alone soon, so that the others' logs may begin behind what it has when
+// it comes back: what raft gave its store meets an image that the leader sends by itself.
+func (n *nemesis) isolate(r *replica) {
+	g := n.tenders[tenderAsk][r.id-1]
+	links := n.around(r, true, true)
+	n.later(g.some(50*time.Millisecond, 2*time.Second), func() {
+		if n.over {
+			return
+		}
+		block(links, 1)
+		fault := n.w.begins(linearizability.Event{Name: tenderAsk.String(), Nodes: namesOf([]*replica{r})})
+		n.later(g.between(2*time.Second, 20*time.Second), func() {
+			block(links, -1)
+			n.w.ended(fault)
+		})
+	})
+}
+
+// depose has leadership move while r verifies an image, and r hear of the new term in the
+// same step as of what was found.
+func (n *nemesis) depose(r *replica) {
+	r.storage.images.deposed = true
+	leader := n.w.leader()
+	if leader == nil || leader == r {
+		return
+	}
+	if next := pick(n.tenders[tenderDepose][r.id-1], n.w.nodes...); next != r && next != leader {
+		leader.take(node.TransferLeadership{Peer: next.id})
+	}
 }
 
 // jump sets a node's wall clock: by an hour, as daylight saving done wrong would, or by seconds.

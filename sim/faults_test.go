@@ -145,7 +145,8 @@ func TestReset(t *testing.T) {
 	assert.Zero(t, l.inflight)
 	sendHello(w, 1, 2)
 	told := 0
-	for _, e := range w.queue.heap {
+	for _, m := range w.queue.heap {
+		e := w.queue.events[m.event]
 		if e.kind == evUnreachable {
 			told++
 			assert.Equal(t, uint64(2), e.n)

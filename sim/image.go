@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/node"
@@ -57,13 +58,18 @@ func (p *photo) take(image *fsm.Image, off, n uint64, changed bool) error {
 	if _, err := image.ReadAt(b, int64(lo)); err != nil {
 		return err
 	}
-	for i := range b {
-		if !changed && p.read[lo+uint64(i)] && p.bytes[lo+uint64(i)] != b[i] {
-			return fmt.Errorf("the image's byte at %d is another than it was when it was first read", lo+uint64(i))
+	was, read := p.bytes[lo:hi], p.read[lo:hi]
+	if !changed && !bytes.Equal(was, b) {
+		for i := range b {
+			if read[i] && was[i] != b[i] {
+				return fmt.Errorf("the image's byte at %d is another than it was when it was first read", lo+uint64(i))
+			}
 		}
-		p.read[lo+uint64(i)] = true
 	}
-	copy(p.bytes[lo:], b)
+	copy(was, b)
+	for i := range read {
+		read[i] = true
+	}
 	return nil
 }
 
@@ -93,6 +99,11 @@ type images struct {
 	open  *fsm.Image    // of transfer named; nil: none
 	photo *photo
 	named uint64
+	index uint64 // of the image that was opened last
+	// deposed: what is found of the next image waits for word of another leader, to be taken
+	// together with it, as a loop does that is slow; verified waits for it now.
+	deposed  bool
+	verified node.Input
 	// incoming is the stand-in that comes in. It need not survive a crash.
 	incoming []byte
 	noRoom   bool // for a piece of it
@@ -126,6 +137,10 @@ func (r *replica) startImage() {
 func (r *replica) image() {
 	s := &r.storage.images
 	e := s.queue[0]
+	if _, ok := e.(node.VerifyImage); ok && r.w.nemesis.tender(r, tenderVerify) {
+		r.crash(r.w.nemesis.how(r, tenderVerify)) // which does it, or does not
+		return
+	}
 	in, err := r.doImage(e)
 	if err != nil {
 		r.w.fail(JudgeStop, "%s: %T: %w", r.name, e, err)
@@ -136,7 +151,23 @@ func (r *replica) image() {
 	if len(s.queue) > 0 {
 		r.startImage()
 	}
+	if _, ok := in.(node.ImageVerified); ok && s.deposed {
+		s.deposed, s.verified = false, in
+		r.w.after(maxVerified, event{kind: evVerified, node: r, life: r.life})
+		return
+	}
 	if in != nil {
+		r.take(in)
+	}
+}
+
+// maxVerified bounds how long a verified image waits for word of another leader.
+const maxVerified = 3 * time.Second
+
+// verified ends the wait for another leader: none came.
+func (r *replica) verified() {
+	if in := r.storage.images.verified; in != nil {
+		r.storage.images.verified = nil
 		r.take(in)
 	}
 }
@@ -163,7 +194,7 @@ func (r *replica) doImage(e node.Effect) (node.Input, error) {
 		}
 		r.w.judge.count("image opened")
 		state := image.State()
-		s.open, s.named = image, e.Transfer
+		s.open, s.named, s.index = image, e.Transfer, uint64(state.Applied)
 		s.photo = &photo{
 			id: uint64(len(r.w.photos)) + 1, size: standInBytes(&state),
 			bytes: make([]byte, image.Size()), read: make([]bool, image.Size()),
@@ -189,7 +220,7 @@ func (r *replica) doImage(e node.Effect) (node.Input, error) {
 		r.closeImage()
 		return nil, nil
 	case node.WriteImage:
-		if r.disk.Capacity > 0 && r.timing.IntN(2) == 0 {
+		if r.disk.Capacity > 0 && r.timing.IntN(2) == 0 || e.Offset == 0 && r.w.nemesis.tender(r, tenderNoRoom) {
 			r.w.judge.count("image finds no room")
 			s.noRoom = true
 			return node.ImageWritten{Offset: e.Offset, Err: wal.ErrFull}, nil
@@ -228,6 +259,11 @@ func (r *replica) closeImage() {
 func (r *replica) verifyImage(index uint64) (node.Input, error) {
 	if err := os.WriteFile(r.incomingPath(), r.w.developed(r.storage.images.incoming), 0o600); err != nil {
 		return nil, err
+	}
+	if r.w.nemesis.tender(r, tenderSpoil) {
+		if err := r.w.nemesis.flip(r.w.nemesis.tenders[tenderSpoil][r.id-1], r.incomingPath()); err != nil {
+			return nil, err
+		}
 	}
 	state, err := fsm.VerifyImage(r.incomingPath(), r.storeOptions())
 	if err != nil {
@@ -280,6 +316,7 @@ func (r *replica) install(index uint64) (node.Input, error) {
 		return nil, fmt.Errorf("the image is of index %d, the core wants %d", r.imageIndex, index)
 	}
 	tainted := r.tainted
+	r.closeViews()
 	r.closeImage()
 	if r.db != nil {
 		if err := r.db.Close(); err != nil {
@@ -287,6 +324,7 @@ func (r *replica) install(index uint64) (node.Input, error) {
 		}
 		r.db = nil
 	}
+	r.storage.flush = nil // of the store that was given up
 	if err := r.swapImage(); err != nil {
 		return nil, err
 	}
@@ -319,7 +357,7 @@ func (r *replica) recoverImage(found wal.Recovered) error {
 // mended: the store is another file now, and sound.
 func (r *replica) mended() {
 	if r.tainted {
-		r.tainted, r.diverged, r.strayed = false, false, 0
+		r.tainted, r.rotted, r.diverged, r.strayed = false, false, false, 0
 		r.w.nemesis.atlas.regained(r)
 	}
 }

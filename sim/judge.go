@@ -23,7 +23,11 @@ type judge struct {
 	leaders map[uint64]uint64 // by term
 	slots   []slot            // by index - 1
 	model   model
-	acks    []acknowledgment // in order of time
+	acks    []acknowledgment     // in order of time
+	where   map[uint64]fsm.Index // at which index the write of an operation changed something
+	told    *linearizability.History
+	views   generator // which of them stay open
+	lived   int       // how many changes the model had when the world was over; 0: it is not
 }
 
 // slot is what an index of the log means to all.
@@ -46,6 +50,8 @@ func (j *judge) init(w *World) {
 	j.fired = map[string]uint64{}
 	j.leaders = map[uint64]uint64{}
 	j.model = newModel()
+	j.where = map[uint64]fsm.Index{}
+	j.views = newGenerator(w.opts.Seed, "views")
 }
 
 func (j *judge) count(what string) { j.fired[what]++ }
@@ -54,6 +60,7 @@ func (j *judge) count(what string) { j.fired[what]++ }
 func (j *judge) joined(r *replica, id node.Identity) {
 	if j.cluster == (fsm.ClusterID{}) {
 		j.cluster = id.Cluster
+		j.model.genesis = firstHead(id.Cluster, id.Members)
 	}
 	if id.Cluster != j.cluster || id.RaftID != r.id {
 		j.w.fail(JudgeSplit, "split: %s joins cluster %x as %d, others are in %x", r.name, id.Cluster[:4], id.RaftID, j.cluster[:4])
@@ -80,8 +87,11 @@ func (j *judge) state(r *replica, s fsm.State) error {
 	if s.Revision != k.result.revision || s.Term != k.term {
 		return fmt.Errorf("at index %d the store of %s is at revision %d and term %d, want %d and %d", s.Applied, r.name, s.Revision, s.Term, k.result.revision, k.term)
 	}
+	if want := j.model.head(s.Revision); s.Chain != want {
+		return fmt.Errorf("at index %d the change log of %s has the chain %x, want %x", s.Applied, r.name, s.Chain[:6], want[:6])
+	}
 	if k.hashed && s.Hash != k.hash {
-		return fmt.Errorf("states differ at index %d: %s has hash %x, another had %x", s.Applied, r.name, s.Hash[:6], k.hash[:6])
+		return fmt.Errorf("states differ at index %d: %s has hash %.12x, another had %.12x", s.Applied, r.name, s.Hash, k.hash)
 	}
 	k.hashed, k.hash = true, s.Hash
 	return nil
@@ -91,18 +101,16 @@ func (j *judge) state(r *replica, s fsm.State) error {
 func (j *judge) stepped(r *replica) {
 	s := r.core.Status()
 	if s.Role == node.Leader {
-		if other, ok := j.leaders[s.Term]; !ok {
-			j.leaders[s.Term] = r.id
-			j.count("leader elected")
-			j.w.note(linearizability.Event{Kind: linearizability.Leads, Node: r.name, Term: s.Term})
-		} else if other != r.id {
-			j.w.fail(JudgeSplit, "two leaders in term %d: node%d and %s", s.Term, other, r.name)
-		}
+		j.leads(r, s.Term)
 	}
-	if s.Damage != nil {
-		// Nothing is served, and the image may be older than what was.
-		r.lastApplied = min(r.lastApplied, s.Applied)
-		return
+	if l := j.leaders[s.Term]; s.Leader != 0 && s.Leader != l {
+		j.w.fail(JudgeSplit, "%s holds node%d for the leader of term %d, which node%d leads (0: nobody)", r.name, s.Leader, s.Term, l)
+	}
+	if s.Damage != nil && !r.gaveUp && !r.tainted {
+		j.w.fail(JudgeState, "%s gives up a store that is whole: %w", r.name, s.Damage)
+	}
+	if r.gaveUp = s.Damage != nil; r.gaveUp {
+		return // nothing is served, and the image may be older than what was
 	}
 	switch {
 	case s.Applied < r.lastApplied:
@@ -116,6 +124,18 @@ func (j *judge) stepped(r *replica) {
 	if s.Fresh && s.FreshAt != r.claimed {
 		r.claimed = s.FreshAt
 		j.fresh(r, s.FreshAt)
+	}
+}
+
+// leads: a term has one leader.
+func (j *judge) leads(r *replica, term uint64) {
+	switch other, ok := j.leaders[term]; {
+	case !ok:
+		j.leaders[term] = r.id
+		j.count("leader elected")
+		j.w.note(linearizability.Event{Kind: linearizability.Leads, Node: r.name, Term: term})
+	case other != r.id:
+		j.w.fail(JudgeSplit, "two leaders in term %d: node%d and %s", term, other, r.name)
 	}
 }
 
@@ -149,8 +169,11 @@ func (j *judge) sent(r *replica, m *transport.Message) {
 	if raft == nil || raft.GetReject() {
 		return
 	}
+	j.rests(r, raft)
 	s := &r.shadow
 	switch raft.GetType() {
+	case raftpb.MsgApp, raftpb.MsgHeartbeat:
+		j.leads(r, raft.GetTerm()) // it may have led for a part of a step only
 	case raftpb.MsgVoteResp:
 		j.count("vote granted")
 		if s.durableTerm < raft.GetTerm() || (s.durableTerm == raft.GetTerm() && s.durableVote != raft.GetTo()) {
@@ -158,6 +181,9 @@ func (j *judge) sent(r *replica, m *transport.Message) {
 				r.name, raft.GetTo(), raft.GetTerm(), s.durableTerm, s.durableVote)
 		}
 	case raftpb.MsgAppResp:
+		if s.durableTerm < raft.GetTerm() {
+			j.w.fail(JudgeDurable, "%s answers node %d in term %d; durable is term %d", r.name, raft.GetTo(), raft.GetTerm(), s.durableTerm)
+		}
 		// In a newer term what was durable may be replaced already.
 		if s.durableTerm == raft.GetTerm() && raft.GetIndex() > uint64(s.durable) {
 			j.w.fail(JudgeDurable, "%s tells node %d that it has all up to %d; durable are %d entries", r.name, raft.GetTo(), raft.GetIndex(), s.durable)
@@ -194,6 +220,7 @@ func (j *judge) differs(r *replica, err error) {
 		return
 	}
 	r.diverged = true
+	r.strays(r.db.State().Applied)
 }
 
 func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {
@@ -201,6 +228,9 @@ func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {
 	case e.Index == n+1:
 		j.slots = append(j.slots, slot{term: e.Term, digest: digest(e.Data), result: j.model.apply(e.Index, e.Data)})
 		j.w.trace.add(e.Term, digest(e.Data))
+		if last := len(j.model.changes) - 1; j.slots[n].result.outcome == fsm.Applied {
+			j.where[opOf(j.model.changes[last].request)] = e.Index
+		}
 	case e.Index == 0 || e.Index > n+1:
 		return fmt.Errorf("index %d is applied, nobody applied more than %d", e.Index, n)
 	}
@@ -214,6 +244,9 @@ func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {
 	}
 	if r.Outcome == fsm.CompareFailed && r.Current != want.current {
 		return fmt.Errorf("the compare of the entry at index %d found revision %d, want %d", e.Index, r.Current, want.current)
+	}
+	if had := (first{r.First, r.FirstRevision}); r.Outcome == fsm.Repeated && had != want.first {
+		return fmt.Errorf("the entry at index %d repeats one that did %v at revision %d, want %v at %d", e.Index, had.outcome, had.revision, want.first.outcome, want.first.revision)
 	}
 	return sameKeys(e.Index, r.Ops, want.keys)
 }
@@ -262,22 +295,35 @@ func (j *judge) acknowledged(r *replica, request string, res *fsm.Result) {
 
 // read: what a view shows is what the model had at its index.
 func (j *judge) read(r *replica, s fsm.State, key string, rec fsm.Record, found bool) {
-	want := j.model.at(key, s.Applied)
-	if found != (want.rev != 0) || rec.Revision != want.rev || (found && rec.ContentType+"\n"+string(rec.Value) != want.value) {
-		j.w.fail(JudgeState, "%s reads %s at revision %d as %q of revision %d, want %q of revision %d", r.name, key, s.Revision, rec.Value, rec.Revision, want.value, want.rev)
-	}
+	j.shows(r, "reads", key, s.Revision, s.Applied, rec, found)
 	if err := j.state(r, s); err != nil {
 		j.w.fail(JudgeState, "%w", err)
 	}
 }
 
-// history is what clients saw, with the change log.
-func (j *judge) history() linearizability.History {
+// shows: a key is what the model had at an index, at which the store was at revision rev.
+func (j *judge) shows(r *replica, verb, key string, rev fsm.Revision, index fsm.Index, rec fsm.Record, found bool) {
+	want := j.model.at(key, index)
+	if found != (want.rev != 0) || rec.Revision != want.rev || (found && rec.ContentType+"\n"+string(rec.Value) != want.value) {
+		j.w.fail(JudgeState, "%s %s %s at revision %d as %q of revision %d, want %q of revision %d", r.name, verb, key, rev, rec.Value, rec.Revision, want.value, want.rev)
+	}
+}
+
+// history is what clients saw, with the change log: asked for when the world is over.
+func (j *judge) history() *linearizability.History {
+	if j.told != nil {
+		return j.told
+	}
 	h := linearizability.History{HasChanges: true, Events: j.w.noted, Watches: j.w.clients.watches(), Workload: j.w.clients.workload()}
+	h.Ops = make([]linearizability.Op, 0, len(j.w.clients.ops))
 	for _, o := range j.w.clients.ops {
 		h.Ops = append(h.Ops, o.op)
 	}
-	for i, c := range j.model.changes {
+	changes := j.model.changes
+	if j.lived > 0 {
+		changes = changes[:j.lived]
+	}
+	for i, c := range changes {
 		for _, key := range c.keys {
 			h.Changes = append(h.Changes, linearizability.Change{Revision: uint64(i + 1), Op: opOf(c.request), Key: historyKey(key)})
 		}
@@ -285,7 +331,8 @@ func (j *judge) history() linearizability.History {
 	if change := j.w.opts.hooks.history; change != nil {
 		change(&h)
 	}
-	return h
+	j.told = &h
+	return &h
 }
 
 // verdict judges the history when the world has come to rest. Of the judges that
@@ -295,7 +342,7 @@ func (j *judge) verdict() (Judge, error) {
 		return JudgeTraffic, err
 	}
 	h := j.history()
-	verdict := linearizability.Check(&h, j.w.opts.Budget)
+	verdict := linearizability.Check(h, j.w.opts.Budget)
 	if caught := verdict.Caught(); len(caught) > 0 {
 		return Judge(caught[0]), complaints(verdict)
 	}

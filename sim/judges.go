@@ -19,7 +19,8 @@ const (
 	JudgeFresh Judge = "freshness"
 	// JudgeAnswer: each request is answered once, and with what became of it.
 	JudgeAnswer Judge = "answers"
-	// JudgeLive: once faults stop, the cluster comes to rest and serves.
+	// JudgeLive: once faults stop, the cluster comes to rest and serves; a node applies what it
+	// knows to be committed at all times.
 	JudgeLive Judge = "liveness"
 	// JudgeWire: a message is not changed after it was sent.
 	JudgeWire Judge = "wire"

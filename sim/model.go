@@ -1,7 +1,11 @@
 package sim
 
 import (
+	"crypto/sha256"
+	"maps"
+	"slices"
 	"sort"
+	"strings"
 
 	"github.com/confman/confman/fsm"
 )
@@ -13,25 +17,37 @@ type model struct {
 	keys     map[string][]modelVersion
 	origins  map[uint64]*modelOrigin
 	changes  []modelChange // by revision - 1
+	genesis  [32]byte      // the chain before the first of them
+	latest   int64         // the time of the newest
 }
 
 // modelVersion is a key from an index of the log on.
 type modelVersion struct {
-	index fsm.Index
-	rev   fsm.Revision // 0: there is no record
-	value string
+	index   fsm.Index
+	rev     fsm.Revision // 0: there is no record
+	value   string
+	created fsm.Revision // by the put that made the key
+	puts    uint64       // since then
 }
 
 // modelChange is one revision.
 type modelChange struct {
 	request string
 	keys    []string // that it changed, in order
+	at      int64    // its time: never before that of the change before it
+	head    [32]byte // of the chain, with this change
 }
 
 type modelOrigin struct {
 	incarnation uint64
 	newest      uint64
-	seen        map[uint64]bool
+	seen        map[uint64]first
+}
+
+// first is what became of a write the first time.
+type first struct {
+	outcome  fsm.Outcome
+	revision fsm.Revision // of the store afterwards
 }
 
 // modelResult is what an entry does.
@@ -40,6 +56,7 @@ type modelResult struct {
 	revision fsm.Revision   // of the store afterwards
 	keys     []fsm.Revision // of each operation's key afterwards; applied and unchanged only
 	current  fsm.Revision   // of the key whose compare failed
+	first    first          // repeated only; zero if it is not known any more
 }
 
 func newModel() model {
@@ -55,9 +72,16 @@ func (m *model) apply(index fsm.Index, data []byte) modelResult {
 	if err != nil {
 		return modelResult{outcome: fsm.Undecodable, revision: m.revision}
 	}
-	if m.repeated(cmd.Origin) {
-		return modelResult{outcome: fsm.Repeated, revision: m.revision}
+	if was, repeated := m.repeated(cmd.Origin); repeated {
+		return modelResult{outcome: fsm.Repeated, revision: m.revision, first: was}
 	}
+	r := m.evaluate(index, cmd)
+	m.origins[cmd.Origin.Node].seen[cmd.Origin.Seq] = first{r.outcome, r.revision}
+	return r
+}
+
+// evaluate does a command that comes for the first time.
+func (m *model) evaluate(index fsm.Index, cmd *fsm.Command) modelResult {
 	for _, c := range cmd.Compares {
 		now := m.at(c.Key, index).rev
 		if holds := map[fsm.CompareKind]bool{
@@ -67,7 +91,7 @@ func (m *model) apply(index fsm.Index, data []byte) modelResult {
 		}
 	}
 	r := modelResult{outcome: fsm.Unchanged, revision: m.revision}
-	var changed []string
+	var changed []*fsm.Op
 	for i := range cmd.Ops {
 		op := &cmd.Ops[i]
 		now := m.at(op.Key, index)
@@ -78,33 +102,57 @@ func (m *model) apply(index fsm.Index, data []byte) modelResult {
 		}
 		next := modelVersion{index: index}
 		if op.Kind == fsm.Put {
-			next.rev, next.value = m.revision+1, value
+			next.rev, next.value, next.created, next.puts = m.revision+1, value, m.revision+1, 1
+			if now.rev != 0 {
+				next.created, next.puts = now.created, now.puts+1
+			}
 		}
 		m.keys[op.Key] = append(m.keys[op.Key], next)
-		changed = append(changed, op.Key)
+		changed = append(changed, op)
 		r.keys = append(r.keys, next.rev)
 	}
 	if len(changed) > 0 {
-		m.revision++
-		m.changes = append(m.changes, modelChange{request: cmd.RequestID, keys: changed})
+		m.change(cmd, changed)
 		r.outcome, r.revision = fsm.Applied, m.revision
 	}
 	return r
 }
 
-// repeated tells whether the proposal was applied before, or may have been.
-func (m *model) repeated(o fsm.Origin) bool {
+// change makes the next revision of what cmd changed.
+func (m *model) change(cmd *fsm.Command, changed []*fsm.Op) {
+	before := m.head(m.revision)
+	m.revision++
+	m.latest = max(m.latest, cmd.AcceptedAt)
+	c := modelChange{request: cmd.RequestID, at: m.latest}
+	content := sha256.New()
+	for _, op := range changed {
+		c.keys = append(c.keys, op.Key)
+		if op.Kind == fsm.Put {
+			versions := m.keys[op.Key]
+			hash := hashRecord(op, &versions[len(versions)-1], c.at)
+			_, _ = content.Write(hash[:]) // a hash never fails
+		}
+	}
+	c.head = nextHead(before, m.revision, c.at, cmd, changed, [32]byte(content.Sum(nil)))
+	m.changes = append(m.changes, c)
+}
+
+// repeated tells whether the proposal was applied before, or may have been, and what
+// came of it, as far as that is remembered.
+func (m *model) repeated(o fsm.Origin) (first, bool) {
 	from := m.origins[o.Node]
 	if from == nil || o.Incarnation > from.incarnation {
-		from = &modelOrigin{incarnation: o.Incarnation, seen: map[uint64]bool{}}
+		from = &modelOrigin{incarnation: o.Incarnation, seen: map[uint64]first{}}
 		m.origins[o.Node] = from
 	}
-	if o.Incarnation < from.incarnation || from.seen[o.Seq] || o.Seq+fsm.WindowSize <= from.newest {
-		return true
+	if o.Incarnation < from.incarnation || o.Seq+fsm.WindowSize <= from.newest {
+		return first{}, true
 	}
-	from.seen[o.Seq] = true
+	if was, ok := from.seen[o.Seq]; ok {
+		return was, true
+	}
 	from.newest = max(from.newest, o.Seq)
-	return false
+	return first{}, false
 }
 
 // at is the key after the entry at index was applied.
@@ -114,6 +162,21 @@ func (m *model) at(key string, index fsm.Index) modelVersion {
 		return vs[n-1]
 	}
 	return modelVersion{}
+}
+
+// children are the names directly below prefix after after, at most limit, once the entry
+// at index was applied.
+func (m *model) children(prefix, after string, limit int, index fsm.Index) []string {
+	names := map[string]bool{}
+	for key := range m.keys {
+		if rest, below := strings.CutPrefix(key, prefix); below && m.at(key, index).rev != 0 {
+			if name, _, _ := strings.Cut(rest, "/"); name > after {
+				names[name] = true
+			}
+		}
+	}
+	all := slices.Sorted(maps.Keys(names))
+	return all[:min(limit, len(all))]
 }
 
 // records counts those that are there after the entry at index was applied.

@@ -12,6 +12,7 @@ type network struct {
 	setup netSetup
 	links [][]link // by sender and receiver, raft id - 1
 	buf   []byte
+	spare []*envelope // that were delivered
 }
 
 // link is one direction between two nodes.
@@ -67,8 +68,8 @@ func (n *network) send(from *replica, m transport.Message) {
 		return
 	}
 	n.buf = encodeMessage(n.buf[:0], &m)
-	mail := &envelope{m: m, digest: digest(n.buf)}
-	w.trace.add(mail.digest)
+	sum := digest(n.buf)
+	w.trace.add(sum)
 	w.judge.sent(from, &m)
 	l := n.link(m.From, m.To)
 	if why := n.loses(l); why != "" {
@@ -76,15 +77,33 @@ func (n *network) send(from *replica, m transport.Message) {
 		n.lost(from, m.To)
 		return
 	}
-	mail.resets = l.resets
-	n.post(l, mail, n.delay(l))
+	e := envelope{m: m, digest: sum, resets: l.resets}
+	n.post(l, n.mail(e), n.delay(l))
 	if l.rng.chance(n.setup.repeat) {
 		w.judge.count("message repeated")
 		// It holds nobody up: also where messages keep their order, this is one more.
-		echo := *mail
-		echo.echo = true
-		w.after(n.delay(l)+n.echo(l), event{kind: evDeliver, mail: &echo})
+		e.echo = true
+		w.after(n.delay(l)+n.echo(l), event{kind: evDeliver, mail: n.mail(e)})
 	}
+}
+
+// mail is e in a place of its own until deliver is done with it.
+func (n *network) mail(e envelope) *envelope {
+	last := len(n.spare) - 1
+	if last < 0 {
+		n.spare, last = append(n.spare, new(envelope)), 0
+	}
+	mail := n.spare[last]
+	n.spare = n.spare[:last]
+	*mail = e
+	return mail
+}
+
+// again delivers a message that was delivered before.
+func (n *network) again(m *transport.Message, d time.Duration) {
+	n.buf = encodeMessage(n.buf[:0], m)
+	e := envelope{m: *m, digest: digest(n.buf), resets: n.link(m.From, m.To).resets, echo: true}
+	n.w.after(d, event{kind: evDeliver, mail: n.mail(e)})
 }
 
 // loses says why a message that is sent now is lost, or nothing.
@@ -169,6 +188,7 @@ func (n *network) post(l *link, mail *envelope, d time.Duration) {
 
 func (n *network) deliver(mail *envelope) {
 	w := n.w
+	defer func() { n.spare = append(n.spare, mail) }()
 	m := &mail.m
 	to := w.nodes[m.To-1]
 	w.trace.add(mail.digest)
@@ -207,5 +227,7 @@ func (n *network) flip(l *link, m *transport.Message) {
 		return
 	}
 	n.w.judge.count(imageFlipped)
-	m.Image.Data[l.noise.IntN(len(m.Image.Data))] ^= 1 << l.noise.IntN(8)
+	at, bit := l.noise.IntN(len(m.Image.Data)), l.noise.IntN(8)
+	m.Image.Data[at] ^= 1 << bit
+	n.w.trace.add(uint64(at), uint64(bit))
 }

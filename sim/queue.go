@@ -24,6 +24,7 @@ const (
 	evFlushed
 	evScrubbed
 	evImage
+	evVerified
 	evDamaged
 	evRequest
 	evReply
@@ -34,44 +35,61 @@ const (
 	evWatch
 	evStart
 	evResume
+	evOverdue
+	evView
 	evFault
 	evHeal
 )
 
-// queue is a binary heap of events by (at, seq). Not container/heap: events are
-// kept by value.
+// queue has events by (at, seq). Not container/heap: what the heap moves about are
+// moments, without pointers, and the events stay where they are.
 type queue struct {
-	heap []event
-	seq  uint64
+	heap   []moment
+	events []event
+	free   []uint32 // places in events
+	seq    uint64
+}
+
+// moment is when an event is due, and its place.
+type moment struct {
+	at    int64
+	seq   uint64
+	event uint32
 }
 
 func (q *queue) push(e event) {
 	q.seq++
 	e.seq = q.seq
-	q.heap = append(q.heap, e)
+	m := moment{at: e.at, seq: e.seq}
+	if n := len(q.free) - 1; n >= 0 {
+		m.event = q.free[n]
+		q.free = q.free[:n]
+		q.events[m.event] = e
+	} else {
+		m.event = uint32(len(q.events))
+		q.events = append(q.events, e)
+	}
+	q.heap = append(q.heap, m)
 	h := q.heap
 	i := len(h) - 1
 	for i > 0 {
 		p := (i - 1) / 2
-		if !e.before(&h[p]) {
+		if !m.before(&h[p]) {
 			break
 		}
 		h[i] = h[p]
 		i = p
 	}
-	h[i] = e
+	h[i] = m
 }
 
 func (q *queue) pop() event {
 	h := q.heap
-	top := h[0]
+	top := h[0].event
 	n := len(h) - 1
-	e := h[n]
-	h[n] = event{}
-	q.heap = h[:n]
-	if n == 0 {
-		return top
-	}
+	m := h[n]
+	h = h[:n]
+	q.heap = h
 	i := 0
 	for {
 		c := 2*i + 1
@@ -81,16 +99,21 @@ func (q *queue) pop() event {
 		if c+1 < n && h[c+1].before(&h[c]) {
 			c++
 		}
-		if !h[c].before(&e) {
+		if !h[c].before(&m) {
 			break
 		}
 		h[i] = h[c]
 		i = c
 	}
-	h[i] = e
-	return top
+	if n > 0 {
+		h[i] = m
+	}
+	e := q.events[top]
+	q.events[top] = event{}
+	q.free = append(q.free, top)
+	return e
 }
 
-func (e *event) before(o *event) bool {
-	return e.at < o.at || (e.at == o.at && e.seq < o.seq)
+func (m *moment) before(o *moment) bool {
+	return m.at < o.at || (m.at == o.at && m.seq < o.seq)
 }

@@ -189,23 +189,18 @@ func (c *clients) catchUp(v *watcher) {
 	c.w.judge.count("watched")
 }
 
-// valueAt is what a key became at a revision: from the store while it still is that,
-// else from the model, for no view gives the past out yet.
+// valueAt is what a key became at a revision.
 func (c *clients) valueAt(view *fsm.View, rev fsm.Revision, key string) (string, error) {
-	rec, found, err := view.Get(key)
+	then, err := view.At(rev)
 	if err != nil {
 		return "", err
 	}
-	if found && rec.Revision == rev {
-		return string(rec.Value), nil
+	defer then.Close()
+	rec, found, err := then.Get(key)
+	if err == nil && (!found || rec.Revision != rev) {
+		err = fmt.Errorf("%s was put at revision %d, and is of revision %d there (0: absent)", key, rev, rec.Revision)
 	}
-	for _, v := range c.w.judge.model.keys[key] {
-		if v.rev == rev {
-			_, value, _ := strings.Cut(v.value, "\n")
-			return value, nil
-		}
-	}
-	return "", nil
+	return string(rec.Value), err
 }
 
 // watches are all streams.

@@ -42,34 +42,43 @@ type replica struct {
 	clock clock
 	wall  time.Duration // what its wall clock is ahead of the world
 	slow  time.Duration // what everything takes longer, about
+	// hungUntil is until when its store does nothing.
+	hungUntil int64
 	// rotten: the world has damaged its log. out: the node found that, and stays down.
 	rotten, out bool
 	// forgot: the world took its whole disk.
 	forgot bool
+	// prepare is the last message with which a cluster was to be formed; late comes once more
+	// when the node starts next, as what the network repeats may.
+	prepare, late *transport.Message
 	// aside: it is not in the core that must do without it in the end; down, it stays down.
 	aside bool
 	// tainted: the world has damaged its store, or what that was made from.
 	tainted bool
+	// rotted: its file is, and not only what went wrong in memory since.
+	rotted bool
 	// misled: the next command it applies is not what it was.
 	misled bool
 	// diverged: because of that its state is not what the others' is, and it does not know yet.
 	diverged bool
-	// strayed is the index at which that happened in memory; 0: not so.
+	// strayed is the index at which that happened, first in memory; 0: not so.
 	strayed fsm.Index
 	// imageIndex is that of the verified image beside the store; 0: there is none.
 	imageIndex uint64
 
 	// The process; meaningful while up.
-	up     bool
-	paused bool
-	life   uint64 // counts starts and crashes: events of another are void
-	form   *node.Formation
-	core   *node.Core
-	log    raftLog
-	db     *fsm.Store
-	rng    generator
-	raft   generator // raft's randomness
-	timing generator // of its disk
+	up      bool
+	paused  bool
+	resumed int64      // when the last pause ended
+	held    []heldView // oldest first
+	life    uint64     // counts starts and crashes: events of another are void
+	form    *node.Formation
+	core    *node.Core
+	log     raftLog
+	db      *fsm.Store
+	rng     generator
+	raft    generator // raft's randomness
+	timing  generator // of its disk
 
 	inbox   []node.Input // that wait for the loop
 	busy    bool         // the loop is in a step
@@ -80,6 +89,7 @@ type replica struct {
 
 	shadow      shadow
 	lastApplied uint64
+	gaveUp      bool      // the core has given its store up
 	lastDurable fsm.Index // what the database holds
 	prevDurable fsm.Index // what its commit before held
 	claimed     time.Duration
@@ -178,6 +188,10 @@ func (r *replica) start() {
 		return
 	}
 	r.scheduleTick(true)
+	if r.late != nil {
+		r.w.net.again(r.late, r.rng.between(0, time.Millisecond))
+		r.late = nil
+	}
 	r.gather(node.Tick{Now: r.now()})
 }
 
@@ -185,6 +199,8 @@ func (r *replica) start() {
 func (r *replica) boot() error {
 	if r.w.nemesis.tender(r, tenderStart) {
 		r.cutAfter(r.rng.IntN(20))
+	} else if r.w.nemesis.tender(r, tenderStuck) {
+		r.failAfter(r.rng.IntN(20), errDisk)
 	}
 	id, err := node.LoadIdentity(r.home)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -223,6 +239,10 @@ func (r *replica) join() error {
 	if found.Cut != nil {
 		r.w.judge.count("log: torn tail cut")
 	}
+	if err := r.cleanTail(found.Cut); err != nil {
+		r.w.fail(JudgeDurable, "%w", err)
+		return nil
+	}
 	if r.w.opts.hooks.log != nil {
 		r.log = r.w.opts.hooks.log(r.log)
 	}
@@ -252,7 +272,8 @@ func (r *replica) join() error {
 		return err
 	}
 	r.w.judge.joined(r, id)
-	r.lastApplied = uint64(state.Applied)
+	r.storage.sending.incarnation = id.Incarnation
+	r.lastApplied, r.gaveUp = uint64(state.Applied), false
 	r.claimed = 0
 	return nil
 }
@@ -279,7 +300,11 @@ func (r *replica) openStore(id node.Identity) (state fsm.State, damaged, err err
 	if err == nil {
 		state = r.db.State()
 		if state.Applied < r.strayed {
-			r.mended() // it never reached the disk, and is applied again
+			// It never reached the disk, or is not what bbolt came back with, and is applied again.
+			r.diverged, r.strayed = false, 0
+			if !r.rotted {
+				r.mended()
+			}
 		}
 		if !r.tainted {
 			return state, nil, r.w.judge.opened(r, state)
@@ -320,11 +345,15 @@ func (r *replica) walOptions() wal.Options {
 	return wal.Options{SegmentBytes: r.w.setup.segmentBytes, ReserveBytes: logReserveBytes, Nonce: r.rng.Uint64()}
 }
 
-func (r *replica) scheduleTick(first bool) {
-	d := r.w.setup.node.TickInterval
-	if d == 0 {
-		d = 50 * time.Millisecond
+func (r *replica) tickInterval() time.Duration {
+	if d := r.w.setup.node.TickInterval; d != 0 {
+		return d
 	}
+	return 50 * time.Millisecond
+}
+
+func (r *replica) scheduleTick(first bool) {
+	d := r.tickInterval()
 	if first {
 		d = r.rng.between(0, d)
 	}
@@ -338,19 +367,28 @@ func (r *replica) tick() {
 		return
 	}
 	r.gather(node.Tick{Now: r.now()})
+	r.w.judge.applies(r)
 }
 
-func (r *replica) receive(m transport.Message) { r.take(node.Receive{Message: m}) }
+func (r *replica) receive(m transport.Message) {
+	if in := r.storage.images.verified; in != nil && m.Raft != nil && m.Raft.GetTerm() > r.core.Status().Term {
+		r.storage.images.verified = nil
+		r.take(in, node.Receive{Message: m})
+		return
+	}
+	r.take(node.Receive{Message: m})
+}
 
 func (r *replica) unreachable(peer uint64) { r.take(node.Unreachable{Peer: peer}) }
 
-// take gives the loop an input, now or when it has time.
-func (r *replica) take(in node.Input) {
+// take gives the loop inputs, now or when it has time.
+func (r *replica) take(ins ...node.Input) {
 	if r.paused || r.busy {
-		r.inbox = append(r.inbox, in)
+		r.inbox = append(r.inbox, ins...)
 		return
 	}
-	r.gather(in)
+	r.batch = append(r.batch[:0], ins...)
+	r.gather(r.batch...)
 }
 
 // loop ends the time that a step takes: what came meanwhile is taken together.
@@ -385,6 +423,9 @@ func (r *replica) gather(ins ...node.Input) {
 			if tick, ok := in.(node.Tick); ok {
 				r.obey(r.form.Tick(tick.Now))
 			} else if got, ok := in.(node.Receive); ok && got.Message.Form != nil {
+				if got.Message.Form.Kind == transport.FormPrepare {
+					r.prepare = &got.Message
+				}
 				r.obey(r.form.Receive(got.Message))
 			}
 			if r.life != life || r.w.err != nil {
@@ -393,6 +434,7 @@ func (r *replica) gather(ins ...node.Input) {
 		}
 		return
 	}
+	r.storage.sending.replied(ins)
 	rest := ins
 	for i := 0; i < len(rest); i++ {
 		if in, ok := rest[i].(node.Receive); ok && in.Message.Form != nil {
@@ -422,7 +464,15 @@ func (r *replica) step(ins []node.Input) {
 		w.after(r.rng.between(0, 2*d), event{kind: evLoop, node: r, life: r.life})
 	}
 	w.judge.stepped(r)
+	w.judge.digested(r, ins, effects)
+	life := r.life
 	r.dispatch(effects)
+	for _, in := range ins {
+		if in, ok := in.(node.Installed); ok && r.life == life && w.err == nil {
+			w.judge.overtaken(r, in.State.Applied)
+			w.nemesis.rotAgain(r)
+		}
+	}
 }
 
 // obey does what the formation asks for, in the order that it is owed.
@@ -454,7 +504,11 @@ func (r *replica) obey(step node.FormStep) {
 	for _, m := range step.Send {
 		r.w.net.send(r, m)
 	}
-	if id := r.form.Identity(); id.Formed && r.core == nil {
+	id := r.form.Identity()
+	if r.core == nil && r.w.nemesis.loseForming(r) {
+		return
+	}
+	if id.Formed && r.core == nil {
 		if r.forgot {
 			r.w.fail(JudgeSplit, "split: %s lost its disk, and takes part as a member again: it may have voted", r.name)
 			return
@@ -482,6 +536,7 @@ func (r *replica) persist(id node.Identity) error {
 
 // abandon closes what the process has open, without a word to the disk.
 func (r *replica) abandon() {
+	r.closeViews()
 	r.closeImage()
 	if r.db != nil {
 		if err := r.db.Close(); err != nil {

@@ -216,7 +216,11 @@ func (s *setup) uniform() {
 	for p := range s.tender {
 		s.tender[p] = 0.0005
 	}
-	s.tender[tenderVerify], s.tender[tenderInstall] = 0.03, 0.03 // a run has few of them
+	// A run has few of these.
+	for _, p := range []tenderPoint{tenderVerify, tenderInstall, tenderSwitch, tenderNoRoom, tenderStuck} {
+		s.tender[p] = 0.03
+	}
+	s.tender[tenderAgain], s.tender[tenderSwap], s.tender[tenderSpoil], s.tender[tenderDepose], s.tender[tenderAsk] = 0.1, 0.1, 0.1, 0.1, 0.3
 	s.crashes = 0.005
 }
 
@@ -298,6 +302,14 @@ func (s *setup) swarmFaults(seed uint64) {
 			if p == int(tenderSend) || p == int(tenderApply) || p == int(tenderAppend) || p == int(tenderApplied) {
 				s.tender[p] = min(s.tender[p], 0.002)
 			}
+			if p == int(tenderSend) && s.node.TickInterval > 0 {
+				// The more is sent, the rarer, or a cluster of five does nothing but start.
+				often := float64(50*time.Millisecond) / float64(s.node.TickInterval) * float64(s.nodes) / 3
+				s.tender[p] /= max(1, often)
+			}
+			if p == int(tenderSwitch) {
+				s.tender[p] = min(s.tender[p], 0.1) // a small segment is full every few appends
+			}
 		}
 	}
 }
@@ -376,6 +388,9 @@ func (s *setup) swarmSettings(g generator, o Options) {
 	n.ImageChunkBytes = pick(images, 0, 4<<10, 16<<10, 64<<10)
 	n.ImageBytesPerSecond = pick(images, 0, 0, 100<<10, 1<<20)
 	n.DigestInterval = images.some(time.Second, 10*time.Second)
+	limits := newGenerator(o.Seed, "swarm limits")
+	n.MaxProposals = pick(limits, 0, 0, 0, 8) // fewer, and a world of few answers proves nothing
+	n.MaxReadRounds = pick(limits, 0, 0, 0, 4)
 	s.segmentBytes = pick[int64](g, 1<<10, 4<<10, 64<<10)
 	s.loopTime = pick(g, 0, 0, 100*time.Microsecond, 5*time.Millisecond)
 	s.groupCommit = g.IntN(4) != 0
@@ -396,6 +411,7 @@ func (s *setup) String() string {
 	if s.load != "" {
 		fmt.Fprintf(&b, " %s %.2f", s.load, s.loads)
 	}
+	fmt.Fprintf(&b, ", at most %d writes and %d read rounds", s.node.MaxProposals, s.node.MaxReadRounds)
 	fmt.Fprintf(&b, ", catch up %d, chunks %d B at %d B/s, flush %d B/%v", s.node.CatchUpEntries, s.node.ImageChunkBytes, s.node.ImageBytesPerSecond, s.node.FlushBytes, s.node.FlushInterval)
 	for k, every := range s.faults {
 		if every > 0 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/node"
+	"github.com/confman/confman/transport"
 	"github.com/confman/confman/wal"
 )
 
@@ -16,15 +17,27 @@ import (
 type storage struct {
 	appends   []node.Effect // Append, Prove and Truncate that wait
 	appending []node.Effect // under way: a group of Appends, or one of the others
+	apart     bool          // the group is written one by one, before the one sync
 	applies   []node.Effect // Apply, Flush and Install that wait
 	applying  bool          // the first of applies is under way
 	reports   []node.Applied
 	reportsBy int64      // when the last of reports is made
 	flush     *fsm.Flush // under way
+	flushes   uint64     // counts them: what ends one that was given up ends no other
 	scrubs    int        // under way
 	broken    bool       // the store is damaged: nothing more is done with it
 	damage    error      // why
 	images    images
+	sending   sending
+	digest    transport.Digest // that the node told the others last; Index zero: none
+	idle      int              // how many ticks it has had nothing to do though entries wait to be applied
+	idleAt    uint64           // what was applied then
+}
+
+// resting tells whether there is nothing that the core waits for.
+func (s *storage) resting() bool {
+	return len(s.appends) == 0 && len(s.appending) == 0 && len(s.applies) == 0 && !s.applying &&
+		len(s.reports) == 0 && s.flush == nil && len(s.images.queue) == 0 && s.images.verified == nil
 }
 
 // dispatch does the effects of one step, in order.
@@ -37,15 +50,22 @@ func (r *replica) dispatch(effects []node.Effect) {
 			return
 		}
 		r.traceEffect(e)
+		w.judge.asked(r, e)
 		switch e := e.(type) {
 		case node.Send:
 			w.net.send(r, e.Message)
+			if e.Message.ImageRequest != nil && w.nemesis.tender(r, tenderAsk) {
+				w.nemesis.isolate(r)
+			}
 			if granted(e.Message.Raft) && w.nemesis.tender(r, tenderVote) {
 				r.crash(powerLost)
 			}
 		case node.Append, node.Prove, node.Truncate:
 			r.storage.appends = append(r.storage.appends, e)
 		case node.OpenImage, node.ReadImage, node.CloseImage, node.WriteImage, node.VerifyImage, node.DropImage:
+			if _, ok := e.(node.VerifyImage); ok && w.nemesis.tender(r, tenderDepose) {
+				w.nemesis.depose(r)
+			}
 			q := &r.storage.images
 			if q.queue = append(q.queue, e); len(q.queue) == 1 {
 				r.startImage()
@@ -102,7 +122,11 @@ func (r *replica) work() {
 	}
 	if !s.applying && len(s.applies) > 0 {
 		s.applying = true
-		r.w.after(r.latency(r.w.nemesis.disk.apply), event{kind: evApply, node: r, life: r.life})
+		at := max(r.hungUntil, r.w.now+int64(r.latency(r.w.nemesis.disk.apply)))
+		if _, ok := s.applies[0].(node.Install); ok {
+			at = max(at, s.reportsBy) // the applies before it are reported before it
+		}
+		r.w.queue.push(event{at: at, kind: evApply, node: r, life: r.life})
 	}
 }
 
@@ -130,6 +154,7 @@ func (r *replica) startAppends() {
 	}
 	s.appending = append([]node.Effect(nil), s.appends[:n]...)
 	s.appends = append(s.appends[:0], s.appends[n:]...)
+	s.apart = n > 1 && r.timing.IntN(4) == 0
 	if n > 1 {
 		r.w.judge.count("appends grouped")
 	}
@@ -142,7 +167,21 @@ func (r *replica) startAppends() {
 // appended is the end of what startAppends began: what it does to the disk
 // happens here, at once; a crash before decides for itself how far it came.
 func (r *replica) appended() {
-	if err := r.write(); err != nil {
+	lurks := r.disk.Fault == nil && r.w.nemesis.lurks(r, tenderSwitch)
+	if lurks {
+		r.storage.apart = true // what came before must not rest on the sync that does not come
+		r.cutInSwitch(r.w.nemesis.tenders[tenderSwitch][r.id-1].IntN(4))
+	}
+	err := r.write()
+	if lurks {
+		r.disk.Fault = nil
+	}
+	if err != nil {
+		if errors.Is(err, errCut) {
+			r.storage.appending = nil // what there is of it is on the disk
+			r.crash(powerLost)
+			return
+		}
 		if excused(err) {
 			// A log that failed takes nothing more: nothing is under way at it.
 			r.storage.appending = nil
@@ -201,7 +240,7 @@ func (r *replica) write() error {
 	for i, e := range group {
 		b := e.(node.Append).Batch
 		last := i == len(group)-1
-		if !last && continues(b, group[i+1].(node.Append).Batch) && continues(merged, b) {
+		if !last && !r.storage.apart && continues(b, group[i+1].(node.Append).Batch) && continues(merged, b) {
 			merged = merge(merged, b)
 			continue
 		}
@@ -232,6 +271,9 @@ func (r *replica) truncate(index uint64) error {
 
 func (r *replica) append(b wal.Batch, sync bool) error {
 	b.Sync = sync
+	if hs := b.HardState; hs != nil && hs.GetTerm() == r.shadow.term && r.shadow.vote != 0 && hs.GetVote() != r.shadow.vote {
+		r.w.fail(JudgeSplit, "%s writes a vote for %d in term %d, in which it voted for %d", r.name, hs.GetVote(), hs.GetTerm(), r.shadow.vote)
+	}
 	r.shadow.begun(b)
 	if err := r.log.Append(b); err != nil {
 		return err
@@ -267,6 +309,10 @@ func merge(a, b wal.Batch) wal.Batch {
 func (r *replica) apply() {
 	s := &r.storage
 	e := s.applies[0]
+	if _, ok := e.(node.Install); ok && r.w.nemesis.tender(r, tenderSwap) {
+		r.crash(r.w.nemesis.how(r, tenderSwap)) // which does it, or does not
+		return
+	}
 	s.applies[0] = nil
 	s.applies = s.applies[1:]
 	s.applying = false
@@ -311,9 +357,10 @@ func (r *replica) apply() {
 		r.w.queue.push(event{at: s.reportsBy, kind: evApplied, node: r, life: r.life})
 	default:
 		s.flush = r.db.BeginFlush()
+		s.flushes++
 		// The applies before it are reported before it.
-		at := max(s.reportsBy, r.w.now+int64(r.latency(r.w.nemesis.disk.flush)))
-		r.w.queue.push(event{at: at, kind: evFlushed, node: r, life: r.life})
+		at := max(s.reportsBy, r.hungUntil, r.w.now+int64(r.latency(r.w.nemesis.disk.flush)))
+		r.w.queue.push(event{at: at, kind: evFlushed, node: r, life: r.life, n: s.flushes})
 	}
 	r.work()
 }
@@ -328,9 +375,9 @@ func (r *replica) applied() {
 }
 
 // flushed is the end of a flush: the real commit happens here.
-func (r *replica) flushed() {
+func (r *replica) flushed(which uint64) {
 	s := &r.storage
-	if s.broken || s.flush == nil {
+	if s.broken || s.flush == nil || which != s.flushes {
 		return // it was of a store that is given up
 	}
 	err := r.commit()

@@ -68,7 +68,7 @@ func put(b []byte, words ...uint64) []byte {
 	return b
 }
 
-func putBytes(b, v []byte) []byte {
+func putBytes[T ~[]byte | ~string](b []byte, v T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
 }
 

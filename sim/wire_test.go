@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"reflect"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/confman/confman/linearizability"
 	"github.com/confman/confman/transport"
 )
 
@@ -36,6 +38,10 @@ func fill(v reflect.Value, seed *uint64) {
 		v.SetUint(*seed%200 + 1)
 	case reflect.Int32:
 		v.SetInt(int64(*seed%3 + 1))
+	case reflect.Int, reflect.Int64:
+		v.SetInt(int64(*seed))
+	case reflect.String:
+		v.SetString(fmt.Sprint("text ", *seed))
 	case reflect.Bool:
 		v.SetBool(true)
 	default:
@@ -117,6 +123,28 @@ func TestEncodingTellsAllFieldsApart(t *testing.T) {
 	}
 }
 
+// TestTraceTellsOperationsApart: no change of a field, also of a part, leaves the
+// encoding as it was.
+func TestTraceTellsOperationsApart(t *testing.T) {
+	var o linearizability.Op
+	seed := uint64(0)
+	fill(reflect.ValueOf(&o).Elem(), &seed)
+	before := encodeOp(nil, &o)
+	for _, part := range []reflect.Value{
+		reflect.ValueOf(&o).Elem(), reflect.ValueOf(&o.Compares[1]).Elem(), reflect.ValueOf(&o.Steps[1]).Elem(),
+	} {
+		for i := range part.NumField() {
+			field := part.Field(i)
+			was := reflect.New(field.Type()).Elem()
+			was.Set(field)
+			field.SetZero()
+			assert.NotEqual(t, before, encodeOp(nil, &o), "%v.%s", part.Type(), part.Type().Field(i).Name)
+			field.Set(was)
+		}
+	}
+	assert.Equal(t, before, encodeOp(nil, &o))
+}
+
 func TestQueueOrder(t *testing.T) {
 	g := newGenerator(1, "queue")
 	var q queue
@@ -126,10 +154,11 @@ func TestQueueOrder(t *testing.T) {
 	var last event
 	for range 1000 {
 		e := q.pop()
-		require.True(t, last.before(&e) || last.seq == 0)
+		require.True(t, last.at < e.at || last.at == e.at && last.seq < e.seq)
 		last = e
 	}
 	require.Empty(t, q.heap)
+	require.Len(t, q.free, len(q.events))
 }
 
 func TestClockMapsBack(t *testing.T) {

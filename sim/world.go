@@ -88,8 +88,8 @@ func Run(o Options) (Result, error) {
 		return Result{}, fmt.Errorf("sim: %w", err)
 	}
 	result := Result{
-		Trace: w.trace.sum.Sum64(), Events: w.events, Virtual: time.Duration(w.now),
-		Setup: w.setup.String(), Fired: w.judge.fired, History: w.judge.history(),
+		Trace: w.trace.sum(), Events: w.events, Virtual: time.Duration(w.now),
+		Setup: w.setup.String(), Fired: w.judge.fired, History: *w.judge.history(),
 	}
 	if w.err != nil {
 		return result, &Failure{Judge: w.judged, Err: w.err, Replay: o.Replay()}
@@ -212,12 +212,15 @@ func (w *World) happen(e *event) {
 	case evApplied:
 		r.applied()
 	case evFlushed:
-		r.flushed()
+		r.flushed(e.n)
 	case evScrubbed:
 		r.scrubbed(int(e.n))
 	case evImage:
 		r.image()
+	case evVerified:
+		r.verified()
 	case evDamaged:
+		r.owe(0)
 		r.take(node.Damaged{Err: r.storage.damage})
 	case evRequest:
 		w.clients.arrive(e.n)
@@ -237,6 +240,10 @@ func (w *World) happen(e *event) {
 		r.start()
 	case evResume:
 		r.resume()
+	case evOverdue:
+		r.overdue(e.n)
+	case evView:
+		r.look()
 	case evFault:
 		w.nemesis.strike(faultKind(e.n))
 	case evHeal:

@@ -115,7 +115,7 @@ func run(ctx context.Context, r *runner, only []string, out string, stdout io.Wr
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
-	t := table{out: stdout}
+	t := table{out: stdout, start: time.Now()}
 	if err := r.trust(ctx, all, &t); err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// leastMutants is how many planted bugs there are at least, by issue 3.
+// leastMutants is how many planted bugs there are at least.
 const leastMutants = 25
 
 func load(t *testing.T) (root string, all []mutant) {

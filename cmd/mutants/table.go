@@ -13,6 +13,7 @@ import (
 type table struct {
 	out   io.Writer
 	total int // how many rows there are to be
+	start time.Time
 	rows  []result
 }
 
@@ -47,8 +48,11 @@ func said(v *verdict) string {
 
 func (t *table) summary() {
 	caught, quick := t.count()
-	t.say("%d of %d planted bugs are caught as they should be, %d within %d seeds", caught, len(t.rows), quick, quickSeeds)
+	t.say("%d of %d planted bugs are caught as they should be, %d within %d seeds; it took %v", caught, len(t.rows), quick, quickSeeds, t.took())
 }
+
+// took is how long the run has taken so far, with all that is built and the control.
+func (t *table) took() time.Duration { return time.Since(t.start).Round(time.Second) }
 
 func (t *table) count() (caught, quick int) {
 	for _, r := range t.rows {
@@ -86,7 +90,7 @@ before the diff that ` + "`cmd/mutants/patch.go`" + ` describes, and run ` + "`g
 that survives is a hole in the simulator, and stays until the hole is closed; a patch whose header
 names the hole gets %d seeds.
 
-%d of %d are caught as they should be, %d of them within %d seeds.%s
+%d of %d are caught as they should be, %d of them within %d seeds. The run took %v.%s
 
 | planted bug | what it breaks | judge | seeds | seconds | what it said |
 | --- | --- | --- | ---: | ---: | --- |
@@ -100,7 +104,7 @@ func (t *table) write(path string, worldTime time.Duration, jobs int) error {
 	if len(t.rows) < t.total {
 		unfinished = fmt.Sprintf(" **The run ended early: only %d were planted.**", len(t.rows))
 	}
-	fmt.Fprintf(&b, preface, worldTime, jobs, holeSeeds, caught, t.total, quick, quickSeeds, unfinished)
+	fmt.Fprintf(&b, preface, worldTime, jobs, holeSeeds, caught, t.total, quick, quickSeeds, t.took(), unfinished)
 	for _, r := range t.rows {
 		judge, words := "**none**", ""
 		if r.caught != nil {

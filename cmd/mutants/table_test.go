@@ -15,7 +15,7 @@ import (
 
 func TestTable(t *testing.T) {
 	var out bytes.Buffer
-	tab := table{out: &out}
+	tab := table{out: &out, start: time.Now().Add(-3 * time.Minute)}
 	quick := result{mutant: mutant{name: "quick"}, seeds: 3, took: 2 * time.Second}
 	quick.caught = &verdict{Judge: "state", Failure: "state: at 1s: it | differs\nreplay"}
 	slow := quick
@@ -31,7 +31,7 @@ func TestTable(t *testing.T) {
 	assert.Regexp(t, `^quick +3 seeds +2.0 s  state +at 1s: it \| differs$`, lines[0])
 	assert.Regexp(t, `^accident .* FAILED: by accident state `, lines[2])
 	assert.Regexp(t, `^alive +2000 seeds .* FAILED: it survives`, lines[3])
-	assert.Equal(t, "2 of 4 planted bugs are caught as they should be, 1 within 100 seeds", lines[4])
+	assert.Equal(t, "2 of 4 planted bugs are caught as they should be, 1 within 100 seeds; it took 3m0s", lines[4])
 
 	err := tab.err()
 	require.ErrorIs(t, err, errSurvived)

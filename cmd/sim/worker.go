@@ -30,12 +30,18 @@ type verdict struct {
 
 func workerCommand() *cobra.Command {
 	var world worldFlags
+	var profile string
 	cmd := &cobra.Command{
 		Use:    "worker",
 		Short:  "Run the worlds that are given on standard input",
 		Hidden: true,
 		Args:   arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			stop, err := startProfile(profile)
+			if err != nil {
+				return err
+			}
+			defer stop()
 			in := bufio.NewScanner(cmd.InOrStdin())
 			enc := json.NewEncoder(cmd.OutOrStdout())
 			for in.Scan() {
@@ -51,6 +57,7 @@ func workerCommand() *cobra.Command {
 		},
 	}
 	world.add(cmd)
+	cmd.Flags().StringVar(&profile, "cpuprofile", "", "write a CPU profile of all worlds to this file")
 	return cmd
 }
 

@@ -1,0 +1,97 @@
+package sim
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/confman/confman/fsm"
+)
+
+// The change log's hash chain, computed as the formats in package fsm are documented
+// and with none of its code: an auditor with the documents must come to the same heads.
+
+// anonymous is who makes all changes in a world, as records name it.
+const anonymous = "anonymous"
+
+// Bytes that the formats give a meaning.
+const (
+	chainCurrent      = 1 // the bucket of current records, where its records are hashed
+	chainNoPrincipal  = 6 // a principal of nobody: four empty texts, no roles, no groups
+	chainRecordHeader = 35
+)
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// firstHead is the chain before the first change of a cluster.
+func firstHead(cluster fsm.ClusterID, members []fsm.Member) [32]byte {
+	b := append([]byte("confman change log 1\n"), cluster[:]...)
+	for _, m := range members {
+		b = binary.LittleEndian.AppendUint64(b, m.RaftID)
+		b = appendString(b, m.Name)
+	}
+	return sha256.Sum256(b)
+}
+
+// hashRecord hashes what a put of op stored, which made v of its key.
+func hashRecord(op *fsm.Op, v *modelVersion, at int64) [32]byte {
+	b := binary.LittleEndian.AppendUint64([]byte{chainCurrent}, uint64(len(op.Key)))
+	b = append(b, op.Key...)
+	header := len(b)
+	b = append(b, make([]byte, chainRecordHeader)...)
+	h := b[header:]
+	binary.LittleEndian.PutUint64(h, uint64(v.rev))
+	binary.LittleEndian.PutUint64(h[8:], uint64(v.created))
+	binary.LittleEndian.PutUint64(h[16:], v.puts)
+	binary.LittleEndian.PutUint64(h[24:], uint64(at))
+	h[32] = byte(len(op.ContentType))
+	binary.LittleEndian.PutUint16(h[33:], uint16(len(anonymous)))
+	b = append(b, op.ContentType...)
+	b = append(b, anonymous...)
+	return sha256.Sum256(append(b, op.Value...))
+}
+
+// nextHead is the chain after change number rev, which the command made and which
+// changed ops; content is the hash of the hashes of what its puts stored.
+func nextHead(before [32]byte, rev fsm.Revision, at int64, cmd *fsm.Command, ops []*fsm.Op, content [32]byte) [32]byte {
+	b := binary.LittleEndian.AppendUint64(slices.Clone(before[:]), uint64(rev))
+	for _, n := range []uint64{uint64(at), cmd.Origin.Node, cmd.Origin.Incarnation, cmd.Origin.Seq} {
+		b = binary.LittleEndian.AppendUint64(b, n)
+	}
+	b = append(b, content[:]...)
+	b = append(b, 0, 0) // no principal, no source address
+	b = appendString(b, cmd.RequestID)
+	b = appendString(b, cmd.Comment)
+	b = append(b, make([]byte, chainNoPrincipal)...)
+	b = binary.AppendUvarint(b, uint64(len(ops)))
+	for _, op := range ops {
+		b = append(b, byte(op.Kind))
+		b = appendString(b, op.Key)
+	}
+	return sha256.Sum256(b)
+}
+
+// head is the chain at a revision that was made.
+func (m *model) head(rev fsm.Revision) [32]byte {
+	if rev == 0 {
+		return m.genesis
+	}
+	return m.changes[rev-1].head
+}
+
+// logged holds a change that a node's log has against the model's of that revision.
+func (m *model) logged(c *fsm.Change) error {
+	want := &m.changes[c.Revision-1]
+	switch {
+	case c.RequestID != want.request || !slices.Equal(changedKeys(c), want.keys):
+		return fmt.Errorf("revision %d is a change by %s, want one by %s", c.Revision, c.RequestID, want.request)
+	case c.At != want.at:
+		return fmt.Errorf("revision %d is of time %d, want %d: no change is before the one before it", c.Revision, c.At, want.at)
+	case c.Chain != want.head:
+		return fmt.Errorf("revision %d has the chain %x, want %x", c.Revision, c.Chain[:6], want.head[:6])
+	}
+	return nil
+}
