@@ -23,8 +23,8 @@ dev: ## a cluster of three on loopback, in this terminal; Ctrl-C stops it
 test: ## unit tests, conversations, fixed seeds, three real processes
 	$(GO) test -short ./...
 
-race: ## the same under the race detector
-	$(GO) test -short -race $$($(GO) list ./... | grep -v '/sim$$') # a world is one thread
+race: ## the same under the race detector, but for worlds
+	$(GO) test -short -race $$($(GO) list ./... | grep -v 'confman/sim$$') # a world is one thread
 
 lint: ## golangci-lint, as .golangci.yml says
 	$(GO) tool golangci-lint run ./...
@@ -58,7 +58,7 @@ failpoints: ## tests with injected faults; a cache of their own, so that builds 
 	GOCACHE="$$($(GO) env GOCACHE)-failpoint" $(GO) test -tags failpoints \
 	  -toolexec "$$($(GO) tool -n failpoint-toolexec)" -run Failpoint ./node
 
-jepsen: e2e ## real processes under faults: today the end-to-end tests, the chaos harness comes with issue 7
+jepsen: e2e ## real processes under faults: today the end-to-end tests, a chaos harness is to come
 
 fuzz: ## every fuzz target for FUZZTIME
 	@for pkg in $$($(GO) list ./...); do \
