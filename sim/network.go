@@ -49,7 +49,7 @@ func (n *network) init(w *World) {
 			l.rng = newGenerator(w.opts.Seed, "link "+name)
 			l.noise = newGenerator(w.opts.Seed, "noise "+name)
 			if g := newGenerator(w.opts.Seed, "length "+name); a != b && g.chance(n.setup.far) {
-				l.far = g.some(time.Millisecond, n.setup.farthest)
+				l.far = g.some(n.setup.nearest, n.setup.farthest)
 				w.judge.count("far link")
 			}
 		}

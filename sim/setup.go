@@ -62,7 +62,8 @@ type netSetup struct {
 	repeat    float64
 	straggler float64 // share of messages that come up to straggle late
 	straggle  time.Duration
-	far       float64 // share of links that are slower than the others, up to farthest
+	far       float64 // share of links that are slower than the others, by nearest to farthest
+	nearest   time.Duration
 	farthest  time.Duration
 	flip      float64 // share of pieces of images with a bit that is wrong
 	queue     int     // messages in flight on a link; what finds no room is lost
@@ -204,7 +205,7 @@ func (s *setup) uniform() {
 	s.net.loss, s.net.repeat = 0.005, 0.005
 	s.net.straggler, s.net.straggle = 0.005, time.Second
 	s.disk.stall, s.disk.stalls = 0.002, 500*time.Millisecond
-	s.net.far, s.net.farthest = 0.1, 20*time.Millisecond
+	s.net.far, s.net.nearest, s.net.farthest = 0.1, time.Millisecond, 20*time.Millisecond
 	s.net.flip = 0.01
 	for k := range s.faults {
 		s.faults[k] = uniformGap
@@ -238,7 +239,7 @@ func (s *setup) swarm(g generator, o Options) {
 		s.nodes = 1
 	}
 	s.swarmSettings(g, o)
-	s.swarmNet(g)
+	s.swarmNet(g, o.Seed)
 	s.swarmFaults(o.Seed)
 	s.disk.sync = g.some(50*time.Microsecond, 50*time.Millisecond)
 	s.disk.apply = g.some(10*time.Microsecond, 50*time.Millisecond)
@@ -250,7 +251,7 @@ func (s *setup) swarm(g generator, o Options) {
 	s.swarmClients(g)
 }
 
-func (s *setup) swarmNet(g generator) {
+func (s *setup) swarmNet(g generator, seed uint64) {
 	s.net = netSetup{
 		base:   g.some(50*time.Microsecond, 20*time.Millisecond),
 		jitter: g.some(50*time.Microsecond, 120*time.Millisecond),
@@ -278,7 +279,12 @@ func (s *setup) swarmNet(g generator) {
 		s.net.flip = g.Float64() * 0.1
 	}
 	if g.IntN(2) == 0 {
-		s.net.far, s.net.farthest = g.Float64()*0.6, g.some(5*time.Millisecond, 100*time.Millisecond)
+		s.net.far, s.net.nearest, s.net.farthest = g.Float64()*0.6, time.Millisecond, g.some(5*time.Millisecond, 100*time.Millisecond)
+	}
+	if g := newGenerator(seed, "swarm far"); g.IntN(8) == 0 {
+		// As far as an election lets a link be: there and back takes up to four fifths of one.
+		election := min(s.node.TickInterval*time.Duration(s.node.ElectionTicks), 250*time.Millisecond)
+		s.net.far, s.net.nearest, s.net.farthest = 0.5, election/5, election*2/5
 	}
 }
 
@@ -319,7 +325,8 @@ func (s *setup) swarmClients(g generator) {
 	s.think = g.some(100*time.Millisecond, time.Second)
 	s.think = min(s.think, time.Duration(s.clients)*250*time.Millisecond) // or a run proves nothing
 	s.keys = 1 + g.IntN(8)
-	s.clientTimeout = g.some(200*time.Millisecond, 10*time.Second)
+	// A put goes to the leader, to a follower, and the same way back.
+	s.clientTimeout = max(g.some(200*time.Millisecond, 10*time.Second), 10*s.net.farthest)
 	s.hot = g.Float64()
 	s.retries = g.Float64()
 	for _, share := range []struct {
