@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"runtime/debug"
+	"strings"
 )
 
 // Entry is one committed log entry.
@@ -32,11 +33,14 @@ const (
 	Undecodable
 	// Empty is an entry without a command.
 	Empty
+	// TreeTooLarge means that an operation on a subtree would touch more than is allowed; nothing changed.
+	TreeTooLarge
 )
 
 var outcomeNames = [...]string{
 	Applied: "applied", Unchanged: "unchanged", CompareFailed: "compare failed",
 	Repeated: "repeated", Undecodable: "undecodable", Empty: "empty",
+	TreeTooLarge: "subtree too large",
 }
 
 // String returns the outcome in words.
@@ -52,6 +56,7 @@ type OpResult struct {
 	Revision Revision // of the key's record afterwards; 0 if it has none
 	Created  bool
 	Changed  bool
+	Removed  int // keys; DeleteTree only
 }
 
 // Result is what became of one entry.
@@ -203,8 +208,20 @@ func (a *applier) evaluate(cmd *Command) (r Result, err error) {
 	a.changed = a.changed[:0]
 	next := a.s.state.revision + 1
 	r.Ops = make([]OpResult, len(cmd.Ops))
+	room := treeRoom{keys: MaxTreeKeys, bytes: MaxTreeBytes}
 	for i := range cmd.Ops {
 		op := &cmd.Ops[i]
+		if op.Kind == DeleteTree {
+			n, err := a.removeTree(op.Key, &room)
+			if err != nil {
+				return Result{}, err
+			}
+			if room.exceeded() {
+				return Result{Origin: cmd.Origin, Outcome: TreeTooLarge}, nil
+			}
+			r.Ops[i] = OpResult{Changed: n > 0, Removed: n}
+			continue
+		}
 		old, oldValue, oldDelta, err := a.lookup(op.Key)
 		if err != nil {
 			return Result{}, err
@@ -224,6 +241,37 @@ func (a *applier) evaluate(cmd *Command) (r Result, err error) {
 		r.Outcome = Applied
 	}
 	return r, nil
+}
+
+// treeRoom is how much more the operations of a command on subtrees may touch.
+type treeRoom struct{ keys, bytes int }
+
+func (r *treeRoom) exceeded() bool { return r.keys < 0 || r.bytes < 0 }
+
+// removeTree finds the records below prefix and leaves the removal of each in
+// a.changed, in the order of keys, as if an operation had named it. It ends early when there
+// is no more room.
+func (a *applier) removeTree(prefix string, room *treeRoom) (int, error) {
+	// What was published before this batch lacks the entries of the batch itself.
+	view := View{p: &snapshot{active: a.s.active, frozen: a.frozen, base: a.base}}
+	m := view.merge(current)
+	defer m.release()
+	n := 0
+	ok, err := m.seek(prefix)
+	for ; ok && err == nil && strings.HasPrefix(m.key, prefix); ok, err = m.next() {
+		room.keys--
+		room.bytes -= len(m.key) + len(m.value)
+		if room.exceeded() {
+			return n, nil
+		}
+		old, oldValue, oldDelta, err := a.lookup(m.key)
+		if err != nil {
+			return n, err
+		}
+		a.changed = append(a.changed, pendingChange{&Op{Kind: Delete, Key: m.key}, old, oldValue, oldDelta})
+		n++
+	}
+	return n, err
 }
 
 func (cmp *Compare) holds(old body) bool {

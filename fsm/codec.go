@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -35,6 +36,7 @@ import (
 //	               operations           count, then for each:
 //	                   1  kind
 //	                      key           text
+//	                                    (a prefix if kind is DeleteTree)
 //	                      content type  text, only if kind is Put
 //	                      value         length and bytes, only if kind is Put
 //
@@ -221,7 +223,26 @@ func (c *Command) validate() error {
 			return err
 		}
 	}
+	if err := c.checkTrees(); err != nil {
+		return err
+	}
 	return c.checkDistinct()
+}
+
+// checkTrees refuses an operation on what another one removes.
+func (c *Command) checkTrees() error {
+	for i := range c.Ops {
+		tree := &c.Ops[i]
+		if tree.Kind != DeleteTree {
+			continue
+		}
+		for j := range c.Ops {
+			if key := c.Ops[j].Key; i != j && strings.HasPrefix(key, tree.Key) {
+				return fmt.Errorf("fsm: key %q has two operations in one transaction: it is below %q", key, tree.Key)
+			}
+		}
+	}
+	return nil
 }
 
 // checkDistinct refuses a key with two operations: their order would decide what
@@ -293,12 +314,15 @@ func (op *Op) validate() error {
 		if err := checkText("content type", op.ContentType, MaxContentTypeBytes); err != nil {
 			return err
 		}
-	case Delete:
+	case Delete, DeleteTree:
 		if len(op.Value) != 0 || op.ContentType != "" {
 			return fmt.Errorf("fsm: delete of key %q carries a value", op.Key)
 		}
 	default:
 		return fmt.Errorf("fsm: operation of unknown kind %d", op.Kind)
+	}
+	if op.Kind == DeleteTree {
+		return ValidatePrefix(op.Key)
 	}
 	return ValidateKey(op.Key)
 }

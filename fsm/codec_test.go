@@ -33,6 +33,7 @@ var goldenCommand = Command{
 	Ops: []Op{
 		{Kind: Put, Key: "c/d", Value: []byte("30"), ContentType: "application/json"},
 		{Kind: Delete, Key: "a"},
+		{Kind: DeleteTree, Key: "t/"},
 	},
 }
 
@@ -222,6 +223,11 @@ func TestEncodeRefusesWhatIsOverALimit(t *testing.T) {
 		{"unknown principal", Command{Principal: Principal{Kind: 9}}, "principal of unknown kind 9"},
 		{"key twice", Command{Ops: []Op{put("b", ""), put("a", ""), del("b")}}, `key "b" has two operations`},
 		{"delete with a value", Command{Ops: []Op{{Kind: Delete, Key: "a", Value: []byte("x")}}}, "carries a value"},
+		{"subtree without its slash", Command{Ops: []Op{{Kind: DeleteTree, Key: "a"}}}, "starts or ends with a slash"},
+		{"subtree with a value", Command{Ops: []Op{{Kind: DeleteTree, Key: "a/", ContentType: "text/plain"}}}, "carries a value"},
+		{"key in a subtree", Command{Ops: []Op{put("a/b", ""), {Kind: DeleteTree, Key: "a/"}}}, `it is below "a/"`},
+		{"subtree in a subtree", Command{Ops: []Op{{Kind: DeleteTree, Key: ""}, {Kind: DeleteTree, Key: "a/"}}}, `it is below ""`},
+		{"subtree twice", Command{Ops: []Op{{Kind: DeleteTree, Key: "a/"}, {Kind: DeleteTree, Key: "a/"}}}, "two operations"},
 		{"unknown operation", Command{Ops: []Op{{Kind: 7, Key: "a"}}}, "operation of unknown kind 7"},
 		{"unknown compare", Command{Compares: []Compare{{Key: "a"}}}, "compare of unknown kind 0"},
 		{"revision not asked for", Command{Compares: []Compare{{Kind: KeyExists, Key: "a", Revision: 1}}}, "does not ask for one"},

@@ -72,7 +72,8 @@ type Command struct {
 	Principal  Principal
 	// Compares must all hold, else none of Ops is done.
 	Compares []Compare
-	// Ops are done in order, atomically, at one revision. At most MaxTxnOps; no key twice.
+	// Ops are done in order, atomically, at one revision. At most MaxTxnOps; no key twice,
+	// nor a key and a subtree that it is in.
 	Ops []Op
 }
 
@@ -103,9 +104,13 @@ const (
 	Put OpKind = iota + 1
 	// Delete removes Key; if it is absent, nothing changes.
 	Delete
+	// DeleteTree removes every key that starts with the prefix Key, which ends in "/", or is
+	// "" for all keys. What is removed is decided when the command is applied; if that is
+	// more than MaxTreeKeys or MaxTreeBytes, the outcome is TreeTooLarge.
+	DeleteTree
 )
 
-// Op is one change of one key.
+// Op is one change of one key, or of a subtree.
 type Op struct {
 	Kind        OpKind
 	Key         string

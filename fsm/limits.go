@@ -13,6 +13,10 @@ const (
 	MaxTxnOps = 512
 	// MaxTxnBytes bounds the encoded command.
 	MaxTxnBytes = 4 << 20
+	// MaxTreeKeys and MaxTreeBytes bound what the operations of one command on
+	// subtrees may touch: keys, and the bytes of their keys and records.
+	MaxTreeKeys  = 10_000
+	MaxTreeBytes = 32 << 20
 	// MaxGroups bounds a principal's groups.
 	MaxGroups = 200
 	// WindowSize is how many sequence numbers per origin the store remembers.
@@ -57,4 +61,7 @@ const (
 
 // The overlay must hold two of the largest transactions, else one could wait for
 // room that never comes. Negative: no compile.
-const _ = uint(DefaultOverlayBytes - 2*MaxTxnBytes)
+const (
+	_ = uint(DefaultOverlayBytes - 2*MaxTxnBytes)
+	_ = uint(DefaultOverlayBytes - 2*MaxTreeBytes)
+)

@@ -53,7 +53,27 @@ func (m *model) apply(cmd *Command) Result {
 	at := max(m.at, cmd.AcceptedAt)
 	var changed []ChangedKey
 	res.Ops = []OpResult{}
+	var tree int
 	for _, op := range cmd.Ops {
+		if op.Kind == DeleteTree {
+			tree += len(m.scan(op.Key, after(op.Key)))
+		}
+	}
+	if tree > MaxTreeKeys {
+		res.Outcome, res.Ops = TreeTooLarge, nil
+		return res
+	}
+	for _, op := range cmd.Ops {
+		if op.Kind == DeleteTree {
+			gone := m.scan(op.Key, after(op.Key))
+			for _, rec := range gone {
+				changed = append(changed, ChangedKey{Delete, rec.Key})
+				m.past[supersededKey(rec.Key, rec.Revision)] = next
+				delete(m.records, rec.Key)
+			}
+			res.Ops = append(res.Ops, OpResult{Changed: len(gone) > 0, Removed: len(gone)})
+			continue
+		}
 		old, exists := m.records[op.Key]
 		r := OpResult{Revision: old.Revision}
 		equal := exists && bytes.Equal(old.Value, op.Value) && old.ContentType == op.ContentType
@@ -89,6 +109,14 @@ func (m *model) apply(cmd *Command) Result {
 	}
 	res.Revision = m.revision
 	return res
+}
+
+// after is the least text that is greater than all that start with prefix.
+func after(prefix string) string {
+	if prefix == "" {
+		return ""
+	}
+	return strings.TrimSuffix(prefix, "/") + "0"
 }
 
 // scan returns the records in [lo, hi).
@@ -228,6 +256,15 @@ func (x *machine) command(t *rapid.T) Command {
 			op = Op{Kind: Put, Key: key, Value: genValue.Draw(t, "value"), ContentType: "text/plain"}
 		}
 		cmd.Ops = append(cmd.Ops, op)
+	}
+	if rapid.IntRange(0, 3).Draw(t, "tree") == 0 {
+		prefix := ""
+		if rapid.IntRange(0, 5).Draw(t, "root") > 0 {
+			prefix = genKey.Draw(t, "subtree") + "/"
+		}
+		cmd.Ops = slices.DeleteFunc(cmd.Ops, func(op Op) bool { return strings.HasPrefix(op.Key, prefix) })
+		at := rapid.IntRange(0, len(cmd.Ops)).Draw(t, "at")
+		cmd.Ops = slices.Insert(cmd.Ops, at, Op{Kind: DeleteTree, Key: prefix})
 	}
 	return cmd
 }

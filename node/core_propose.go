@@ -409,7 +409,7 @@ func (c *Core) proposalApplied(r fsm.Result) {
 		return
 	}
 	switch r.Outcome {
-	case fsm.Applied, fsm.Unchanged, fsm.CompareFailed:
+	case fsm.Applied, fsm.Unchanged, fsm.CompareFailed, fsm.TreeTooLarge:
 		c.finish(p, ProposeReply{Result: r})
 	case fsm.Undecodable:
 		c.finish(p, ProposeReply{Err: &WriteError{Outcome: NotApplied, Leader: c.leader, Err: ErrUndecodable}})

@@ -248,6 +248,13 @@ func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {
 	if had := (first{r.First, r.FirstRevision}); r.Outcome == fsm.Repeated && had != want.first {
 		return fmt.Errorf("the entry at index %d repeats one that did %v at revision %d, want %v at %d", e.Index, had.outcome, had.revision, want.first.outcome, want.first.revision)
 	}
+	removed := 0
+	for i := range r.Ops {
+		removed += r.Ops[i].Removed
+	}
+	if removed != want.removed {
+		return fmt.Errorf("the entry at index %d removed %d keys of subtrees, want %d", e.Index, removed, want.removed)
+	}
 	return sameKeys(e.Index, r.Ops, want.keys)
 }
 

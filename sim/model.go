@@ -55,6 +55,7 @@ type modelResult struct {
 	outcome  fsm.Outcome
 	revision fsm.Revision   // of the store afterwards
 	keys     []fsm.Revision // of each operation's key afterwards; applied and unchanged only
+	removed  int            // keys, by operations on subtrees
 	current  fsm.Revision   // of the key whose compare failed
 	first    first          // repeated only; zero if it is not known any more
 }
@@ -94,6 +95,15 @@ func (m *model) evaluate(index fsm.Index, cmd *fsm.Command) modelResult {
 	var changed []*fsm.Op
 	for i := range cmd.Ops {
 		op := &cmd.Ops[i]
+		if op.Kind == fsm.DeleteTree {
+			for _, key := range m.below(op.Key, index) {
+				m.keys[key] = append(m.keys[key], modelVersion{index: index})
+				changed = append(changed, &fsm.Op{Kind: fsm.Delete, Key: key})
+				r.removed++
+			}
+			r.keys = append(r.keys, 0)
+			continue
+		}
 		now := m.at(op.Key, index)
 		value := op.ContentType + "\n" + string(op.Value)
 		if (op.Kind == fsm.Delete && now.rev == 0) || (op.Kind == fsm.Put && now.rev != 0 && now.value == value) {
@@ -162,6 +172,18 @@ func (m *model) at(key string, index fsm.Index) modelVersion {
 		return vs[n-1]
 	}
 	return modelVersion{}
+}
+
+// below are the keys that start with prefix and have a record after the entry at index, in order.
+func (m *model) below(prefix string, index fsm.Index) []string {
+	var out []string
+	for key := range m.keys {
+		if strings.HasPrefix(key, prefix) && m.at(key, index).rev != 0 {
+			out = append(out, key)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // children are the names directly below prefix after after, at most limit, once the entry

@@ -95,6 +95,11 @@ func (batches) draw(c *clients, cl *client, o *operation) {
 	case g.chance(s.removals):
 		c.w.judge.count("batch removed")
 		step = linearizability.Step{Kind: linearizability.Delete}
+		if o.op.ID%2 == 0 {
+			// To the history a subtree is the keys that can be in it.
+			c.w.judge.count("subtree removed")
+			o.stored = []fsm.Op{{Kind: fsm.DeleteTree, Key: o.name + "/"}}
+		}
 	}
 	for _, key := range keys {
 		step.Key = key
