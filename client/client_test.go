@@ -816,3 +816,28 @@ func TestPatch(t *testing.T) {
 		`PATCH /api/v1/config/a application/json-patch+json  []`,
 	}, got)
 }
+
+func TestDeleteTree(t *testing.T) {
+	var got []string
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		got = append(got, r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("Confman-Comment"))
+		answer(200, `{"path":"a/","revision":9,"removed":3,"transactions":1}`)(w, r)
+	})
+	c := dial(t, s.URL)
+	removed, _, err := c.DeleteTree(t.Context(), "a/", client.DeleteTreeOptions{Comment: "why"})
+	require.NoError(t, err)
+	assert.Equal(t, client.Removed{Path: "a/", Revision: 9, Removed: 3, Transactions: 1}, removed)
+	_, _, err = c.DeleteTree(t.Context(), "a b", client.DeleteTreeOptions{Chunked: true})
+	require.NoError(t, err)
+	_, _, err = c.DeleteTree(t.Context(), "", client.DeleteTreeOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{
+		"DELETE /api/v1/config/a/?recursive=true why",
+		"DELETE /api/v1/config/a%20b/?chunked=true&recursive=true ",
+		"DELETE /api/v1/config/?recursive=true ",
+	}, got)
+	_, _, err = c.DeleteTree(t.Context(), "a//b", client.DeleteTreeOptions{})
+	var key *client.KeyError
+	require.ErrorAs(t, err, &key)
+	assert.Len(t, got, 3)
+}

@@ -48,6 +48,8 @@ const (
 	// ImportAttemptTimeout bounds one attempt of one chunk: its transactions are
 	// under way together, but share the disks with those of other chunks.
 	ImportAttemptTimeout = 30 * time.Second
+	// ChunkedTimeout bounds one attempt of a removal in several transactions.
+	ChunkedTimeout = 10 * time.Minute
 	// DialTimeout bounds the way to a node: one that was switched off does not refuse.
 	DialTimeout = 2 * time.Second
 	// AvoidFor is how long an endpoint that failed is asked last.

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strconv"
 )
 
@@ -89,6 +90,57 @@ func (c *Client) Patch(ctx context.Context, key string, patch []byte, t PatchTyp
 // Delete takes key's value away. Errors as of Put; IsNotFound tells whether there was none.
 func (c *Client) Delete(ctx context.Context, key string, o WriteOptions) (Written, Meta, error) {
 	return c.write(ctx, &request{method: http.MethodDelete, header: o.header(), repeatable: o.Idempotent}, key)
+}
+
+// DeleteTreeOptions are remarks of the removal of a subtree.
+type DeleteTreeOptions struct {
+	// Chunked allows several transactions, for subtrees that are too large for one
+	// (10,000 keys or 32 MiB): others see parts of the subtree meanwhile, and a key that comes to be
+	// while that goes on may stay.
+	Chunked bool
+	// Comment and Idempotent are as in WriteOptions. Done again, it also removes what was put meanwhile.
+	Comment    string
+	Idempotent bool
+}
+
+// Removed is what the removal of a subtree did.
+type Removed struct {
+	Path string `json:"path"`
+	// Revision is that of the removal, or of its last transaction.
+	Revision uint64 `json:"revision"`
+	// Removed counts the keys, Transactions what it took.
+	Removed      int `json:"removed"`
+	Transactions int `json:"transactions"`
+}
+
+// DeleteTree removes every key below prefix, which ends in "/", or is "" or "/" for all keys. Errors as of
+// Put; IsNotFound tells whether there was none.
+func (c *Client) DeleteTree(ctx context.Context, prefix string, o DeleteTreeOptions) (Removed, Meta, error) {
+	var (
+		out  Removed
+		meta Meta
+	)
+	key, err := CheckPrefix(prefix)
+	if err != nil {
+		return out, meta, err
+	}
+	q := url.Values{"recursive": {"true"}}
+	if o.Chunked {
+		q.Set("chunked", "true")
+	}
+	w := WriteOptions{Comment: o.Comment}
+	r := &request{
+		method: http.MethodDelete, path: subtreePath("/config", key), query: q.Encode(),
+		header: w.header(), repeatable: o.Idempotent,
+	}
+	if o.Chunked {
+		r.timeout = ChunkedTimeout
+	}
+	err = c.do(ctx, r, func(resp *http.Response) error {
+		meta = metaOf(resp.Header)
+		return readJSON(resp, &out)
+	})
+	return out, meta, err
 }
 
 func (c *Client) write(ctx context.Context, r *request, key string) (Written, Meta, error) {

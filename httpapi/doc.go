@@ -59,6 +59,13 @@
 // application/json-patch+json (RFC 6902, without its extensions). It is evaluated on the
 // newest value, and again if that changes before the result is written.
 //
+// # Removing a subtree
+//
+// DELETE of a subtree takes recursive=true: every key below it goes at one revision. More than
+// [fsm.MaxTreeKeys] keys or [fsm.MaxTreeBytes] are 413 subtree-too-large, unless chunked=true allows
+// several revisions: "transactions" says how many it took, and a failure half-way says how many
+// records are gone. A key that is written while that goes on may stay.
+//
 // # Conditions
 //
 // A key's ETag is the revision of its last change. A write takes If-Match with

@@ -103,7 +103,8 @@ func (c *call) importSource() (source, error) {
 	return src, nil
 }
 
-// importError is an import that ended early. What was applied by then stays.
+// importError is an import, or a removal in several transactions, that ended early. What was
+// applied by then stays.
 type importError struct {
 	applied int          // records that surely were
 	outcome node.Outcome // what became of the others
@@ -121,7 +122,7 @@ func (e *importError) Unwrap() error { return e.err }
 func (e *importError) problem(p *problem) *problem {
 	p.outcome = e.outcome
 	if e.applied > 0 || e.outcome == node.Unknown {
-		p.detail += fmt.Sprintf("; %d records were applied before, outcome is that of the rest: the same import can safely be run again", e.applied)
+		p.detail += fmt.Sprintf("; %d records were applied before, outcome is that of the rest: the same request can safely be made again", e.applied)
 	}
 	return p.with("applied_records", e.applied)
 }

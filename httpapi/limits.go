@@ -54,6 +54,9 @@ const (
 	// page ends there, however few of them touched the subtree.
 	MaxHistoryScan = 10_000
 
+	// deletePage is how many keys of a removal in several transactions are read at a time.
+	deletePage = 10_000
+
 	// MaxPageBytes ends a page early, so that a page of large values stays
 	// bounded. Its last value may exceed it.
 	MaxPageBytes = 8 << 20

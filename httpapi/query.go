@@ -18,6 +18,7 @@ var (
 	listParams   = []string{"consistency", "max_staleness", "min_revision", "revision", "recursive", "limit", "cursor"}
 	exportParams = []string{"consistency", "max_staleness", "min_revision", "revision", "format"}
 	importParams = []string{"escape", "file"}
+	treeParams   = []string{"recursive", "chunked"}
 
 	historyParams = []string{"consistency", "max_staleness", "min_revision", "revision", "limit", "cursor"}
 	diffParams    = []string{"consistency", "max_staleness", "min_revision", "from", "to", "limit", "cursor"}
@@ -150,6 +151,15 @@ func (q *query) revision(name string) (fsm.Revision, bool, error) {
 	return fsm.Revision(n), true, nil
 }
 
+// flag reads a parameter that is true or false, which it is if it is not given.
+func (q *query) flag(name string) (bool, error) {
+	v, ok := q.get(name)
+	if ok && v != "true" && v != "false" {
+		return false, invalidParameter(name, "is "+strconv.Quote(v)+", want true or false")
+	}
+	return v == "true", nil
+}
+
 // parseSeconds reads a duration as Go spells it, or a plain number of seconds.
 func parseSeconds(s string) (time.Duration, error) {
 	if d, err := time.ParseDuration(s); err == nil {
@@ -175,16 +185,10 @@ func (l *listing) scope(t target) string {
 // listing reads what is asked for. A cursor says which revision f reads.
 func (q *query) listing(t target, f *freshness) (listing, error) {
 	var l listing
-	if v, ok := q.get("recursive"); ok {
-		switch v {
-		case "true":
-			l.recursive = true
-		case "false":
-		default:
-			return l, invalidParameter("recursive", "is "+strconv.Quote(v)+", want true or false")
-		}
-	}
 	var err error
+	if l.recursive, err = q.flag("recursive"); err != nil {
+		return l, err
+	}
 	l.paging, err = q.paging(l.scope(t), f)
 	return l, err
 }

@@ -60,8 +60,11 @@ func (c *call) writtenValue(key, contentType string, res fsm.Result) {
 	c.sendWritten(a, op, res.Revision)
 }
 
-// delete answers DELETE of /config: the key's record goes.
+// delete answers DELETE of /config: the key's record goes, or those of a subtree.
 func (c *call) delete() error {
+	if t, err := parseTarget(c.r.URL, c.param); err == nil && t.subtree {
+		return c.deleteTree(t)
+	}
 	key, cond, cmd, err := c.keyWrite()
 	if err != nil {
 		return err
@@ -161,6 +164,10 @@ func (c *call) write(cmd *fsm.Command) (fsm.Result, error) {
 				compareFailed(cmd.Compares[res.FailedCompare].Key, res.Current),
 			}
 		}
+	case fsm.TreeTooLarge:
+		return res, &readError{c.standingAt(res.Revision), problemf(kindSubtreeTooLarge,
+			"there are more than %d keys, or %d bytes, below it; chunked=true does it in several revisions", fsm.MaxTreeKeys, fsm.MaxTreeBytes).
+			with("max_keys", fsm.MaxTreeKeys).with("max_bytes", fsm.MaxTreeBytes)}
 	default: // not an answer that the node gives without an error
 	}
 	p := internal(fmt.Errorf("httpapi: %d results of %d operations, outcome %d", len(res.Ops), len(cmd.Ops), res.Outcome))

@@ -79,6 +79,17 @@ func (a *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		a.write(w, r, key, &client.Record{Path: key, Value: value, ContentType: contentType})
+	case route == "config" && r.Method == http.MethodDelete && subtree:
+		gone := a.below(key)
+		if len(gone) == 0 {
+			fakeProblem(404, "not-found", "not_applied", false, fmt.Sprintf("there is no key below %q", key+"/"))(w, r)
+			return
+		}
+		for _, path := range gone {
+			delete(a.records, path)
+		}
+		a.revision++
+		_ = json.NewEncoder(w).Encode(client.Removed{Path: key + "/", Revision: a.revision, Removed: len(gone), Transactions: 1})
 	case route == "config" && r.Method == http.MethodDelete:
 		a.write(w, r, key, nil)
 	case route == "import":

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -143,21 +144,50 @@ func (s *session) value(args []string, file string) ([]byte, error) {
 }
 
 func newRm(s *session) *cobra.Command {
-	var o client.WriteOptions
+	var (
+		o                  client.WriteOptions
+		recursive, chunked bool
+	)
 	cmd := &cobra.Command{
-		Use:   "rm KEY",
-		Short: "Delete one key",
+		Use:   "rm PATH",
+		Short: "Delete one key, or a subtree",
+		Long: `Delete one key or, with -r, every key below a path that ends in a slash, at one
+revision. With --chunked a subtree of more than 10,000 keys goes too, in several
+revisions: others see parts of it meanwhile.`,
 		Example: `  confman rm teams/payments/timeout-ms
-  confman rm teams/payments/lock --if-revision 42 --comment 'released'`,
+  confman rm teams/payments/lock --if-revision 42 --comment 'released'
+  confman rm -r teams/payments/old/ --comment 'moved to billing'`,
 		Args: usage(cobra.ExactArgs(1)),
 	}
 	writeFlags(cmd.Flags(), &o)
+	cmd.Flags().BoolVarP(&recursive, "recursive", "r", false, "delete every key below PATH, which ends in a slash")
+	cmd.Flags().BoolVar(&chunked, "chunked", false, "with -r: in several revisions, if there are too many keys for one")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		switch subtree := strings.HasSuffix(args[0], "/"); {
+		case subtree && !recursive:
+			return usagef("%s is a subtree: give -r to delete every key below it", args[0])
+		case !subtree && recursive:
+			return usagef("%s is a key: a subtree, as -r asks for, is written %s/", args[0], args[0])
+		case recursive && o.IfRevision != 0:
+			return usagef("--if-revision is of one key, and %s is a subtree", args[0])
+		case chunked && !recursive:
+			return usagef("--chunked is of subtrees: give -r too, and a path that ends in a slash")
+		}
 		c, ctx, cancel, err := s.dial(cmd.Context())
 		if err != nil {
 			return err
 		}
 		defer cancel()
+		if recursive {
+			r, _, err := c.DeleteTree(ctx, args[0], client.DeleteTreeOptions{Chunked: chunked, Comment: o.Comment})
+			if err != nil {
+				return err
+			}
+			return s.print(r, func(out io.Writer) error {
+				_, err := fmt.Fprintf(out, "%s: %d keys deleted at revision %d\n", r.Path, r.Removed, r.Revision)
+				return err
+			})
+		}
 		w, _, err := c.Delete(ctx, args[0], o)
 		if err != nil {
 			return err
