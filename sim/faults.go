@@ -100,6 +100,8 @@ const (
 	tenderStuck                       // no crash: the disk fails in the middle of a start
 	tenderForm                        // in the middle of forming
 	tenderForget                      // the same, and the disk is lost with it
+	tenderCopy                        // another node's proposal came in, and comes again to the next life
+	tenderLag                         // no crash: a leader is busy while followers that need an image speak
 
 	tenderPoints = iota
 )
@@ -107,6 +109,7 @@ const (
 var tenderNames = [...]string{
 	"crash after a vote", "crash before a send", "crash before an append", "crash in a switch of segments", "crash before an apply", "crash before an answer",
 	"crash before a flush", "crash before a truncation", "crash while an image is verified", "crash before an install", "crash inside an install", "store rots again after an install", "disk has no room for an image", "image rots before it is verified", "another leader while an image is verified", "cut off while it asks for an image", "crash in a start", "disk error in a start", "crash in forming", "disk lost in forming",
+	"crash with a copy in hand that comes again", "busy while followers lag",
 }
 
 func (p tenderPoint) String() string { return tenderNames[p] }
@@ -138,6 +141,7 @@ func tenderOf(e node.Effect) (tenderPoint, bool) {
 type nemesis struct {
 	w       *World
 	rng     [faultKinds]generator
+	heldUp  int                       // leaders, after the faults
 	tenders [tenderPoints][]generator // by raft id - 1, as the next two
 	downs   []generator
 	looping []int // crashes that are left of a crash loop
@@ -162,6 +166,9 @@ func (n *nemesis) init(w *World) {
 		for p := range n.tenders {
 			n.tenders[p] = append(n.tenders[p], newGenerator(w.opts.Seed, tenderNames[p]+" "+r.name))
 		}
+	}
+	if w.setup.behind > 0 {
+		n.later(w.opts.Time-min(w.setup.behind, w.opts.Time), n.leaveBehind)
 	}
 	for k, every := range w.setup.faults {
 		n.rng[k] = newGenerator(w.opts.Seed, "fault "+faultNames[k])

@@ -5,6 +5,7 @@ import (
 
 	"github.com/confman/confman/linearizability"
 	"github.com/confman/confman/node"
+	"github.com/confman/confman/transport"
 )
 
 func (n *nemesis) down(how ending, victims ...*replica) bool {
@@ -104,6 +105,81 @@ func (n *nemesis) isolate(r *replica) {
 			n.w.ended(fault)
 		})
 	})
+}
+
+// handed has a leader crash soon that was handed another node's proposal, which comes again to
+// its next life; or keeps it busy while a follower that needs an image speaks, so that others
+// are heard in the same step.
+func (n *nemesis) handed(r *replica, m *transport.Message) {
+	switch {
+	case !r.leads():
+	case m.Forward != nil && m.Forward.Addressee != 0 && n.tender(r, tenderCopy):
+		again := cloneMessage(m)
+		r.late = &again
+		g, life := n.tenders[tenderCopy][r.id-1], r.life
+		n.later(g.some(100*time.Microsecond, 50*time.Millisecond), func() {
+			if !n.over && r.up && r.life == life {
+				r.crash(n.how(r, tenderCopy))
+			}
+		})
+	case m.Raft != nil && !r.busy && n.lags(n.w.nodes[m.From-1], r) && n.holdsUp(r):
+		n.w.judge.count(tenderLag.String())
+		r.busy = true
+		n.w.after(n.tenders[tenderLag][r.id-1].between(time.Millisecond, 100*time.Millisecond), event{kind: evLoop, node: r, life: r.life})
+	}
+}
+
+// leftBehind is the condition under which leaveBehind does something.
+const leftBehind = "two left behind"
+
+// leaveBehind cuts two followers of five off until the faults end, so that both may need an image when
+// they come back at the same moment.
+func (n *nemesis) leaveBehind() {
+	if n.over {
+		return
+	}
+	g := newGenerator(n.w.opts.Seed, leftBehind)
+	var two []*replica
+	for _, i := range g.Perm(len(n.w.nodes)) {
+		if r := n.w.nodes[i]; !r.leads() && len(two) < 2 {
+			two = append(two, r)
+		}
+	}
+	n.w.judge.count(leftBehind)
+	fault := n.w.begins(linearizability.Event{Name: leftBehind, Nodes: namesOf(two), Minority: namesOf(two)})
+	for _, r := range two {
+		links := n.around(r, true, true)
+		block(links, 1)
+		n.later(n.w.opts.Time, func() { block(links, -1) })
+	}
+	n.later(n.w.opts.Time, func() { n.w.ended(fault) })
+}
+
+// maxHeldUp bounds how often a leader is kept busy after the faults: raft forgets what it knows of
+// its followers with each election, so what goes wrong then shows when no more elections come.
+const maxHeldUp = 3
+
+// holdsUp decides whether a leader is kept busy while two or more followers need an image.
+func (n *nemesis) holdsUp(leader *replica) bool {
+	lagging := 0
+	for _, r := range n.w.nodes {
+		if n.lags(r, leader) {
+			lagging++
+		}
+	}
+	if lagging < 2 {
+		return false
+	}
+	if n.over {
+		n.heldUp++
+		return n.heldUp <= maxHeldUp && n.w.setup.tender[tenderLag] > 0
+	}
+	return n.lurks(leader, tenderLag)
+}
+
+// lags tells whether r needs an image of what leader has.
+func (n *nemesis) lags(r, leader *replica) bool {
+	return r.formed() && r.log.LastIndex()+1 < leader.log.FirstIndex()
 }
 
 // depose has leadership move while r verifies an image, and r hear of the new term in the

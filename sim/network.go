@@ -215,6 +215,7 @@ func (n *network) deliver(mail *envelope) {
 	got := cloneMessage(m)
 	n.flip(l, &got)
 	to.receive(got)
+	w.nemesis.handed(to, m)
 }
 
 // imageFlipped is the condition under which flip does something.

@@ -28,6 +28,7 @@ type setup struct {
 	disk   diskSetup
 	faults [faultKinds]time.Duration // mean time between two of a kind; 0: never
 	tender [tenderPoints]float64     // chance of a crash at each
+	behind time.Duration             // before the end, two of five are left behind; 0: they are not
 	early  bool                      // faults begin before the cluster is formed
 
 	clients  int
@@ -102,6 +103,7 @@ var conditions = []condition{
 	{"message repeated", func(s *setup) { s.net.repeat = 0 }},
 	{"message straggles", func(s *setup) { s.net.straggler = 0 }},
 	{"far link", func(s *setup) { s.net.far = 0 }},
+	{leftBehind, func(s *setup) { s.behind = 0 }},
 	{imageFlipped, func(s *setup) { s.net.flip = 0 }},
 	{"disk stalls", func(s *setup) { s.disk.stall = 0 }},
 	{"write retried", func(s *setup) { s.retries = 0 }},
@@ -194,6 +196,12 @@ func newSetup(o Options) setup {
 		s.swarm(g, o)
 	case Calm:
 	}
+	if g := newGenerator(o.Seed, "behind"); s.nodes == 5 && mix != Calm && g.IntN(3) == 0 {
+		s.behind = g.between(4*time.Second, 20*time.Second)
+		// The log must leave them behind in that time.
+		s.node.CatchUpEntries, s.node.CatchUpBytes, s.segmentBytes = -1, 0, 1<<10
+		s.node.FlushBytes, s.node.FlushInterval = 1, 500*time.Millisecond
+	}
 	s.narrow(o)
 	return s
 }
@@ -222,6 +230,7 @@ func (s *setup) uniform() {
 		s.tender[p] = 0.03
 	}
 	s.tender[tenderAgain], s.tender[tenderSwap], s.tender[tenderSpoil], s.tender[tenderDepose], s.tender[tenderAsk] = 0.1, 0.1, 0.1, 0.1, 0.3
+	s.tender[tenderCopy], s.tender[tenderLag] = 0.002, 0.3
 	s.crashes = 0.005
 }
 
@@ -305,7 +314,7 @@ func (s *setup) swarmFaults(seed uint64) {
 		g := newGenerator(seed, "swarm "+tenderNames[p])
 		if g.IntN(3) == 0 {
 			s.tender[p] = pick(g, 0.3, 0.05, 0.01, 0.002, 0.0005)
-			if p == int(tenderSend) || p == int(tenderApply) || p == int(tenderAppend) || p == int(tenderApplied) {
+			if p == int(tenderSend) || p == int(tenderApply) || p == int(tenderAppend) || p == int(tenderApplied) || p == int(tenderCopy) {
 				s.tender[p] = min(s.tender[p], 0.002)
 			}
 			if p == int(tenderSend) && s.node.TickInterval > 0 {

@@ -77,6 +77,7 @@ var states = []string{
 	"read: store is being rebuilt from a peer",
 	"session: the node is behind",
 	"start",
+	"subtree removed",
 	"starts with a damaged store",
 	"stopped by its disk",
 	"store file lost",
