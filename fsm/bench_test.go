@@ -88,6 +88,32 @@ func BenchmarkApplySingle(b *testing.B) {
 	}
 }
 
+// BenchmarkDeleteTree is per subtree of MaxTreeKeys keys, all of them in the database.
+func BenchmarkDeleteTree(b *testing.B) {
+	s, _ := benchStore(b, false)
+	fill := benchEntries(b, MaxTreeKeys)
+	n := Index(0)
+	apply := func(data []byte) {
+		n++
+		SetOrigin(data, Origin{1, 1, uint64(n)})
+		res, err := s.Apply([]Entry{{Index: n, Term: 1, Data: data}})
+		require.NoError(b, err)
+		require.Equal(b, Applied, res[0].Outcome)
+	}
+	remove := encode(b, Command{Ops: []Op{{Kind: DeleteTree}}})
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		b.StopTimer()
+		for i := range fill {
+			apply(fill[i].Data)
+		}
+		require.NoError(b, s.BeginFlush().Commit())
+		b.StartTimer()
+		apply(remove)
+	}
+}
+
 // BenchmarkFlush is per record of a flush, synced.
 func BenchmarkFlush(b *testing.B) {
 	s, _ := benchStore(b, true)

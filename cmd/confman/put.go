@@ -184,7 +184,7 @@ revisions: others see parts of it meanwhile.`,
 				return err
 			}
 			return s.print(r, func(out io.Writer) error {
-				_, err := fmt.Fprintf(out, "%s: %d keys deleted at revision %d\n", r.Path, r.Removed, r.Revision)
+				_, err := fmt.Fprintf(out, "%s: %s deleted at revision %d\n", r.Path, plural(r.Removed, "key", "keys"), r.Revision)
 				return err
 			})
 		}
