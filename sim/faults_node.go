@@ -111,9 +111,10 @@ func (n *nemesis) isolate(r *replica) {
 // its next life; or keeps it busy while a follower that needs an image speaks, so that others
 // are heard in the same step.
 func (n *nemesis) handed(r *replica, m *transport.Message) {
+	// Whether it leads costs more to find out than the rest.
 	switch {
-	case !r.leads():
-	case m.Forward != nil && m.Forward.Addressee != 0 && n.tender(r, tenderCopy):
+	case !r.formed():
+	case m.Forward != nil && m.Forward.Addressee != 0 && r.leads() && n.tender(r, tenderCopy):
 		again := cloneMessage(m)
 		r.late = &again
 		g, life := n.tenders[tenderCopy][r.id-1], r.life
@@ -122,7 +123,7 @@ func (n *nemesis) handed(r *replica, m *transport.Message) {
 				r.crash(n.how(r, tenderCopy))
 			}
 		})
-	case m.Raft != nil && !r.busy && n.lags(n.w.nodes[m.From-1], r) && n.holdsUp(r):
+	case m.Raft != nil && !r.busy && n.lags(n.w.nodes[m.From-1], r) && r.leads() && n.holdsUp(r):
 		n.w.judge.count(tenderLag.String())
 		r.busy = true
 		n.w.after(n.tenders[tenderLag][r.id-1].between(time.Millisecond, 100*time.Millisecond), event{kind: evLoop, node: r, life: r.life})
