@@ -8,6 +8,7 @@ import (
 	"hash"
 	"runtime/debug"
 	"strings"
+	"time"
 )
 
 // Entry is one committed log entry.
@@ -35,12 +36,23 @@ const (
 	Empty
 	// TreeTooLarge means that an operation on a subtree would touch more than is allowed; nothing changed.
 	TreeTooLarge
+	// Compacted means that a revision to restore is not held any more, below Result.Floor; nothing changed.
+	Compacted
+	// FutureRevision means that there is no revision yet that was to be restored; nothing changed.
+	FutureRevision
+	// KeyReused means that the idempotency key is that of another request; nothing changed.
+	KeyReused
+	// AnswersFull means that so many idempotency keys are remembered that a new one cannot be; nothing changed.
+	AnswersFull
+	// Maintained is what becomes of a Maintenance.
+	Maintained
 )
 
 var outcomeNames = [...]string{
 	Applied: "applied", Unchanged: "unchanged", CompareFailed: "compare failed",
 	Repeated: "repeated", Undecodable: "undecodable", Empty: "empty",
-	TreeTooLarge: "subtree too large",
+	TreeTooLarge: "subtree too large", Compacted: "compacted", FutureRevision: "no such revision yet",
+	KeyReused: "idempotency key reused", AnswersFull: "too many idempotency keys", Maintained: "maintained",
 }
 
 // String returns the outcome in words.
@@ -56,7 +68,8 @@ type OpResult struct {
 	Revision Revision // of the key's record afterwards; 0 if it has none
 	Created  bool
 	Changed  bool
-	Removed  int // keys; DeleteTree only
+	Removed  int // keys; DeleteTree and Restore only
+	Restored int // keys; Restore only
 }
 
 // Result is what became of one entry.
@@ -65,12 +78,21 @@ type Result struct {
 	Term    uint64
 	Origin  Origin // zero when there was no command
 	Outcome Outcome
-	// Revision is the store's afterwards.
+	// Revision is the store's afterwards; of Replayed, after the first time.
 	Revision Revision
-	Ops      []OpResult // Applied and Unchanged only
-	// FailedCompare is the position of the first condition that did not hold, Current the revision of its key then (0: absent).
+	Ops      []OpResult // of Command.Ops, or Else; Applied and Unchanged only
+	// Else: a compare did not hold, and Command.Else was done.
+	Else bool
+	// FailedCompare, of CompareFailed or Else, is the position of the first condition that did not
+	// hold, Current the revision of its key then (0: absent).
 	FailedCompare int
 	Current       Revision
+	// Floor is, for Compacted, the oldest revision that could be restored.
+	Floor Revision
+	// Replayed: this is what became of an equal command before; nothing changed now.
+	Replayed bool
+	// Busy is, for Maintained, that there will be more to do soon.
+	Busy bool
 	// First is, for Repeated, the outcome and revision of the first time if the window still has it; else zero.
 	First         Outcome
 	FirstRevision Revision
@@ -120,6 +142,16 @@ type applier struct {
 	frozen  *overlay
 	base    *base
 	changed []pendingChange
+	writes  []write // of the command's answer, or of maintenance
+}
+
+// write is a record of a bucket that is to be put or removed, with what there was.
+type write struct {
+	in    bucket
+	key   string
+	value []byte // as stored; nil: it goes
+	old   []byte // as stored; nil: there is none
+	delta tally  // of its entry in the active overlay
 }
 
 // pendingChange is an operation that changes something, before it is done.
@@ -141,7 +173,10 @@ func (a *applier) apply(e *Entry) (Result, error) {
 		return Result{}, err
 	}
 	s.state.applied, s.state.term = e.Index, e.Term
-	r.Index, r.Term, r.Revision = e.Index, e.Term, s.state.revision
+	r.Index, r.Term = e.Index, e.Term
+	if !r.Replayed {
+		r.Revision = s.state.revision
+	}
 	return r, nil
 }
 
@@ -153,6 +188,13 @@ func (a *applier) command(e *Entry) (Result, error) {
 	cmd, err := Decode(e.Data)
 	if errors.Is(err, ErrUnknownVersion) {
 		return Result{}, fmt.Errorf("entry %d: %w", e.Index, err)
+	}
+	if err == nil && cmd.Maintenance != nil {
+		r, err := a.maintain(cmd.Maintenance)
+		if err != nil {
+			return Result{}, fmt.Errorf("entry %d: %w", e.Index, err)
+		}
+		return r, nil
 	}
 	if undecodable := err != nil || cmd.Origin.incomplete(); undecodable {
 		s.state.undecodable++
@@ -168,13 +210,9 @@ func (a *applier) command(e *Entry) (Result, error) {
 			}, nil
 		}
 	}
-	r, err := a.evaluate(cmd)
+	r, err := a.transact(cmd)
 	if err != nil {
 		return Result{}, fmt.Errorf("entry %d: %w", e.Index, err)
-	}
-	// From here on nothing fails.
-	if r.Outcome == Applied {
-		a.commit(cmd, &r)
 	}
 	if w == nil {
 		w = newWindow(cmd.Origin.Node)
@@ -182,8 +220,37 @@ func (a *applier) command(e *Entry) (Result, error) {
 	} else {
 		s.state.windows.sub(w.sum)
 	}
-	w.record(cmd.Origin, windowSlot{r.Outcome, s.state.revision})
+	revision := s.state.revision
+	if r.Replayed {
+		revision = r.Revision
+	}
+	w.record(cmd.Origin, windowSlot{r.Outcome, revision})
 	s.state.windows.add(w.sum)
+	return r, nil
+}
+
+// transact does what cmd, which comes for the first time, asks for, unless an equal one was
+// answered before.
+func (a *applier) transact(cmd *Command) (Result, error) {
+	var ans answering
+	if cmd.Idempotency.Key != "" {
+		var err error
+		if ans, err = a.recall(cmd); err != nil || ans.known {
+			return ans.result, err
+		}
+	}
+	r, err := a.evaluate(cmd)
+	if err != nil {
+		return Result{}, err
+	}
+	// From here on nothing fails.
+	if r.Outcome == Applied {
+		a.commit(cmd, &r)
+	}
+	if cmd.Idempotency.Key != "" && !(cmd.Idempotency.OnlyIfDone && r.Outcome == CompareFailed) {
+		r.Revision = a.s.state.revision
+		a.remember(cmd, &ans, &r)
+	}
 	return r, nil
 }
 
@@ -192,6 +259,7 @@ func (a *applier) command(e *Entry) (Result, error) {
 func (a *applier) evaluate(cmd *Command) (r Result, err error) {
 	defer catchFault(debug.SetPanicOnFault(true), &err)
 	r.Origin = cmd.Origin
+	ops := cmd.Ops
 	for i := range cmd.Compares {
 		old, _, _, err := a.lookup(cmd.Compares[i].Key)
 		if err != nil {
@@ -202,24 +270,28 @@ func (a *applier) evaluate(cmd *Command) (r Result, err error) {
 			if old != nil {
 				r.Current = old.revision()
 			}
-			return r, nil
+			if len(cmd.Else) == 0 {
+				return r, nil
+			}
+			ops, r.Else = cmd.Else, true
+			break
 		}
 	}
 	a.changed = a.changed[:0]
 	next := a.s.state.revision + 1
-	r.Ops = make([]OpResult, len(cmd.Ops))
+	r.Ops = make([]OpResult, len(ops))
 	room := treeRoom{keys: MaxTreeKeys, bytes: MaxTreeBytes}
-	for i := range cmd.Ops {
-		op := &cmd.Ops[i]
-		if op.Kind == DeleteTree {
-			n, err := a.removeTree(op.Key, &room)
-			if err != nil {
+	for i := range ops {
+		op := &ops[i]
+		if op.Kind == DeleteTree || op.Kind == Restore {
+			var refusal Result
+			if r.Ops[i], refusal, err = a.tree(op, &room); err != nil {
 				return Result{}, err
 			}
-			if room.exceeded() {
-				return Result{Origin: cmd.Origin, Outcome: TreeTooLarge}, nil
+			if refusal.Outcome != 0 {
+				refusal.Origin = cmd.Origin
+				return refusal, nil
 			}
-			r.Ops[i] = OpResult{Changed: n > 0, Removed: n}
 			continue
 		}
 		old, oldValue, oldDelta, err := a.lookup(op.Key)
@@ -243,6 +315,34 @@ func (a *applier) evaluate(cmd *Command) (r Result, err error) {
 	return r, nil
 }
 
+// tree evaluates an operation on a subtree, or its refusal.
+func (a *applier) tree(op *Op, room *treeRoom) (r OpResult, refusal Result, err error) {
+	before := len(a.changed)
+	if op.Kind == DeleteTree {
+		err = a.removeTree(op.Key, room)
+	} else {
+		refusal, err = a.restore(op, room)
+	}
+	switch {
+	case err != nil || refusal.Outcome != 0:
+		return r, refusal, err
+	case room.exceeded():
+		return r, Result{Outcome: TreeTooLarge}, nil
+	}
+	for i := range a.changed[before:] {
+		if a.changed[before+i].op.Kind == Put {
+			r.Restored++
+		} else {
+			r.Removed++
+		}
+	}
+	r.Changed = len(a.changed) > before
+	if c := a.changed[before:]; r.Changed && !op.isTree() && c[0].op.Kind == Put {
+		r.Revision, r.Created = a.s.state.revision+1, c[0].old == nil
+	}
+	return r, refusal, nil
+}
+
 // treeRoom is how much more the operations of a command on subtrees may touch.
 type treeRoom struct{ keys, bytes int }
 
@@ -251,27 +351,41 @@ func (r *treeRoom) exceeded() bool { return r.keys < 0 || r.bytes < 0 }
 // removeTree finds the records below prefix and leaves the removal of each in
 // a.changed, in the order of keys, as if an operation had named it. It ends early when there
 // is no more room.
-func (a *applier) removeTree(prefix string, room *treeRoom) (int, error) {
-	// What was published before this batch lacks the entries of the batch itself.
-	view := View{p: &snapshot{active: a.s.active, frozen: a.frozen, base: a.base}}
-	m := view.merge(current)
+func (a *applier) removeTree(prefix string, room *treeRoom) error {
+	m := a.view().merge(current)
 	defer m.release()
-	n := 0
 	ok, err := m.seek(prefix)
 	for ; ok && err == nil && strings.HasPrefix(m.key, prefix); ok, err = m.next() {
 		room.keys--
 		room.bytes -= len(m.key) + len(m.value)
 		if room.exceeded() {
-			return n, nil
+			return nil
 		}
-		old, oldValue, oldDelta, err := a.lookup(m.key)
-		if err != nil {
-			return n, err
+		if err := a.expand(&Op{Kind: Delete, Key: m.key}); err != nil {
+			return err
 		}
-		a.changed = append(a.changed, pendingChange{&Op{Kind: Delete, Key: m.key}, old, oldValue, oldDelta})
-		n++
 	}
-	return n, err
+	return err
+}
+
+// expand leaves an operation in a.changed that another one stands for.
+func (a *applier) expand(op *Op) error {
+	old, oldValue, oldDelta, err := a.lookup(op.Key)
+	if err != nil {
+		return err
+	}
+	a.changed = append(a.changed, pendingChange{op, old, oldValue, oldDelta})
+	return nil
+}
+
+// view is the state before the command. What was published before this batch lacks the
+// entries of the batch itself.
+func (a *applier) view() *View {
+	st := &a.s.state
+	return &View{p: &snapshot{
+		state:  State{Revision: st.revision, Floor: st.floor},
+		active: a.s.active, frozen: a.frozen, base: a.base,
+	}}
 }
 
 func (cmp *Compare) holds(old body) bool {
@@ -282,6 +396,8 @@ func (cmp *Compare) holds(old body) bool {
 		return old == nil
 	case RevisionIs:
 		return old != nil && old.revision() == cmp.Revision
+	case ValueIs:
+		return old != nil && bytes.Equal(old.value(), cmp.Value)
 	}
 	panic("fsm: compare of unknown kind got past Decode")
 }
@@ -298,25 +414,50 @@ func (op *Op) changes(old body) bool {
 // its entry in the active overlay, zero if it has none there. What it returns
 // may alias the mapping: it is good while the base is held.
 func (a *applier) lookup(key string) (b body, value []byte, delta tally, err error) {
-	probe := entry{key: key}
-	e, found := a.s.active.current.Get(&probe)
-	if found {
-		delta = e.delta
-	} else if a.frozen != nil {
-		e, found = a.frozen.current.Get(&probe)
-	}
-	if found {
-		if e.value == nil {
-			return nil, nil, delta, nil
-		}
-		return e.value[checksumBytes:], e.value, delta, nil
-	}
-	value, found, err = a.base.current.stored(key)
-	if err != nil || !found {
+	value, delta, err = a.stored(current, key)
+	if err != nil || value == nil {
 		return nil, nil, delta, err
 	}
 	b, err = checkBody(key, value[checksumBytes:])
 	return b, value, delta, err
+}
+
+// stored returns what bucket in has under key, nil if nothing, and the delta of its entry in
+// the active overlay. What it returns may alias the mapping.
+func (a *applier) stored(in bucket, key string) (value []byte, delta tally, err error) {
+	probe := entry{key: key}
+	e, found := a.s.active.tree(in).Get(&probe)
+	if found {
+		delta = e.delta
+	} else if a.frozen != nil {
+		e, found = a.frozen.tree(in).Get(&probe)
+	}
+	if found {
+		return e.value, delta, nil
+	}
+	value, found, err = a.base.tree(in).stored(key)
+	if err != nil || !found {
+		return nil, delta, err
+	}
+	return value, delta, nil
+}
+
+// put does a write.
+func (a *applier) put(w *write) (come tally) {
+	s := a.s
+	e := &entry{key: w.key, value: w.value, delta: w.delta}
+	if w.old != nil {
+		gone := recordTally(&s.scratch, w.in, w.key, w.old)
+		e.delta.sub(gone)
+		s.state.tally(w.in).sub(gone)
+	}
+	if w.value != nil {
+		come = recordTally(&s.scratch, w.in, w.key, w.value)
+		e.delta.add(come)
+		s.state.tally(w.in).add(come)
+	}
+	s.active.put(w.in, e)
+	return come
 }
 
 // commit does what evaluate decided on, at the next revision.
@@ -335,7 +476,7 @@ func (a *applier) commit(cmd *Command, r *Result) {
 	}
 	ch := Change{
 		Revision: st.revision, Origin: cmd.Origin, RequestID: cmd.RequestID,
-		At: st.acceptedAt, Source: cmd.Source, Comment: cmd.Comment, Principal: cmd.Principal, Ops: ops,
+		At: st.acceptedAt, Time: time.Duration(st.time), Source: cmd.Source, Comment: cmd.Comment, Principal: cmd.Principal, Ops: ops,
 	}
 	content.Sum(ch.Content[:0])
 	s.active.log(ch.Revision, encodeChange(&ch, st.chain))
@@ -346,34 +487,24 @@ func (a *applier) commit(cmd *Command, r *Result) {
 // change puts one operation's effect into the overlay: the new record, and the
 // old one among the superseded.
 func (a *applier) change(c *pendingChange, by string, content hash.Hash) {
-	s := a.s
-	st := &s.state
-	e := &entry{key: c.op.Key, delta: c.oldDelta}
+	st := &a.s.state
+	now := write{in: current, key: c.op.Key, old: c.oldValue, delta: c.oldDelta}
 	if c.old != nil {
-		gone := recordTally(&s.scratch, current, e.key, c.oldValue)
-		e.delta.sub(gone)
-		st.current.sub(gone)
-
-		key := supersededKey(e.key, c.old.revision())
-		kept := &entry{key: key, value: encodeSuperseded(key, st.revision, c.old)}
-		kept.delta = recordTally(&s.scratch, superseded, key, kept.value)
-		st.superseded.add(kept.delta)
-		s.active.put(superseded, kept)
+		key := supersededKey(now.key, c.old.revision())
+		a.put(&write{in: superseded, key: key, value: encodeSuperseded(key, st.revision, c.old)})
 	}
 	if c.op.Kind == Put {
 		rec := Record{
-			Key: e.key, Value: c.op.Value, ContentType: c.op.ContentType,
+			Key: now.key, Value: c.op.Value, ContentType: c.op.ContentType,
 			Revision: st.revision, CreateRevision: st.revision, Version: 1,
 			ModifiedAt: st.acceptedAt, ModifiedBy: by,
 		}
 		if c.old != nil {
 			rec.CreateRevision, rec.Version = c.old.created(), c.old.version()+1
 		}
-		e.value = encodeCurrent(&rec)
-		come := recordTally(&s.scratch, current, e.key, e.value)
-		e.delta.add(come)
-		st.current.add(come)
+		now.value = encodeCurrent(&rec)
+	}
+	if come := a.put(&now); c.op.Kind == Put {
 		_, _ = content.Write(come.sum.append(nil))
 	}
-	s.active.put(current, e)
 }

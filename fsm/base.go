@@ -17,6 +17,7 @@ type base struct {
 	pages      *pages
 	current    tree
 	superseded tree
+	answers    tree
 	changes    tree
 	refs       atomic.Int64
 }
@@ -90,11 +91,11 @@ func (b *base) release() {
 	}
 }
 
-// tree returns the tree of current, superseded or changes; the others are opened
-// where they are needed.
+// tree returns the tree of current, superseded, answers or changes; the others are
+// opened where they are needed.
 func (b *base) tree(in bucket) *tree {
 	must(in >= current && in <= changes, "bucket %s is not kept open", in)
-	return [...]*tree{&b.current, &b.superseded, &b.changes}[in-current]
+	return [...]*tree{&b.current, &b.superseded, &b.answers, &b.changes}[in-current]
 }
 
 // catchFault turns a fault of the mapped file, as when it was cut short under

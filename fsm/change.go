@@ -3,9 +3,9 @@ package fsm
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
 	"math"
 	"net/netip"
+	"time"
 )
 
 // Change is one line of the change log: who changed what, when and why, at one
@@ -14,7 +14,8 @@ type Change struct {
 	Revision  Revision
 	Origin    Origin
 	RequestID string
-	At        int64 // Unix nanoseconds; never less than the change's before it
+	At        int64         // Unix nanoseconds; never less than the change's before it
+	Time      time.Duration // replicated
 	Source    netip.Addr
 	Comment   string
 	Principal Principal
@@ -39,11 +40,12 @@ type ChangedKey struct {
 //	     0      8  checksum
 //	     8     32  chain: SHA-256 of chain of the change before | 8 revision | all below
 //	    40      8  at, Unix nanoseconds, two's complement
-//	    48     24  origin: node, incarnation, sequence number
-//	    72     32  content: SHA-256 of the leaves of the records put, in order
-//	   104      1  principal: kind
-//	   105      1  source address: length, 0, 4 or 16
-//	   106 0|4|16  source address
+//	    48      8  replicated time, nanoseconds
+//	    56     24  origin: node, incarnation, sequence number
+//	    80     32  content: SHA-256 of the leaves of the records put, in order
+//	   112      1  principal: kind
+//	   113      1  source address: length, 0, 4 or 16
+//	   114 0|4|16  source address
 //	               request id, comment           text each
 //	               principal                     as in a command
 //	               operations                    count, then for each:
@@ -52,7 +54,8 @@ type ChangedKey struct {
 const (
 	changeChainAt  = checksumBytes
 	changeAt       = changeChainAt + 32
-	changeOriginAt = changeAt + 8
+	changeTimeAt   = changeAt + 8
+	changeOriginAt = changeTimeAt + 8
 	contentAt      = changeOriginAt + 24
 	changeKindAt   = contentAt + 32
 	changeSourceAt = changeKindAt + 1
@@ -72,6 +75,7 @@ func encodeChange(ch *Change, before [32]byte) []byte {
 	}
 	v := make([]byte, changeSourceAt, n)
 	binary.LittleEndian.PutUint64(v[changeAt:], uint64(ch.At))
+	binary.LittleEndian.PutUint64(v[changeTimeAt:], uint64(ch.Time))
 	binary.LittleEndian.PutUint64(v[changeOriginAt:], ch.Origin.Node)
 	binary.LittleEndian.PutUint64(v[changeOriginAt+8:], ch.Origin.Incarnation)
 	binary.LittleEndian.PutUint64(v[changeOriginAt+16:], ch.Origin.Seq)
@@ -113,6 +117,7 @@ func decodeChange(key string, value []byte) (Change, error) {
 	ch := Change{
 		Revision: Revision(binary.BigEndian.Uint64([]byte(key))),
 		At:       int64(binary.LittleEndian.Uint64(value[changeAt:])),
+		Time:     time.Duration(binary.LittleEndian.Uint64(value[changeTimeAt:])),
 		Origin: Origin{
 			Node:        binary.LittleEndian.Uint64(value[changeOriginAt:]),
 			Incarnation: binary.LittleEndian.Uint64(value[changeOriginAt+8:]),
@@ -162,9 +167,4 @@ func genesisChain(g *Genesis) [32]byte {
 		b = appendText(b, m.Name)
 	}
 	return sha256.Sum256(b)
-}
-
-// chainError names a change that does not fit the chain.
-func chainError(rev Revision, what string, args ...any) error {
-	return damaged("change log at revision %d: %s", rev, fmt.Sprintf(what, args...))
 }

@@ -2,25 +2,28 @@ package fsm
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
 // A command of version 1, integers little-endian. The origin comes first, at a
-// fixed place, so that a node stamps a command without decoding it.
+// fixed place, so that a node stamps a command without decoding it. A transaction:
 //
 //	offset  bytes
 //	     0      1  version: 1
-//	     1      8  origin: node
-//	     9      8  origin: incarnation
-//	    17      8  origin: sequence number
-//	    25      8  accepted at, Unix nanoseconds, two's complement
-//	    33      1  principal: kind, 0 to 3
-//	    34      1  source address: length, 0, 4 or 16
-//	    35  0|4|16 source address
+//	     1      1  kind: 1
+//	     2      8  origin: node
+//	    10      8  origin: incarnation
+//	    18      8  origin: sequence number
+//	    26      8  accepted at, Unix nanoseconds, two's complement
+//	    34      1  principal: kind, 0 to 3
+//	    35      1  source address: length, 0, 4 or 16
+//	    36  0|4|16 source address
 //	               request id           text
 //	               comment              text
 //	               principal: issuer    text
@@ -29,16 +32,32 @@ import (
 //	               principal: app       text
 //	               roles                count, then a text each
 //	               groups               count, then 16 bytes each
+//	               idempotency key      text; unless it is empty:
+//	                  32  request
+//	                   1  1 if only what was done is remembered, else 0
 //	               compares             count, then for each:
 //	                   1  kind
 //	                      key           text
 //	                   8  revision      only if kind is RevisionIs
+//	                      value         length and bytes, only if kind is ValueIs
 //	               operations           count, then for each:
 //	                   1  kind
 //	                      key           text
 //	                                    (a prefix if kind is DeleteTree)
 //	                      content type  text, only if kind is Put
 //	                      value         length and bytes, only if kind is Put
+//	                   8  revision      only if kind is Restore
+//	               operations if a compare fails, likewise
+//
+// Maintenance:
+//
+//	offset  bytes
+//	     0      1  version: 1
+//	     1      1  kind: 2
+//	     2     24  zero
+//	    26      8  elapsed, nanoseconds
+//	    34      8  keep for, nanoseconds
+//	    42      8  versions to keep
 //
 // Counts and lengths are unsigned varints in their shortest form; a text is its
 // length and that many bytes of UTF-8. Nothing follows the last operation. So a
@@ -46,10 +65,15 @@ import (
 const (
 	commandVersion = 1
 
-	originAt   = 1
+	kindTransaction = 1
+	kindMaintenance = 2
+
+	originAt   = 2
 	acceptedAt = originAt + 24
 	kindAt     = acceptedAt + 8
 	sourceAt   = kindAt + 1
+
+	maintenanceBytes = acceptedAt + 24
 )
 
 // Encode returns the command's bytes in the newest version. It fails on what
@@ -62,8 +86,11 @@ func (c *Command) Encode() ([]byte, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
+	if c.Maintenance != nil {
+		return c.Maintenance.encode(), nil
+	}
 	b := make([]byte, sourceAt, c.sizeHint())
-	b[0] = commandVersion
+	b[0], b[1] = commandVersion, kindTransaction
 	SetOrigin(b, c.Origin)
 	binary.LittleEndian.PutUint64(b[acceptedAt:], uint64(c.AcceptedAt))
 	b[kindAt] = byte(c.Principal.Kind)
@@ -72,6 +99,11 @@ func (c *Command) Encode() ([]byte, error) {
 	b = appendText(b, c.RequestID)
 	b = appendText(b, c.Comment)
 	b = appendPrincipal(b, &c.Principal)
+	b = appendText(b, c.Idempotency.Key)
+	if c.Idempotency.Key != "" {
+		b = append(b, c.Idempotency.Request[:]...)
+		b = append(b, oneIf(c.Idempotency.OnlyIfDone))
+	}
 	b = binary.AppendUvarint(b, uint64(len(c.Compares)))
 	for i := range c.Compares {
 		cmp := &c.Compares[i]
@@ -80,33 +112,64 @@ func (c *Command) Encode() ([]byte, error) {
 		if cmp.Kind == RevisionIs {
 			b = binary.LittleEndian.AppendUint64(b, uint64(cmp.Revision))
 		}
-	}
-	b = binary.AppendUvarint(b, uint64(len(c.Ops)))
-	for i := range c.Ops {
-		op := &c.Ops[i]
-		b = append(b, byte(op.Kind))
-		b = appendText(b, op.Key)
-		if op.Kind == Put {
-			b = appendText(b, op.ContentType)
-			b = binary.AppendUvarint(b, uint64(len(op.Value)))
-			b = append(b, op.Value...)
+		if cmp.Kind == ValueIs {
+			b = binary.AppendUvarint(b, uint64(len(cmp.Value)))
+			b = append(b, cmp.Value...)
 		}
 	}
+	b = appendOps(b, c.Ops)
+	b = appendOps(b, c.Else)
 	if len(b) > MaxTxnBytes {
 		return nil, &LimitError{What: "bytes of the transaction", Got: len(b), Max: MaxTxnBytes}
 	}
 	return b, nil
 }
 
+func appendOps(b []byte, ops []Op) []byte {
+	b = binary.AppendUvarint(b, uint64(len(ops)))
+	for i := range ops {
+		op := &ops[i]
+		b = append(b, byte(op.Kind))
+		b = appendText(b, op.Key)
+		switch op.Kind {
+		case Put:
+			b = appendText(b, op.ContentType)
+			b = binary.AppendUvarint(b, uint64(len(op.Value)))
+			b = append(b, op.Value...)
+		case Restore:
+			b = binary.LittleEndian.AppendUint64(b, uint64(op.Revision))
+		case Delete, DeleteTree:
+		}
+	}
+	return b
+}
+
+func (m *Maintenance) encode() []byte {
+	b := make([]byte, acceptedAt, maintenanceBytes)
+	b[0], b[1] = commandVersion, kindMaintenance
+	b = binary.LittleEndian.AppendUint64(b, uint64(m.Elapsed))
+	b = binary.LittleEndian.AppendUint64(b, uint64(m.KeepFor))
+	return binary.LittleEndian.AppendUint64(b, uint64(m.KeepVersions))
+}
+
+func oneIf(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // sizeHint is at least the encoded size, but for the texts of the principal.
 func (c *Command) sizeHint() int {
 	n := 512 + len(c.Comment)
 	for i := range c.Compares {
-		n += 12 + len(c.Compares[i].Key)
+		n += 12 + len(c.Compares[i].Key) + len(c.Compares[i].Value)
 	}
-	for i := range c.Ops {
-		op := &c.Ops[i]
-		n += 16 + len(op.Key) + len(op.ContentType) + len(op.Value)
+	for _, ops := range [...][]Op{c.Ops, c.Else} {
+		for i := range ops {
+			op := &ops[i]
+			n += 16 + len(op.Key) + len(op.ContentType) + len(op.Value)
+		}
 	}
 	return min(n, 2*MaxTxnBytes)
 }
@@ -119,9 +182,10 @@ func SetOrigin(b []byte, o Origin) {
 	binary.LittleEndian.PutUint64(b[originAt+16:], o.Seq)
 }
 
-// OriginOf reads the origin of an encoded command; false if it is too short or of an unknown version.
+// OriginOf reads the origin of an encoded command; false if it is too short, of an unknown
+// version or no client's.
 func OriginOf(b []byte) (Origin, bool) {
-	if len(b) < sourceAt || b[0] != commandVersion {
+	if len(b) < sourceAt || b[0] != commandVersion || b[1] != kindTransaction {
 		return Origin{}, false
 	}
 	return Origin{
@@ -136,6 +200,36 @@ func OriginOf(b []byte) (Origin, bool) {
 //
 // The values alias b; everything else is copied.
 func Decode(b []byte) (*Command, error) {
+	if len(b) > 1 && b[0] == commandVersion && b[1] == kindMaintenance {
+		return decodeMaintenance(b)
+	}
+	return decodeTransaction(b)
+}
+
+func decodeMaintenance(b []byte) (*Command, error) {
+	d := decoder{b: b[originAt:]}
+	m := &Maintenance{}
+	for range 3 {
+		if d.uint64() != 0 {
+			d.fail("it has an origin")
+		}
+	}
+	m.Elapsed = time.Duration(d.uint64())
+	m.KeepFor = time.Duration(d.uint64())
+	m.KeepVersions = int(d.uint64())
+	if d.err == "" && len(d.b) > 0 {
+		d.err = fmt.Sprintf("%d bytes follow it", len(d.b))
+	}
+	if d.err != "" {
+		return nil, fmt.Errorf("%w: %s", ErrUndecodable, d.err)
+	}
+	if err := m.validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
+	}
+	return &Command{Maintenance: m}, nil
+}
+
+func decodeTransaction(b []byte) (*Command, error) {
 	if len(b) == 0 {
 		return nil, fmt.Errorf("%w: it is empty", ErrUndecodable)
 	}
@@ -147,7 +241,7 @@ func Decode(b []byte) (*Command, error) {
 	}
 	origin, ok := OriginOf(b)
 	if !ok {
-		return nil, fmt.Errorf("%w: it ends in the header", ErrUndecodable)
+		return nil, fmt.Errorf("%w: it ends in the header, or is of an unknown kind", ErrUndecodable)
 	}
 	c := &Command{
 		Origin:     origin,
@@ -158,6 +252,10 @@ func Decode(b []byte) (*Command, error) {
 	c.RequestID = d.text()
 	c.Comment = d.text()
 	d.principal(PrincipalKind(b[kindAt]), &c.Principal)
+	if c.Idempotency.Key = d.text(); c.Idempotency.Key != "" {
+		copy(c.Idempotency.Request[:], d.fixed(32))
+		c.Idempotency.OnlyIfDone = d.bool()
+	}
 	if n := d.count(MaxTxnOps); n > 0 {
 		c.Compares = make([]Compare, n)
 	}
@@ -168,21 +266,12 @@ func Decode(b []byte) (*Command, error) {
 		if cmp.Kind == RevisionIs {
 			cmp.Revision = Revision(d.uint64())
 		}
-	}
-	if n := d.count(MaxTxnOps); n > 0 {
-		c.Ops = make([]Op, n)
-	}
-	contentType := ""
-	for i := range c.Ops {
-		op := &c.Ops[i]
-		op.Kind = OpKind(d.byte())
-		op.Key = d.text()
-		if op.Kind == Put {
-			contentType = d.textLike(contentType)
-			op.ContentType = contentType
-			op.Value = d.bytes(math.MaxInt)
+		if cmp.Kind == ValueIs {
+			cmp.Value = d.bytes(math.MaxInt)
 		}
 	}
+	c.Ops = d.ops()
+	c.Else = d.ops()
 	if d.err == "" && len(d.b) > 0 {
 		d.err = fmt.Sprintf("%d bytes follow it", len(d.b))
 	}
@@ -195,9 +284,45 @@ func Decode(b []byte) (*Command, error) {
 	return c, nil
 }
 
+// ops reads what appendOps wrote.
+func (d *decoder) ops() (ops []Op) {
+	if n := d.count(MaxTxnOps); n > 0 {
+		ops = make([]Op, n)
+	}
+	contentType := ""
+	for i := range ops {
+		op := &ops[i]
+		op.Kind = OpKind(d.byte())
+		op.Key = d.text()
+		switch op.Kind {
+		case Put:
+			contentType = d.textLike(contentType)
+			op.ContentType = contentType
+			op.Value = d.bytes(math.MaxInt)
+		case Restore:
+			op.Revision = Revision(d.uint64())
+		case Delete, DeleteTree:
+		}
+	}
+	return ops
+}
+
+func (m *Maintenance) validate() error {
+	switch {
+	case m.Elapsed < 0 || m.Elapsed > MaxElapsed:
+		return fmt.Errorf("fsm: maintenance lets %v pass, want at most %v", m.Elapsed, MaxElapsed)
+	case m.KeepFor < 0 || m.KeepVersions < 0:
+		return fmt.Errorf("fsm: maintenance keeps for %v and %d versions: negative", m.KeepFor, m.KeepVersions)
+	}
+	return nil
+}
+
 // validate checks everything but the encoded size and the origin, which is not
 // known yet when a command is encoded.
 func (c *Command) validate() error {
+	if c.Maintenance != nil {
+		return c.Maintenance.validate()
+	}
 	if err := checkText("request id", c.RequestID, MaxRequestIDBytes); err != nil {
 		return err
 	}
@@ -207,37 +332,57 @@ func (c *Command) validate() error {
 	if err := c.Principal.validate(); err != nil {
 		return err
 	}
+	if err := c.Idempotency.validate(); err != nil {
+		return err
+	}
 	if n := len(c.Compares); n > MaxTxnOps {
 		return &LimitError{What: "compares of the transaction", Got: n, Max: MaxTxnOps}
-	}
-	if n := len(c.Ops); n > MaxTxnOps {
-		return &LimitError{What: "operations of the transaction", Got: n, Max: MaxTxnOps}
 	}
 	for i := range c.Compares {
 		if err := c.Compares[i].validate(); err != nil {
 			return err
 		}
 	}
-	for i := range c.Ops {
-		if err := c.Ops[i].validate(); err != nil {
+	if len(c.Else) > 0 && len(c.Compares) == 0 {
+		return errors.New("fsm: operations for when a compare fails, but no compare")
+	}
+	if err := validateOps(c.Ops); err != nil {
+		return err
+	}
+	return validateOps(c.Else)
+}
+
+func (i *Idempotency) validate() error {
+	if i.Key == "" && *i != (Idempotency{}) {
+		return errors.New("fsm: hash of a request without an idempotency key")
+	}
+	return checkText("idempotency key", i.Key, MaxIdempotencyKeyBytes)
+}
+
+func validateOps(ops []Op) error {
+	if n := len(ops); n > MaxTxnOps {
+		return &LimitError{What: "operations of the transaction", Got: n, Max: MaxTxnOps}
+	}
+	for i := range ops {
+		if err := ops[i].validate(); err != nil {
 			return err
 		}
 	}
-	if err := c.checkTrees(); err != nil {
+	if err := checkTrees(ops); err != nil {
 		return err
 	}
-	return c.checkDistinct()
+	return checkDistinct(ops)
 }
 
-// checkTrees refuses an operation on what another one removes.
-func (c *Command) checkTrees() error {
-	for i := range c.Ops {
-		tree := &c.Ops[i]
-		if tree.Kind != DeleteTree {
+// checkTrees refuses an operation on what another one removes or restores.
+func checkTrees(ops []Op) error {
+	for i := range ops {
+		tree := &ops[i]
+		if !tree.isTree() {
 			continue
 		}
-		for j := range c.Ops {
-			if key := c.Ops[j].Key; i != j && strings.HasPrefix(key, tree.Key) {
+		for j := range ops {
+			if key := ops[j].Key; i != j && strings.HasPrefix(key, tree.Key) {
 				return fmt.Errorf("fsm: key %q has two operations in one transaction: it is below %q", key, tree.Key)
 			}
 		}
@@ -248,17 +393,17 @@ func (c *Command) checkTrees() error {
 // checkDistinct refuses a key with two operations: their order would decide what
 // one revision of the key is. Keys that ascend, as those of an import mostly do,
 // need no set.
-func (c *Command) checkDistinct() error {
+func checkDistinct(ops []Op) error {
 	ascending := true
-	for i := 1; i < len(c.Ops) && ascending; i++ {
-		ascending = c.Ops[i-1].Key < c.Ops[i].Key
+	for i := 1; i < len(ops) && ascending; i++ {
+		ascending = ops[i-1].Key < ops[i].Key
 	}
 	if ascending {
 		return nil
 	}
-	seen := make(map[string]struct{}, len(c.Ops))
-	for i := range c.Ops {
-		key := c.Ops[i].Key
+	seen := make(map[string]struct{}, len(ops))
+	for i := range ops {
+		key := ops[i].Key
 		if _, twice := seen[key]; twice {
 			return fmt.Errorf("fsm: key %q has two operations in one transaction", key)
 		}
@@ -296,11 +441,14 @@ func (p *Principal) validate() error {
 }
 
 func (cmp *Compare) validate() error {
-	if cmp.Kind < KeyExists || cmp.Kind > RevisionIs {
+	if cmp.Kind < KeyExists || cmp.Kind > ValueIs {
 		return fmt.Errorf("fsm: compare of unknown kind %d", cmp.Kind)
 	}
 	if cmp.Kind != RevisionIs && cmp.Revision != 0 {
 		return fmt.Errorf("fsm: compare of key %q has a revision but does not ask for one", cmp.Key)
+	}
+	if cmp.Kind != ValueIs && len(cmp.Value) != 0 {
+		return fmt.Errorf("fsm: compare of key %q has a value but does not ask for one", cmp.Key)
 	}
 	return ValidateKey(cmp.Key)
 }
@@ -314,14 +462,17 @@ func (op *Op) validate() error {
 		if err := checkText("content type", op.ContentType, MaxContentTypeBytes); err != nil {
 			return err
 		}
-	case Delete, DeleteTree:
+	case Delete, DeleteTree, Restore:
 		if len(op.Value) != 0 || op.ContentType != "" {
-			return fmt.Errorf("fsm: delete of key %q carries a value", op.Key)
+			return fmt.Errorf("fsm: operation on %q carries a value and does not put one", op.Key)
 		}
 	default:
 		return fmt.Errorf("fsm: operation of unknown kind %d", op.Kind)
 	}
-	if op.Kind == DeleteTree {
+	if op.Kind != Restore && op.Revision != 0 {
+		return fmt.Errorf("fsm: operation on %q names a revision and does not restore one", op.Key)
+	}
+	if op.isTree() {
 		return ValidatePrefix(op.Key)
 	}
 	return ValidateKey(op.Key)
@@ -429,6 +580,15 @@ func (d *decoder) bytes(limit int) []byte {
 	v := d.b[:n:n]
 	d.b = d.b[n:]
 	return v
+}
+
+// bool reads what oneIf made.
+func (d *decoder) bool() bool {
+	b := d.byte()
+	if b > 1 {
+		d.fail("a flag is neither 0 nor 1")
+	}
+	return b == 1
 }
 
 func (d *decoder) text() string { return string(d.bytes(math.MaxInt)) }

@@ -1,6 +1,10 @@
 package fsm
 
-import "net/netip"
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+)
 
 // Index is a position in the Raft log; the first is 1.
 type Index uint64
@@ -70,11 +74,44 @@ type Command struct {
 	Source     netip.Addr
 	Comment    string
 	Principal  Principal
-	// Compares must all hold, else none of Ops is done.
+	// Idempotency makes commands that are equal in it one operation.
+	Idempotency Idempotency
+	// Compares must all hold, else none of Ops is done, but Else.
 	Compares []Compare
 	// Ops are done in order, atomically, at one revision. At most MaxTxnOps; no key twice,
 	// nor a key and a subtree that it is in.
 	Ops []Op
+	// Else is done in place of Ops if a compare does not hold; the same rules. Without it the
+	// outcome is then CompareFailed.
+	Else []Op
+	// Maintenance, unless nil, is all that the command is: it has no origin, principal or
+	// operation, and is no client's.
+	Maintenance *Maintenance
+}
+
+// Idempotency names the operation that a command is one attempt at. The store remembers what
+// became of it for IdempotencyRetention: an equal command has the same result and no effect.
+type Idempotency struct {
+	// Key is chosen by the client, and is the principal's own; "": the command stands for itself.
+	Key string
+	// Request is a hash of what was asked. Another one under the same key is refused.
+	Request [32]byte
+	// OnlyIfDone: a result that changed nothing because a compare failed is not remembered,
+	// since the accepting node will try again.
+	OnlyIfDone bool
+}
+
+// Maintenance is what a leader has all replicas do now and then, so that they stay the same:
+// let time pass, forget idempotency keys that are old enough, compact the history. None of it
+// makes a revision. Each command does a bounded part of what is due.
+type Maintenance struct {
+	// Elapsed is what the leader measured on its own monotonic clock since its last one, or
+	// since it began to lead: the sum over all is the replicated time.
+	Elapsed time.Duration
+	// KeepFor is how long what was superseded is kept, in replicated time; 0: for ever.
+	KeepFor time.Duration
+	// KeepVersions is how many superseded records of a key are kept; 0: all.
+	KeepVersions int
 }
 
 // CompareKind is what a Compare asks of a key.
@@ -87,6 +124,8 @@ const (
 	KeyAbsent
 	// RevisionIs holds if the key's record was last changed at Compare.Revision.
 	RevisionIs
+	// ValueIs holds if the key has a record with exactly the bytes of Compare.Value.
+	ValueIs
 )
 
 // Compare is a condition on one key.
@@ -94,6 +133,7 @@ type Compare struct {
 	Kind     CompareKind
 	Key      string
 	Revision Revision // RevisionIs only, else 0
+	Value    []byte   // ValueIs only
 }
 
 // OpKind is what an Op does.
@@ -108,12 +148,34 @@ const (
 	// "" for all keys. What is removed is decided when the command is applied; if that is
 	// more than MaxTreeKeys or MaxTreeBytes, the outcome is TreeTooLarge.
 	DeleteTree
+	// Restore makes Key, a key, or a prefix as of DeleteTree, what it was at Revision: what was
+	// put since goes, what was changed or deleted since comes back, all at a new revision. It is
+	// decided when the command is applied. If there are more than MaxTreeKeys keys below the
+	// prefix now or then, or MaxTreeBytes of what differs, the outcome is TreeTooLarge; Compacted
+	// if the revision is not held any more.
+	Restore
 )
 
 // Op is one change of one key, or of a subtree.
 type Op struct {
 	Kind        OpKind
 	Key         string
-	Value       []byte // Put only
-	ContentType string // Put only
+	Value       []byte   // Put only
+	ContentType string   // Put only
+	Revision    Revision // Restore only
+}
+
+// isTree tells whether o is of all keys that begin with Key.
+func (o *Op) isTree() bool {
+	return o.Kind == DeleteTree || o.Kind == Restore && isPrefix(o.Key)
+}
+
+// identity is what names a principal for ever: unlike its roles and groups it does not change.
+func (p *Principal) identity() []byte {
+	b := []byte{byte(p.Kind)}
+	for _, s := range [...]string{p.Issuer, p.Tenant, p.Object, p.App} {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	return b
 }

@@ -37,6 +37,17 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("fsm: %s: %d, at most %d", e.What, e.Got, e.Max)
 }
 
+// CompactedError means that what was asked for is older than what the store still holds.
+type CompactedError struct {
+	// Floor is the oldest revision that it can be read at, and that a watch can start from.
+	Floor Revision
+}
+
+// Error names the floor.
+func (e *CompactedError) Error() string {
+	return fmt.Sprintf("fsm: compacted: the oldest revision held is %d", e.Floor)
+}
+
 // damaged returns ErrDamaged with the place and what is wrong there.
 func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -221,7 +222,7 @@ func readAll(t *testing.T, s *Store, want map[string]Record) (refused, absent in
 	if answer(err) && len(names) != 2 {
 		absent++
 	}
-	if err := VerifyChain(v); err != nil {
+	if err := VerifyChain(context.Background(), v); err != nil {
 		require.ErrorIs(t, err, ErrDamaged)
 		refused++
 	}

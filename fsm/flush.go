@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"maps"
 	"runtime/debug"
 	"slices"
@@ -17,6 +18,7 @@ type Flush struct {
 	frozen  *overlay
 	state   logical
 	windows [][2][]byte // key and value of those that changed
+	durable logical     // what the database holds; once Commit began
 }
 
 // BeginFlush freezes the overlay. It is called by the goroutine that applies,
@@ -57,11 +59,11 @@ func (f *Flush) Term() uint64 { return f.state.term }
 func (f *Flush) Commit() error {
 	s := f.s
 	b := s.base // only Commit replaces it, and Close, which comes after
-	durable, err := b.logical()
-	if err != nil {
+	var err error
+	if f.durable, err = b.logical(); err != nil {
 		return fmt.Errorf("flush to index %d: %w", f.state.applied, err)
 	}
-	if durable.applied == f.state.applied {
+	if f.durable.applied == f.state.applied {
 		s.flushed(nil)
 		return nil
 	}
@@ -117,7 +119,7 @@ func (f *Flush) check(b *base) (err error) {
 	if err := b.verifySmall(); err != nil {
 		return err
 	}
-	for _, in := range [...]bucket{current, superseded} {
+	for _, in := range records {
 		v := pathVerifier{t: b.tree(in)}
 		f.frozen.tree(in).Scan(func(e *entry) bool {
 			err = v.verify([]byte(e.key), e.value == nil)
@@ -127,11 +129,25 @@ func (f *Flush) check(b *base) (err error) {
 			return err
 		}
 	}
+	v := pathVerifier{t: &b.changes}
+	for rev := range f.compacted() {
+		if err := v.verify([]byte(changeKey(rev)), true); err != nil {
+			return err
+		}
+	}
 	if len(f.frozen.changes) > 0 {
-		v := pathVerifier{t: &b.changes}
 		return v.verify([]byte(changeKey(f.frozen.changes[0].revision)), false)
 	}
 	return nil
+}
+
+// compacted are the changes that the database holds and that go, in their order.
+func (f *Flush) compacted() iter.Seq[Revision] {
+	return func(yield func(Revision) bool) {
+		for rev := f.durable.floor + 1; rev <= min(f.state.floor, f.durable.revision) && yield(rev); rev++ {
+			continue
+		}
+	}
 }
 
 // verifySmall checks all pages of what is small: the root bucket, the windows,
@@ -177,15 +193,23 @@ func (f *Flush) write(txid uint64) (err error) {
 }
 
 func (f *Flush) fill(tx *bbolt.Tx) error {
-	for _, in := range [...]bucket{current, superseded} {
+	for _, in := range records {
 		if err := f.records(tx, in); err != nil {
 			return err
 		}
 	}
 	log := tx.Bucket([]byte(changes.String()))
 	log.FillPercent = 1 // it only grows at its end
+	for rev := range f.compacted() {
+		if err := log.Delete([]byte(changeKey(rev))); err != nil {
+			return err
+		}
+	}
 	var key [8]byte
 	for _, ch := range f.frozen.changes {
+		if ch.revision <= f.state.floor {
+			continue
+		}
 		binary.BigEndian.PutUint64(key[:], uint64(ch.revision))
 		if err := log.Put(key[:], ch.value); err != nil {
 			return err
@@ -256,11 +280,7 @@ func (f *Flush) records(tx *bbolt.Tx, in bucket) (err error) {
 		out = append(out, parts...)
 	}
 	f.s.tallies[in] = out
-	want := f.state.current
-	if in == superseded {
-		want = f.state.superseded
-	}
-	return addsUp(in, out, want)
+	return addsUp(in, out, *f.state.tally(in))
 }
 
 // pathVerifier checks the pages on the way to keys, each once as long as the

@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"encoding/binary"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -14,12 +13,18 @@ type Event struct {
 	// during the call.
 	Deleted bool
 	Record  Record
+	// Trimmed: a record was stored that is not held any more, since the key has too many.
+	// Record is zero.
+	Trimmed bool
 }
 
 // Change returns the line of the change log of revision rev, which must be one that the
-// view shows. ErrDamaged if it is damaged or missing.
+// view shows. *CompactedError if it is not held any more; ErrDamaged if it is damaged or missing.
 func (v *View) Change(rev Revision) (Change, error) {
 	must(rev >= 1 && rev <= v.Revision(), "change %d of a view of revision %d", rev, v.Revision())
+	if floor := v.p.state.Floor; rev <= floor {
+		return Change{}, &CompactedError{Floor: floor}
+	}
 	key := changeKey(rev)
 	for _, o := range [...]*overlay{v.p.active, v.p.frozen} {
 		if o == nil || len(o.changes) == 0 || o.changes[0].revision > rev {
@@ -44,7 +49,7 @@ func (v *View) baseChange(key string) (value []byte, found bool, err error) {
 }
 
 // KeyHistory calls fn for what happened to key at revision from and before, newest first,
-// until it returns false. ErrDamaged ends it before the record at fault.
+// as far as that is held, until it returns false. ErrDamaged ends it before the record at fault.
 func (v *View) KeyHistory(key string, from Revision, fn func(Revision, Event) bool) error {
 	from = min(from, v.Revision())
 	like := commonTexts
@@ -68,14 +73,20 @@ func (v *View) KeyHistory(key string, from Revision, fn func(Revision, Event) bo
 		if err != nil || !ok || !strings.HasPrefix(m.key, key+"\x00") {
 			return err
 		}
-		b, err := endedAfter(key, m.value, 0)
+		ended, err := endOf(key, m.value)
 		if err != nil {
 			return err
 		}
 		// What ended where nothing followed was deleted.
-		ended := Revision(binary.LittleEndian.Uint64(m.value[checksumBytes:]))
 		if ended <= from && ended != newer && !fn(ended, Event{Key: key, Deleted: true}) {
 			return nil
+		}
+		if isTrimmed(m.value) {
+			return nil
+		}
+		b, err := endedAfter(key, m.value, 0)
+		if err != nil {
+			return err
 		}
 		if newer = b.revision(); !put(b) {
 			return nil
@@ -98,11 +109,10 @@ func (v *View) Events(ch *Change, prefix string, fn func(Event) bool) error {
 			if err != nil {
 				return err
 			}
-			if b == nil {
-				return chainError(ch.Revision, "the record it stored under %q is missing", e.Key)
+			if e.Trimmed = b == nil; !e.Trimmed {
+				like = b.record(e.Key, &like)
+				e.Record = like
 			}
-			like = b.record(e.Key, &like)
-			e.Record = like
 		}
 		if !fn(e) {
 			return nil
@@ -121,6 +131,11 @@ type Difference struct {
 // after, in ascending order, until it returns false; hi "" means no end. ErrDamaged ends
 // it before the record at fault.
 func Diff(before, after *View, lo, hi string, fn func(Difference) bool) error {
+	return diff(before, after, lo, hi, func() bool { return true }, fn)
+}
+
+// diff is Diff, and calls visit for each key that it looks at, until that returns false.
+func diff(before, after *View, lo, hi string, visit func() bool, fn func(Difference) bool) error {
 	walks := [2]walk{before.walk(), after.walk()}
 	var at [2]bool
 	for i, w := range walks {
@@ -146,7 +161,7 @@ func Diff(before, after *View, lo, hi string, fn func(Difference) bool) error {
 				b[i] = rec
 			}
 		}
-		if hi != "" && key >= hi {
+		if hi != "" && key >= hi || !visit() {
 			return nil
 		}
 		if b[0] == nil || b[1] == nil || b[0].revision() != b[1].revision() {

@@ -73,6 +73,9 @@ func ValidatePrefix(prefix string) error {
 	return nil
 }
 
+// isPrefix tells a prefix from a key; both are valid.
+func isPrefix(s string) bool { return s == "" || s[len(s)-1] == '/' }
+
 // checkKey goes through the key once if it is ASCII, as nearly all are.
 func checkKey(key string) error {
 	switch {

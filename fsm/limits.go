@@ -1,5 +1,7 @@
 package fsm
 
+import "time"
+
 // Limits of a command, checked where it is accepted and again where it is
 // applied; constants of the command's version, so that all replicas agree.
 const (
@@ -17,6 +19,19 @@ const (
 	// subtrees may touch: keys, and the bytes of their keys and records.
 	MaxTreeKeys  = 10_000
 	MaxTreeBytes = 32 << 20
+	// MaxIdempotencyKeyBytes bounds the key under which a client repeats a write.
+	MaxIdempotencyKeyBytes = 255
+	// IdempotencyRetention is how long such a key is remembered, in replicated time. It is
+	// never forgotten earlier; a client gives up after half of it.
+	IdempotencyRetention = 10 * time.Minute
+	// MaxAnswersBytes bounds what is remembered of such keys, as stored. At it, commands with
+	// a new key are refused with IdempotencyFull.
+	MaxAnswersBytes = 256 << 20
+	// MaxMaintenance bounds the records that one Maintenance looks at, but for the last change
+	// that it goes into, which it always finishes.
+	MaxMaintenance = 1000
+	// MaxElapsed bounds the time that one Maintenance lets pass.
+	MaxElapsed = 24 * time.Hour
 	// MaxGroups bounds a principal's groups.
 	MaxGroups = 200
 	// WindowSize is how many sequence numbers per origin the store remembers.

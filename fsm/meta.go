@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"time"
 )
 
 // State is a consistent summary of the store. Its slices are shared and must not
@@ -16,8 +17,16 @@ type State struct {
 	Revision Revision
 	Hash     [32]byte // of the whole logical state: equal on all replicas at equal Applied
 	Chain    [32]byte // head of the change log's hash chain
-	Conf     ConfState
-	Members  []Member
+	// Time is the replicated time: how long the cluster has had a leader that measured it.
+	Time time.Duration
+	// Floor is the oldest revision that can be read; the change log begins after it. What only
+	// older ones show is compacted. FloorChain is the hash chain at it.
+	Floor      Revision
+	FloorChain [32]byte
+	// Answers is how many idempotency keys are remembered.
+	Answers uint64
+	Conf    ConfState
+	Members []Member
 	// Records is how many keys have a current record.
 	Records uint64
 	// Undecodable counts the committed commands that did not decode. More than 0
@@ -35,12 +44,22 @@ type logical struct {
 	term        uint64
 	revision    Revision
 	chain       [32]byte
-	genesis     [32]byte // the chain before the first change
+	time        int64 // replicated, ns
+	floor       Revision
+	floorChain  [32]byte // the chain at floor
+	trimmed     Revision // up to which the keys of changes were looked at for versions too many
 	current     tally
 	superseded  tally
+	answers     tally
 	windows     sum
 	acceptedAt  int64 // the greatest of all changes
 	undecodable uint64
+}
+
+// tally returns that of a record bucket.
+func (l *logical) tally(in bucket) *tally {
+	must(in >= current && in <= answers, "bucket %s has no tally", in)
+	return [...]*tally{&l.current, &l.superseded, &l.answers}[in-current]
 }
 
 // state summarises l.
@@ -52,6 +71,10 @@ func (l *logical) state() State {
 		Revision:    l.revision,
 		Hash:        l.hash(),
 		Chain:       l.chain,
+		Time:        time.Duration(l.time),
+		Floor:       l.floor,
+		FloorChain:  l.floorChain,
+		Answers:     uint64(l.answers.count) / 2,
 		Conf:        l.conf,
 		Members:     l.members,
 		Records:     uint64(l.current.count),
@@ -70,24 +93,28 @@ func (l *logical) hash() [32]byte {
 //
 //	offset  bytes
 //	     0      8  checksum
-//	     8      1  version of the database's layout: 1
+//	     8      1  version of the database's layout: 3
 //	     9      8  applied index
 //	    17      8  its term
 //	    25     32  state hash, of what follows
 //	    57     16  cluster id
 //	    73      8  revision
 //	    81     32  head of the chain
-//	   113     32  chain before the first change
-//	   145     48  tally of current: 32 sum, 8 count, 8 bytes
-//	   193     48  tally of superseded
-//	   241     32  sum of windows
-//	   273      8  greatest accepted-at, two's complement
-//	   281      8  undecodable commands
-//	   289         members: count, then for each 8 raft id and its name, a text
+//	   113      8  replicated time, nanoseconds
+//	   121      8  floor
+//	   129     32  chain at the floor
+//	   161      8  revision up to which versions were counted
+//	   169     48  tally of current: 32 sum, 8 count, 8 bytes
+//	   217     48  tally of superseded
+//	   265     48  tally of answers
+//	   313     32  sum of windows
+//	   345      8  greatest accepted-at, two's complement
+//	   353      8  undecodable commands
+//	   361         members: count, then for each 8 raft id and its name, a text
 //	               voters, learners, outgoing voters, next learners: count, then 8 each
 //	            1  auto leave: 0 or 1
 const (
-	layoutVersion   = 2
+	layoutVersion   = 3
 	metaKey         = "state"
 	metaHeaderBytes = checksumBytes + 1 + 16 + 32
 )
@@ -97,9 +124,13 @@ func (l *logical) appendHashed(b []byte) []byte {
 	b = append(b, l.cluster[:]...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(l.revision))
 	b = append(b, l.chain[:]...)
-	b = append(b, l.genesis[:]...)
-	b = l.current.append(b)
-	b = l.superseded.append(b)
+	b = binary.LittleEndian.AppendUint64(b, uint64(l.time))
+	b = binary.LittleEndian.AppendUint64(b, uint64(l.floor))
+	b = append(b, l.floorChain[:]...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(l.trimmed))
+	for _, in := range records {
+		b = l.tally(in).append(b)
+	}
 	b = l.windows.append(b)
 	b = binary.LittleEndian.AppendUint64(b, uint64(l.acceptedAt))
 	b = binary.LittleEndian.AppendUint64(b, l.undecodable)
@@ -149,9 +180,13 @@ func decodeLogical(value []byte) (logical, error) {
 	copy(l.cluster[:], d.fixed(16))
 	l.revision = Revision(d.uint64())
 	copy(l.chain[:], d.fixed(32))
-	copy(l.genesis[:], d.fixed(32))
-	l.current = d.tally()
-	l.superseded = d.tally()
+	l.time = int64(d.uint64())
+	l.floor = Revision(d.uint64())
+	copy(l.floorChain[:], d.fixed(32))
+	l.trimmed = Revision(d.uint64())
+	for _, in := range records {
+		*l.tally(in) = d.tally()
+	}
 	l.windows = d.tallySum()
 	l.acceptedAt = int64(d.uint64())
 	l.undecodable = d.uint64()

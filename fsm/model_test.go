@@ -466,7 +466,7 @@ func (x *machine) check(t *rapid.T) {
 		require.True(t, found)
 		requireRecords(t, []Record{want}, []Record{rec})
 	}
-	require.NoError(t, VerifyChain(v))
+	require.NoError(t, VerifyChain(t.Context(), v))
 	i := 0
 	require.NoError(t, v.Changes(1, v.State().Revision, func(ch Change) bool {
 		require.Equal(t, x.m.changes[i].Revision, ch.Revision)

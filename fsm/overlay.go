@@ -8,6 +8,7 @@ import "github.com/tidwall/btree"
 type overlay struct {
 	current    *btree.BTreeG[*entry]
 	superseded *btree.BTreeG[*entry]
+	answers    *btree.BTreeG[*entry]
 	// changes are the change log's new records in order of revision. Appended
 	// only: a reader's slice never changes.
 	changes []changeEntry
@@ -45,6 +46,7 @@ func newOverlay() *overlay {
 	return &overlay{
 		current:    btree.NewBTreeGOptions(less, opts),
 		superseded: btree.NewBTreeGOptions(less, opts),
+		answers:    btree.NewBTreeGOptions(less, opts),
 	}
 }
 
@@ -53,6 +55,7 @@ func (o *overlay) snapshot() *overlay {
 	return &overlay{
 		current:    o.current.Copy(),
 		superseded: o.superseded.Copy(),
+		answers:    o.answers.Copy(),
 		changes:    o.changes,
 		bytes:      o.bytes,
 	}
@@ -60,10 +63,15 @@ func (o *overlay) snapshot() *overlay {
 
 // tree returns the tree that shadows bucket in.
 func (o *overlay) tree(in bucket) *btree.BTreeG[*entry] {
-	if in == current {
+	switch in {
+	case current:
 		return o.current
+	case superseded:
+		return o.superseded
+	default:
+		must(in == answers, "the overlay has no tree of bucket %s", in)
+		return o.answers
 	}
-	return o.superseded
 }
 
 func (o *overlay) put(in bucket, e *entry) {

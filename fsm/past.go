@@ -12,14 +12,22 @@ import (
 var ErrFuture = errors.New("fsm: the revision is not there yet")
 
 // At returns a view of the records as they were at revision rev, 0 being the empty store.
-// It is a view of its own, which must be closed, and State is still that of v. ErrFuture.
+// It is a view of its own, which must be closed, and State is still that of v. What it reads may
+// be a *CompactedError too, of a key with more versions than are kept. ErrFuture;
+// *CompactedError.
 func (v *View) At(rev Revision) (*View, error) {
 	if newest := v.p.state.Revision; rev > newest {
 		return nil, fmt.Errorf("%w: %d, the newest is %d", ErrFuture, rev, newest)
 	}
+	if floor := v.p.state.Floor; rev < floor {
+		return nil, &CompactedError{Floor: floor}
+	}
 	must(v.p.base.acquire(), "the base of an open view is gone")
 	return &View{p: v.p, past: true, at: rev}, nil
 }
+
+// asOf is At for a view of the applier's, which holds no reference and is not closed.
+func (v *View) asOf(rev Revision) *View { return &View{p: v.p, past: true, at: rev} }
 
 // Revision is the newest revision that the view shows.
 func (v *View) Revision() Revision {
@@ -173,14 +181,28 @@ func (w *pastWalk) version(key string) (body, error) {
 
 // endedAfter is a superseded record as stored, nil if it had ended at revision at.
 func endedAfter(key string, value []byte, at Revision) (body, error) {
-	if len(value) < checksumBytes+endedBytes {
-		return nil, damaged("superseded record of %q: %d bytes are no record", key, len(value))
-	}
-	if Revision(binary.LittleEndian.Uint64(value[checksumBytes:])) <= at {
+	ended, err := endOf(key, value)
+	switch {
+	case err != nil:
+		return nil, err
+	case ended <= at:
 		return nil, nil
+	case isTrimmed(value):
+		return nil, &CompactedError{Floor: ended}
 	}
 	return checkBody(key, value[checksumBytes+endedBytes:])
 }
+
+// endOf is the revision that ended a superseded record.
+func endOf(key string, value []byte) (Revision, error) {
+	if len(value) < checksumBytes+endedBytes {
+		return 0, damaged("superseded record of %q: %d bytes are no record", key, len(value))
+	}
+	return Revision(binary.LittleEndian.Uint64(value[checksumBytes:])), nil
+}
+
+// isTrimmed tells what stands for all that a key had before some revision, and is not held.
+func isTrimmed(value []byte) bool { return len(value) == checksumBytes+endedBytes }
 
 // pastBody returns a copy of key's record at v.at, nil if it had none.
 func (v *View) pastBody(key string) (body, error) {

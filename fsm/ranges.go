@@ -39,10 +39,10 @@ func findRange(rs []rangeTally, key string) int {
 	return i
 }
 
-// tallies reads the ranges of both buckets and checks that they add up to what
-// the state says.
+// tallies reads the ranges of all record buckets and checks that they add up to
+// what the state says.
 func (b *base) tallies(l *logical) (map[bucket][]rangeTally, error) {
-	all := make(map[bucket][]rangeTally, 2)
+	all := make(map[bucket][]rangeTally, len(records))
 	t, err := b.pages.openTree(ranges)
 	if err != nil {
 		return nil, err
@@ -61,15 +61,17 @@ func (b *base) tallies(l *logical) (map[bucket][]rangeTally, error) {
 			return nil, err
 		}
 		in := bucket(key[0])
-		if len(v) != tallyBytes || in != current && in != superseded {
+		if len(v) != tallyBytes || in < current || in > answers {
 			return nil, damaged("range %q: %d bytes are no tally", key, len(v))
 		}
 		all[in] = append(all[in], rangeTally{start: key[1:], tally: decodeTally(v)})
 	}
-	if err := addsUp(current, all[current], l.current); err != nil {
-		return nil, err
+	for _, in := range records {
+		if err := addsUp(in, all[in], *l.tally(in)); err != nil {
+			return nil, err
+		}
 	}
-	return all, addsUp(superseded, all[superseded], l.superseded)
+	return all, nil
 }
 
 // addsUp checks that rs cover all keys and add up to want.

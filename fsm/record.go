@@ -31,12 +31,14 @@ const (
 	// complement of its revision, big-endian; its value has the revision that ended it in
 	// front.
 	superseded
+	// answers holds what became of the commands that have an idempotency key, see answer.go.
+	answers
 	// changes holds the change log, under the revision, big-endian.
 	changes
 	// windows holds what is remembered of each origin, under its node, big-endian.
 	windows
-	// ranges holds the tally of each range of current and superseded, under that
-	// bucket's byte and the range's first key.
+	// ranges holds the tally of each range of current, superseded and answers, under
+	// that bucket's byte and the range's first key.
 	ranges
 	// metadata holds one record, of everything else, under metaKey.
 	metadata
@@ -45,11 +47,14 @@ const (
 // bucketNames are what the database calls them: any two differ in more than one
 // byte, so a flipped one is not taken for another.
 var bucketNames = [...]string{
-	names: "root", current: "current", superseded: "superseded", changes: "log",
+	names: "root", current: "current", superseded: "superseded", answers: "answers", changes: "log",
 	windows: "windows", ranges: "tallies", metadata: "meta",
 }
 
 func (b bucket) String() string { return bucketNames[b] }
+
+// records are the buckets whose records the overlay holds under their keys, with a tally.
+var records = [...]bucket{current, superseded, answers}
 
 // Every value of the database starts with a checksum over its key and the rest:
 //
@@ -183,7 +188,9 @@ func supersededKey(key string, rev Revision) string {
 	return string(binary.BigEndian.AppendUint64(b, ^uint64(rev)))
 }
 
-// encodeSuperseded returns b as bucket superseded stores it under skey.
+// encodeSuperseded returns b as bucket superseded stores it under skey. With b nil it stands,
+// in the place of the oldest of them, for records that ended at a revision or before and are
+// not held: see compact.go.
 func encodeSuperseded(skey string, ended Revision, b body) []byte {
 	v := make([]byte, checksumBytes+endedBytes, checksumBytes+endedBytes+len(b))
 	binary.LittleEndian.PutUint64(v[checksumBytes:], uint64(ended))

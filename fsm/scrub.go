@@ -1,11 +1,14 @@
 package fsm
 
-import "runtime/debug"
+import (
+	"cmp"
+	"runtime/debug"
+)
 
 // scrubber is where a pass over the database stands. Each step reads the newest
 // commit at its time; what it goes on from holds in every later one.
 type scrubber struct {
-	in bucket // what is checked next: current, superseded, changes; 0: start a pass
+	in bucket // what is checked next: current, superseded, answers, changes; 0: start a pass
 	// next is the start of the range to go on from.
 	next string
 	// revision and chain are those of the last change checked.
@@ -58,12 +61,12 @@ func (sc *scrubber) step(b *base, budget int) (done bool, err error) {
 		return false, err
 	}
 	if sc.in == 0 {
-		*sc = scrubber{in: current, chain: l.genesis}
+		*sc = scrubber{in: current}
 		if err := b.scrubHead(&l); err != nil {
 			return false, err
 		}
 	}
-	for ; sc.in <= superseded; sc.in++ {
+	for ; sc.in <= answers; sc.in++ {
 		if budget, err = sc.ranges(b, all[sc.in], budget); err != nil || budget <= 0 {
 			return false, err
 		}
@@ -132,9 +135,16 @@ func (sc *scrubber) ranges(b *base, rs []rangeTally, budget int) (int, error) {
 	return max(budget, 1), nil
 }
 
-// log checks the chain of the change log from where the last step stopped.
+// log checks the chain of the change log from where the last step stopped, or from the
+// floor, should it have risen above that.
 func (sc *scrubber) log(b *base, l *logical, budget int) (done bool, err error) {
 	c := cursor{t: &b.changes, strict: true}
+	if sc.revision <= l.floor {
+		sc.revision, sc.chain = l.floor, l.floorChain
+		if ok, err := c.seek(nil); err != nil || ok && string(c.key) <= changeKey(l.floor) {
+			return false, cmp.Or(err, chainError(l.floor, "it is still there, though compacted"))
+		}
+	}
 	ok, err := c.seek([]byte(changeKey(sc.revision + 1)))
 	for ; ok && err == nil; ok, err = c.next() {
 		if c.read > budget {

@@ -24,13 +24,12 @@ import (
 // Readers never wait: they load one pointer to a snapshot, which is replaced
 // after each Apply and each Commit and never changed.
 type Store struct {
-	opts    Options
-	db      *bbolt.DB
-	file    *os.File
-	mem     []byte         // the database mapped for reading, as long as Options.MmapBytes
-	genesis [32]byte       // the chain before the first change
-	broken  atomic.Bool    // bbolt panicked: it is not called again
-	open    sync.WaitGroup // bases that are pinned
+	opts   Options
+	db     *bbolt.DB
+	file   *os.File
+	mem    []byte         // the database mapped for reading, as long as Options.MmapBytes
+	broken atomic.Bool    // bbolt panicked: it is not called again
+	open   sync.WaitGroup // bases that are pinned
 
 	published atomic.Pointer[snapshot] // nil once closed
 
@@ -170,13 +169,13 @@ func writeGenesis(path string, g *Genesis, opts Options) (err error) {
 				return err
 			}
 		}
-		for _, in := range [...]bucket{current, superseded} {
+		for _, in := range records {
 			if err := putRange(tx, in, &rangeTally{}); err != nil {
 				return err
 			}
 		}
 		chain := genesisChain(g)
-		l := logical{cluster: g.Cluster, members: slices.Clone(g.Members), chain: chain, genesis: chain}
+		l := logical{cluster: g.Cluster, members: slices.Clone(g.Members), chain: chain, floorChain: chain}
 		for _, m := range g.Members {
 			l.conf.Voters = append(l.conf.Voters, m.RaftID)
 		}
@@ -318,7 +317,6 @@ func (s *Store) load() (err error) {
 	if s.state, err = s.base.logical(); err != nil {
 		return err
 	}
-	s.genesis = s.state.genesis
 	if s.windows, err = s.base.windows(); err != nil {
 		return err
 	}

@@ -1,18 +1,47 @@
 package fsm
 
-import "crypto/sha256"
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+)
 
-// VerifyChain recomputes the whole change log of v: each change's hash from the
-// one before it, the content of each change from the records it stored, and the
-// head against the state's. The error is ErrDamaged and names the first change
-// that does not fit. It reads all changes and all records.
-func VerifyChain(v *View) error {
+// ChainError is a change that does not fit the chain of the change log. It is ErrDamaged.
+type ChainError struct {
+	Revision Revision // of the first change at fault
+	Reason   string
+}
+
+func (e *ChainError) Error() string {
+	return fmt.Sprintf("%v: change log at revision %d: %s", ErrDamaged, e.Revision, e.Reason)
+}
+
+// Unwrap returns ErrDamaged.
+func (e *ChainError) Unwrap() error { return ErrDamaged }
+
+// chainError names a change that does not fit the chain.
+func chainError(rev Revision, what string, args ...any) error {
+	return &ChainError{Revision: rev, Reason: fmt.Sprintf(what, args...)}
+}
+
+// VerifyChain recomputes the change log of v from its floor on: each change's hash from the
+// one before it, the content of each change from the records it stored, as far as they are
+// held, and the head against the state's. It reads all changes and all records, until ctx
+// ends.
+//
+// Errors: *ChainError, which names the first change that does not fit; ErrDamaged, wrapped, if
+// something else cannot be read; ctx's.
+func VerifyChain(ctx context.Context, v *View) error {
 	st := v.State()
-	at, chain := Revision(0), v.p.base.store.genesis
-	err := v.rawChanges(1, func(key string, value []byte) error {
+	at, chain := st.Floor, st.FloorChain
+	err := v.rawChanges(st.Floor+1, func(key string, value []byte) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		ch, err := openChange(key, value)
 		if err != nil {
-			return err
+			return chainError(at+1, "%v", err)
 		}
 		if chain, err = follow(at, chain, &ch, value); err != nil {
 			return err
@@ -29,7 +58,7 @@ func VerifyChain(v *View) error {
 	return nil
 }
 
-// verifyContent recomputes what ch's puts stored.
+// verifyContent recomputes what ch's puts stored, unless some of it was trimmed.
 func (v *View) verifyContent(ch *Change) error {
 	content := sha256.New()
 	var scratch []byte
@@ -39,11 +68,11 @@ func (v *View) verifyContent(ch *Change) error {
 		}
 		key := ch.Ops[i].Key
 		b, err := v.bodyAt(key, ch.Revision)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if b == nil {
-			return chainError(ch.Revision, "the record it stored under %q is missing", key)
+		case b == nil:
+			return nil
 		}
 		_, _ = content.Write(recordLeaf(&scratch, current, key, b).append(nil))
 	}
@@ -53,8 +82,8 @@ func (v *View) verifyContent(ch *Change) error {
 	return nil
 }
 
-// bodyAt returns the record that key got at revision rev, current or superseded;
-// nil if there is none.
+// bodyAt returns the record that key got at revision rev, current or superseded, which the
+// change log says it did; nil if it was trimmed since.
 func (v *View) bodyAt(key string, rev Revision) (body, error) {
 	b, err := v.body(key)
 	if err != nil || b != nil && b.revision() == rev {
@@ -64,8 +93,17 @@ func (v *View) bodyAt(key string, rev Revision) (body, error) {
 	defer m.release()
 	want := supersededKey(key, rev)
 	ok, err := m.seek(want)
-	if err != nil || !ok || m.key != want {
+	if err != nil {
 		return nil, err
 	}
-	return checkBody(key, m.value[checksumBytes+endedBytes:])
+	if ok && strings.HasPrefix(m.key, key+"\x00") {
+		ended, err := endOf(key, m.value)
+		switch trimmed := isTrimmed(m.value); {
+		case err != nil || trimmed && ended > rev:
+			return nil, err
+		case m.key == want && !trimmed:
+			return checkBody(key, m.value[checksumBytes+endedBytes:])
+		}
+	}
+	return nil, chainError(rev, "the record it stored under %q is missing", key)
 }

@@ -110,10 +110,14 @@ func (v *View) Scan(lo, hi string, fn func(Record) bool) error {
 }
 
 // Changes calls fn for the change log's records with revisions in [from, to] in
-// ascending order until it returns false. ErrDamaged if one is damaged or missing.
+// ascending order until it returns false. *CompactedError if the first is not held any more;
+// ErrDamaged if one is damaged or missing.
 func (v *View) Changes(from, to Revision, fn func(Change) bool) error {
 	from = max(from, 1)
 	to = min(to, v.p.state.Revision)
+	if floor := v.p.state.Floor; from <= floor {
+		return &CompactedError{Floor: floor}
+	}
 	want := from
 	err := v.rawChanges(from, func(key string, value []byte) error {
 		ch, err := openChange(key, value)

@@ -149,12 +149,12 @@ func TestChainNamesTheFirstBadChange(t *testing.T) {
 		v, err := r.s.View()
 		require.NoError(t, err)
 		defer v.Close()
-		require.NoError(t, VerifyChain(v))
+		require.NoError(t, VerifyChain(t.Context(), v))
 		ch := &v.p.active.changes[rev-1]
 		saved := *ch
 		defer func() { *ch = saved }()
 		ch.value = edit(append([]byte(nil), ch.value...))
-		err = VerifyChain(v)
+		err = VerifyChain(t.Context(), v)
 		require.ErrorIs(t, err, ErrDamaged)
 		require.ErrorContains(t, err, text)
 	}
@@ -188,7 +188,7 @@ func TestChainNamesTheFirstBadChange(t *testing.T) {
 		e.value = append([]byte(nil), saved...)
 		e.value[len(e.value)-1] ^= 1
 		seal(current, "b", e.value)
-		require.ErrorContains(t, VerifyChain(v), "revision 6: the records are not what it stored")
+		require.ErrorContains(t, VerifyChain(t.Context(), v), "revision 6: the records are not what it stored")
 	})
 }
 

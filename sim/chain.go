@@ -54,11 +54,11 @@ func hashRecord(op *fsm.Op, v *modelVersion, at int64) [32]byte {
 	return sha256.Sum256(append(b, op.Value...))
 }
 
-// nextHead is the chain after change number rev, which the command made and which
-// changed ops; content is the hash of the hashes of what its puts stored.
-func nextHead(before [32]byte, rev fsm.Revision, at int64, cmd *fsm.Command, ops []*fsm.Op, content [32]byte) [32]byte {
+// nextHead is the chain after change number rev, which the command made at a replicated time
+// and which changed ops; content is the hash of the hashes of what its puts stored.
+func nextHead(before [32]byte, rev fsm.Revision, at, time int64, cmd *fsm.Command, ops []*fsm.Op, content [32]byte) [32]byte {
 	b := binary.LittleEndian.AppendUint64(slices.Clone(before[:]), uint64(rev))
-	for _, n := range []uint64{uint64(at), cmd.Origin.Node, cmd.Origin.Incarnation, cmd.Origin.Seq} {
+	for _, n := range []uint64{uint64(at), uint64(time), cmd.Origin.Node, cmd.Origin.Incarnation, cmd.Origin.Seq} {
 		b = binary.LittleEndian.AppendUint64(b, n)
 	}
 	b = append(b, content[:]...)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -317,7 +318,7 @@ func (w *World) inspect(r *replica) {
 		return
 	}
 	defer view.Close()
-	if err := fsm.VerifyChain(view); err != nil {
+	if err := fsm.VerifyChain(context.Background(), view); err != nil {
 		w.fail(JudgeState, "%s: %w", r.name, err)
 		return
 	}

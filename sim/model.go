@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/confman/confman/fsm"
 )
@@ -19,6 +20,7 @@ type model struct {
 	changes  []modelChange // by revision - 1
 	genesis  [32]byte      // the chain before the first of them
 	latest   int64         // the time of the newest
+	time     time.Duration // replicated
 }
 
 // modelVersion is a key from an index of the log on.
@@ -72,6 +74,10 @@ func (m *model) apply(index fsm.Index, data []byte) modelResult {
 	cmd, err := fsm.Decode(data)
 	if err != nil {
 		return modelResult{outcome: fsm.Undecodable, revision: m.revision}
+	}
+	if cmd.Maintenance != nil {
+		m.time += cmd.Maintenance.Elapsed
+		return modelResult{outcome: fsm.Maintained, revision: m.revision}
 	}
 	if was, repeated := m.repeated(cmd.Origin); repeated {
 		return modelResult{outcome: fsm.Repeated, revision: m.revision, first: was}
@@ -143,7 +149,7 @@ func (m *model) change(cmd *fsm.Command, changed []*fsm.Op) {
 			_, _ = content.Write(hash[:]) // a hash never fails
 		}
 	}
-	c.head = nextHead(before, m.revision, c.at, cmd, changed, [32]byte(content.Sum(nil)))
+	c.head = nextHead(before, m.revision, c.at, int64(m.time), cmd, changed, [32]byte(content.Sum(nil)))
 	m.changes = append(m.changes, c)
 }
 
