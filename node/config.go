@@ -46,6 +46,15 @@ type Settings struct {
 	ImageChunkBytes int
 	// DigestInterval is the time between comparisons of the replicas' state hashes (default 10 s; negative: none).
 	DigestInterval time.Duration
+	// MaintenanceInterval is the time between two Maintenances of a leader while there is
+	// something to do, and ten times that otherwise (default 1 s; negative: none, and no
+	// replicated time passes).
+	MaintenanceInterval time.Duration
+	// KeepFor is how long what is not current any more can be read, in replicated time, and
+	// KeepVersions how many versions of a key that are not current (0: for ever, and all). The
+	// leader's count.
+	KeepFor      time.Duration
+	KeepVersions int
 	// MaxProposals bounds the proposals in flight at this node; the next one is refused with
 	// ErrOverloaded (default fsm.WindowSize, which is also the most).
 	MaxProposals int

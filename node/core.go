@@ -36,6 +36,7 @@ type Core struct {
 	imaging
 	rebuilding
 	digesting
+	maintaining
 
 	heard     map[uint64]time.Duration // when each peer was last heard
 	peers     []uint64                 // the other voters, ascending
@@ -201,6 +202,7 @@ func (c *Core) tick(in Tick) {
 	c.tickImages()
 	c.tickRebuild()
 	c.tickDigest()
+	c.tickMaintenance()
 	c.reachable = c.reachable[:0]
 	for _, id := range c.peers {
 		at, ok := c.heard[id]
@@ -307,6 +309,9 @@ func (c *Core) changeLeader(leader uint64, role Role) {
 	}
 	if c.leader != 0 && leader == 0 {
 		c.lostAt = c.now
+	}
+	if role == Leader && c.role != Leader {
+		c.leaderMaintains()
 	}
 	c.role, c.leader = role, leader
 	c.leaderChanged()

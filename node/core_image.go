@@ -529,6 +529,7 @@ func (c *Core) installed(r Installed) {
 	must(c.lost || in.index > c.applied, "the image of index %d is older than what is applied, %d", in.index, c.applied)
 	c.installing, c.lost, c.incoming = false, false, nil
 	c.overtaken()
+	c.leaderMaintains() // what was proposed may be in the image
 	c.restored(r.State)
 	if in.phase == imageChosen {
 		c.remake(r.State)

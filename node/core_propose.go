@@ -68,13 +68,29 @@ type seen struct {
 	attempt uint32
 }
 
-// batched is a command on its way into raft, with whom to tell where it landed.
+// batched is a command on its way into raft, with whom to tell where it landed, if anybody.
 type batched struct {
 	data    []byte
-	from    uint64             // this node: proposal is set
-	forward *transport.Forward // from another
-	local   *proposal
+	from    uint64             // of forward
+	forward *transport.Forward // another node's
+	local   *proposal          // this node's
 	attempt uint32
+}
+
+// tell says what became of b: it is refused, or has a place.
+func (c *Core) tell(b *batched, r transport.ForwardReply) {
+	switch {
+	case b.forward != nil:
+		c.replyForward(b.from, b.forward, r)
+	case b.local == nil:
+		c.proposed = r.Verdict == transport.Accepted // maintenance: the next tick makes another
+	case r.Verdict != transport.Accepted:
+		c.copyRefused(b.local, b.attempt, r.Verdict)
+	default:
+		if n := b.local.find(b.attempt); n >= 0 {
+			b.local.copies[n].term, b.local.copies[n].index = r.Term, r.Index
+		}
+	}
 }
 
 func (p *proposing) init() {
@@ -138,7 +154,7 @@ func (c *Core) dispatch(p *proposal) {
 	p.sentAt = c.now
 	if c.leader == c.cfg.ID {
 		p.copies = append(p.copies, proposalCopy{attempt: p.attempts, to: c.leader, addressee: c.cfg.Incarnation})
-		c.enqueue(batched{data: p.data, from: c.cfg.ID, local: p, attempt: p.attempts})
+		c.enqueue(batched{data: p.data, local: p, attempt: p.attempts})
 		return
 	}
 	addressee := c.incarnations[c.leader]
@@ -180,12 +196,8 @@ func (c *Core) proposeBatch() {
 			verdict = transport.NotLeader
 		}
 		c.cfg.mark("raft refuses a batch of writes")
-		for _, b := range c.batch {
-			if b.local != nil {
-				c.copyRefused(b.local, b.attempt, verdict)
-			} else {
-				c.replyForward(b.from, b.forward, transport.ForwardReply{Verdict: verdict})
-			}
+		for i := range c.batch {
+			c.tell(&c.batch[i], transport.ForwardReply{Verdict: verdict})
 		}
 	}
 	clear(c.batch)
@@ -196,14 +208,10 @@ func (c *Core) proposeBatch() {
 // happens to raft between the two, so those are the last entries it appends.
 func (c *Core) placeProposals(ents []*raftpb.Entry) {
 	must(len(ents) >= len(c.placing), "%d commands were proposed, raft appends %d entries", len(c.placing), len(ents))
-	for i, b := range c.placing {
-		e := ents[len(ents)-len(c.placing)+i]
+	for i := range c.placing {
+		b, e := &c.placing[i], ents[len(ents)-len(c.placing)+i]
 		must(bytes.Equal(e.GetData(), b.data), "raft appends another command at %d than was proposed", e.GetIndex())
-		if b.local == nil {
-			c.replyForward(b.from, b.forward, transport.ForwardReply{Verdict: transport.Accepted, Term: e.GetTerm(), Index: e.GetIndex()})
-		} else if n := b.local.find(b.attempt); n >= 0 {
-			b.local.copies[n].term, b.local.copies[n].index = e.GetTerm(), e.GetIndex()
-		}
+		c.tell(b, transport.ForwardReply{Verdict: transport.Accepted, Term: e.GetTerm(), Index: e.GetIndex()})
 	}
 	clear(c.placing)
 	c.placing = c.placing[:0]
@@ -401,6 +409,10 @@ func (c *Core) overtaken() {
 
 // proposalApplied answers the proposal that an applied entry was, if it was one of this node's.
 func (c *Core) proposalApplied(r fsm.Result) {
+	if r.Outcome == fsm.Maintained {
+		c.maintained(r)
+		return
+	}
 	if r.Origin.Node != c.cfg.ID || r.Origin.Incarnation != c.cfg.Incarnation {
 		return
 	}
@@ -409,7 +421,8 @@ func (c *Core) proposalApplied(r fsm.Result) {
 		return
 	}
 	switch r.Outcome {
-	case fsm.Applied, fsm.Unchanged, fsm.CompareFailed, fsm.TreeTooLarge:
+	case fsm.Applied, fsm.Unchanged, fsm.CompareFailed, fsm.TreeTooLarge, fsm.Compacted, fsm.FutureRevision,
+		fsm.KeyReused, fsm.AnswersFull:
 		c.finish(p, ProposeReply{Result: r})
 	case fsm.Undecodable:
 		c.finish(p, ProposeReply{Err: &WriteError{Outcome: NotApplied, Leader: c.leader, Err: ErrUndecodable}})

@@ -189,7 +189,8 @@ func (c *Core) startStorage() {
 		c.cfg.mark("apply waits for room in the overlay")
 	}
 	old := c.overlayBytes > 0 && c.now-c.flushAt >= c.cfg.FlushInterval
-	if !c.flushing && (old || c.overlayBytes >= c.cfg.FlushBytes || (len(c.waiting) > 0 && c.overlayBytes > 0)) {
+	many := c.applied-c.durable >= flushEntries // they may all have changed nothing
+	if !c.flushing && (old || many || c.overlayBytes >= c.cfg.FlushBytes || (len(c.waiting) > 0 && c.overlayBytes > 0)) {
 		c.flushing = true
 		c.emit(Flush{})
 	}

@@ -126,6 +126,7 @@ func newStage(t *testing.T, n int) *stage {
 	s := &stage{
 		t: t, imageSize: 3000, settings: Settings{
 			Checks: true, ScrubInterval: -1, CatchUpEntries: -1, ImageChunkBytes: 1000, ImageBytesPerSecond: 1 << 20, DigestInterval: time.Minute,
+			MaintenanceInterval: -1, // unless the conversation is about it
 		},
 		applied: map[fsm.Index]fsm.Entry{}, first: map[fsm.Origin]fsm.Index{},
 	}

@@ -62,6 +62,13 @@ const (
 	// askElections is how many election timeouts a node that lost its store waits before it asks another peer for an image.
 	askElections = 4
 
+	// flushEntries is how many entries may be applied and not in the database, however little
+	// they changed: a restart applies them again, and until then the log keeps them.
+	flushEntries = 10_000
+
+	// idleMaintenance is how many intervals a Maintenance waits if there is nothing to do.
+	idleMaintenance = 10
+
 	// overlayCost is about how many times its bytes a small command takes in the overlay.
 	overlayCost = 4
 
@@ -88,6 +95,7 @@ func (s Settings) withDefaults() Settings {
 	def(&s.ImageBytesPerSecond, 64<<20)
 	def(&s.ImageChunkBytes, 256<<10)
 	def(&s.DigestInterval, 10*time.Second)
+	def(&s.MaintenanceInterval, time.Second)
 	def(&s.MaxProposals, maxProposals)
 	def(&s.MaxReadRounds, 64)
 	return s

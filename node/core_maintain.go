@@ -1,0 +1,46 @@
+package node
+
+import (
+	"time"
+
+	"github.com/confman/confman/fsm"
+)
+
+// maintaining is the leader's part of what replicas do alike now and then: let time pass,
+// forget idempotency keys, compact the history (fsm.Maintenance).
+//
+// A Maintenance goes into this leader's own log and nowhere else. It is never sent again: the
+// time it lets pass was measured by a leader while it led, and the entries of terms follow
+// each other as the terms do, so no time is counted twice, and replicated time never runs
+// ahead of true time. One that is lost makes it run late, which keeps things longer.
+type maintaining struct {
+	measuredAt time.Duration // up to when the passing time is in the log; since when this node leads
+	proposed   bool          // one is on its way
+	busy       bool          // there is more to do soon
+}
+
+func (c *Core) leaderMaintains() { c.measuredAt, c.proposed, c.busy = c.now, false, true }
+
+func (c *Core) tickMaintenance() {
+	interval := c.cfg.MaintenanceInterval
+	if interval < 0 || c.role != Leader || c.appliedTerm != c.term || c.why != nil || c.full {
+		return
+	}
+	if !c.busy {
+		interval *= idleMaintenance
+	}
+	elapsed := c.now - c.measuredAt
+	if c.proposed || elapsed < interval {
+		return
+	}
+	cmd := fsm.Command{Maintenance: &fsm.Maintenance{
+		Elapsed: min(elapsed, fsm.MaxElapsed), KeepFor: c.cfg.KeepFor, KeepVersions: c.cfg.KeepVersions,
+	}}
+	data, err := cmd.Encode()
+	must(err == nil, "maintenance does not encode: %v", err)
+	c.measuredAt, c.proposed = c.now, true
+	c.enqueue(batched{data: data})
+}
+
+// maintained: the store has done a Maintenance, be it this node's or that of a leader before.
+func (c *Core) maintained(r fsm.Result) { c.proposed, c.busy = false, r.Busy }
