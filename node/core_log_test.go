@@ -56,7 +56,7 @@ func TestLogSizes(t *testing.T) {
 // of the same step the state turns out to be disputed.
 func TestOfferWithdrawn(t *testing.T) {
 	seedRaft(t, 1)
-	c := newStage(t, 3).nodes[0].core
+	c := newStage(t, 3, false).nodes[0].core
 	c.durable, c.durableTerm = 1, 1
 	c.offerImage()
 	require.NotNil(t, c.log.image)

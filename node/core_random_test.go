@@ -45,7 +45,7 @@ func randomRun(t *testing.T, seed uint64, outcomes map[string]int) {
 	seedRaft(t, seed)
 	r := mathrand.New(mathrand.NewPCG(seed, 2))
 	n := 1 + 2*r.IntN(3)
-	s := newStage(t, n)
+	s := newStage(t, n, true)
 	s.settings.TailBytes = 1 + r.IntN(2)*r.IntN(2000)
 	s.settings.MaxMessageBytes = uint64(1 + r.IntN(2)*1000)
 	s.settings.FlushBytes = 1 + r.IntN(1000)

@@ -96,6 +96,7 @@ type stage struct {
 
 	settings  Settings
 	imageSize int
+	busy      bool                     // there is more to maintain
 	hold      bool                     // pieces of images stay on the wire
 	applied   map[fsm.Index]fsm.Entry  // by whoever came first
 	first     map[fsm.Origin]fsm.Index // where a command was applied first
@@ -122,13 +123,16 @@ type actor struct {
 	full        bool
 }
 
-func newStage(t *testing.T, n int) *stage {
+func newStage(t *testing.T, n int, maintain bool) *stage {
 	s := &stage{
 		t: t, imageSize: 3000, settings: Settings{
 			Checks: true, ScrubInterval: -1, CatchUpEntries: -1, ImageChunkBytes: 1000, ImageBytesPerSecond: 1 << 20, DigestInterval: time.Minute,
 			MaintenanceInterval: -1, // unless the conversation is about it
 		},
 		applied: map[fsm.Index]fsm.Entry{}, first: map[fsm.Origin]fsm.Index{},
+	}
+	if maintain {
+		s.settings.MaintenanceInterval = 0
 	}
 	var voters []uint64
 	for id := uint64(1); id <= uint64(n); id++ {
@@ -331,7 +335,12 @@ func (s *stage) apply(a *actor) bool {
 			require.True(s.t, !ok || (was.Term == ent.Term && bytes.Equal(was.Data, ent.Data)), "node %d applies another entry at index %d than a node before", a.id, ent.Index)
 			s.applied[ent.Index] = ent
 			r := fsm.Result{Index: ent.Index, Term: ent.Term, Outcome: fsm.Empty}
-			if len(ent.Data) > 0 {
+			if cmd, err := fsm.Decode(ent.Data); err == nil && cmd.Maintenance != nil {
+				r.Outcome, r.Busy = fsm.Maintained, s.busy
+				if !ok {
+					s.say("%d: %v of term %d pass at index %d", a.id, cmd.Maintenance.Elapsed, ent.Term, ent.Index)
+				}
+			} else if len(ent.Data) > 0 {
 				r.Origin, _ = fsm.OriginOf(ent.Data)
 				r.Outcome = fsm.Applied
 				if first, ok := s.first[r.Origin]; !ok {
@@ -431,7 +440,7 @@ func TestCoreConversations(t *testing.T) {
 				return def
 			}
 			if d.Cmd == "nodes" {
-				s = newStage(t, arg("n", 3))
+				s = newStage(t, arg("n", 3), d.HasArg("maintain"))
 				return ""
 			}
 			s.out.Reset()
@@ -486,6 +495,8 @@ func TestCoreConversations(t *testing.T) {
 				s.step(a, ReadIndex{Request: uint64(arg("request", 1)), Deadline: a.now + time.Duration(arg("seconds", 5))*time.Second})
 			case "disk":
 				s.disk(a)
+			case "busy":
+				s.busy = arg("is", 1) == 1
 			case "full":
 				a.full = arg("is", 1) == 1
 			case "apply":

@@ -52,7 +52,7 @@ func TestMarks(t *testing.T) {
 // TestMarkIsTold: the observer hears of a place, and the core does without one.
 func TestMarkIsTold(t *testing.T) {
 	for _, watched := range []bool{false, true} {
-		s := newStage(t, 3)
+		s := newStage(t, 3, false)
 		var told []string
 		if watched {
 			s.settings.Mark = func(name string) { told = append(told, name) }
