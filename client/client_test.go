@@ -159,14 +159,14 @@ func TestKeysAreCheckedBeforeAnythingIsSent(t *testing.T) {
 	}
 }
 
-// What each answer, or none, means for a read, a write, and one that may be repeated.
+// What each answer, or none, means for a read, a write without a key, and one with a key.
 func TestRetries(t *testing.T) {
 	const once, always = 1, 6
 	for _, c := range []struct {
-		name                string
-		answer              http.HandlerFunc // nil: connections are refused
-		read, write, repeat int64            // attempts
-		outcome             client.Outcome   // of the writes
+		name               string
+		answer             http.HandlerFunc // nil: connections are refused
+		read, write, keyed int64            // attempts
+		outcome            client.Outcome   // of the writes
 	}{
 		{"refused connection", nil, always, always, always, client.NotApplied},
 		{"hang-up", hangUp, always, once, always, client.Unknown},
@@ -175,6 +175,8 @@ func TestRetries(t *testing.T) {
 		{"retryable, no word", problem(503, "no-quorum", `,"retryable":true`), always, once, always, client.Unknown},
 		{"for good, not applied", problem(400, "invalid-body", `,"outcome":"not_applied","retryable":false`), once, once, once, client.NotApplied},
 		{"condition failed", problem(412, "precondition-failed", `,"outcome":"not_applied","retryable":false,"current_revision":9`), once, once, once, client.NotApplied},
+		{"no room for keys", problem(503, "idempotency-full", `,"outcome":"not_applied","retryable":true`), always, always, always, client.NotApplied},
+		{"key of another request", problem(422, "idempotency-key-reused", `,"outcome":"not_applied","retryable":false`), once, once, once, client.NotApplied},
 		{"something between us, 502", answerPlain(502), always, once, always, client.Unknown},
 		{"something between us, 404", answerPlain(404), once, once, once, client.Unknown},
 		{"not JSON", answer(200, `<html>`), once, once, once, client.Unknown},
@@ -202,16 +204,16 @@ func TestRetries(t *testing.T) {
 			assert.Equal(t, c.read, n, "reads: %v", err)
 			assert.Empty(t, err.Outcome)
 			err, n = count(func(cl *client.Client) error {
-				_, _, err := cl.Put(t.Context(), "a", []byte("1"), "", client.WriteOptions{})
+				_, _, err := cl.Put(t.Context(), "a", []byte("1"), "", client.WriteOptions{NoIdempotencyKey: true})
 				return err
 			})
 			assert.Equal(t, c.write, n, "writes: %v", err)
 			assert.Equal(t, c.outcome, err.Outcome)
 			err, n = count(func(cl *client.Client) error {
-				_, _, err := cl.Put(t.Context(), "a", []byte("1"), "", client.WriteOptions{Idempotent: true})
+				_, _, err := cl.Put(t.Context(), "a", []byte("1"), "", client.WriteOptions{})
 				return err
 			})
-			assert.Equal(t, c.repeat, n, "repeatable writes: %v", err)
+			assert.Equal(t, c.keyed, n, "writes with a key: %v", err)
 			assert.Equal(t, c.outcome, err.Outcome)
 		})
 	}
@@ -242,7 +244,7 @@ func sequence(handlers ...http.HandlerFunc) http.HandlerFunc {
 
 func TestOutcomeIsOverAllAttempts(t *testing.T) {
 	s := serve(t, sequence(hangUp, problem(412, "precondition-failed", `,"outcome":"not_applied","current_revision":9`)))
-	_, _, err := dial(t, s.URL).Put(t.Context(), "a", nil, "", client.WriteOptions{IfRevision: 8, Idempotent: true})
+	_, _, err := dial(t, s.URL).Put(t.Context(), "a", nil, "", client.WriteOptions{IfRevision: 8})
 	assert.Equal(t, client.Unknown, client.OutcomeOf(err), "the first attempt may have been applied, and be why the second was not")
 	assert.True(t, client.IsConflict(err))
 }

@@ -8,9 +8,11 @@
 //   - A read always may be.
 //   - A write is, if the last attempt surely had no effect: it never left this
 //     process, or the answer said so (outcome not_applied, retryable).
-//   - A write whose outcome is unknown is sent again only if the caller said that
-//     doing it twice is the same as doing it once. Imports always are: they put
-//     fixed values.
+//   - A write whose outcome is unknown is, because all its attempts carry the same
+//     idempotency key, under which the servers apply it once; but not later than
+//     [MaxRetryAge] after the first. Imports need no key: they put fixed values.
+//   - A write of several transactions, or one that the caller wants without a key, is
+//     not: the error says that its outcome is unknown.
 //
 // Attempts are bounded by [Options.MaxAttempts] and by the context. A round over
 // all nodes is made without a pause, then one follows that grows from round to

@@ -44,6 +44,11 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// RequestError is a request that no node would take: nothing was sent. See also KeyError.
+type RequestError struct{ Reason string }
+
+func (e *RequestError) Error() string { return e.Reason }
+
 // Problem is an error as a node answers it (RFC 9457).
 type Problem struct {
 	// Type is urn:confman:problem: and the name.

@@ -13,6 +13,8 @@ const (
 	MaxValueBytes = 1 << 20
 	// MaxJSONDepth bounds the nesting of a JSON value.
 	MaxJSONDepth = 1_000
+	// MaxIdempotencyKeyBytes bounds the name of a write.
+	MaxIdempotencyKeyBytes = 255
 )
 
 // Limits of this package.
@@ -41,6 +43,11 @@ const (
 	// over all endpoints and after later ones, at most.
 	DefaultMinBackoff = 100 * time.Millisecond
 	DefaultMaxBackoff = 2 * time.Second
+
+	// MaxRetryAge is how long after its first attempt a write whose outcome is unknown is
+	// still sent again: half of how long the servers remember its idempotency key, so that
+	// an attempt that is slow to arrive is known too.
+	MaxRetryAge = 5 * time.Minute
 
 	// DefaultAttemptTimeout is Options.AttemptTimeout unless set; a server answers
 	// within 10 s if it can answer at all.

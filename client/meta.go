@@ -16,10 +16,16 @@ type Meta struct {
 	// Node answered; Leader led, as far as it knew ("": not known).
 	Node, Leader string
 	RequestID    string
+	// Replayed: a write under the same idempotency key was done before, and this is its
+	// answer.
+	Replayed bool
 }
 
 func metaOf(h http.Header) Meta {
-	m := Meta{Node: h.Get("Confman-Node"), Leader: h.Get("Confman-Leader"), RequestID: h.Get("X-Request-Id")}
+	m := Meta{
+		Node: h.Get("Confman-Node"), Leader: h.Get("Confman-Leader"), RequestID: h.Get("X-Request-Id"),
+		Replayed: replayed(h),
+	}
 	if m.Leader == "unknown" {
 		m.Leader = ""
 	}
@@ -30,3 +36,5 @@ func metaOf(h http.Header) Meta {
 	}
 	return m
 }
+
+func replayed(h http.Header) bool { return h.Get("Idempotency-Replayed") == "true" }

@@ -31,8 +31,9 @@ type request struct {
 	reads bool
 	min   uint64
 
-	// repeatable: a write that may be sent again though its outcome is unknown.
-	repeatable bool
+	// repeatable: a write that may be sent again though its outcome is unknown. keyed: only
+	// because it carries an idempotency key, and so not for ever.
+	repeatable, keyed bool
 	// start is the endpoint to begin with.
 	start uint64
 	// timeout bounds an attempt; zero: Options.AttemptTimeout.
@@ -55,6 +56,7 @@ type failure struct {
 	err     error
 	outcome Outcome // of a write; "" of a read
 	again   bool    // another attempt may succeed
+	settled bool    // outcome is that of all attempts
 }
 
 // do sends r until consume took an answer without an error, or no further attempt
@@ -66,10 +68,14 @@ func (c *Client) do(ctx context.Context, r *request, consume func(*http.Response
 	}
 	def(&r.timeout, c.opts.AttemptTimeout)
 	backoff := c.opts.MinBackoff
+	first := time.Now()
 	for {
 		for _, ep := range c.endpoints.round(r.start) {
 			if err := ctx.Err(); err != nil {
 				return result.ended(err)
+			}
+			if r.keyed && result.Outcome == Unknown && tooOld(first, time.Now()) {
+				return result
 			}
 			result.Endpoint = ep.url
 			result.Attempts++
@@ -81,8 +87,8 @@ func (c *Client) do(ctx context.Context, r *request, consume func(*http.Response
 			if ctx.Err() == nil || result.Err == nil {
 				result.Err = f.err // else what the attempts before met says more
 			}
-			if f.outcome == Unknown {
-				result.Outcome = Unknown
+			if f.outcome == Unknown || f.settled {
+				result.Outcome = f.outcome
 			}
 			if f.again {
 				c.endpoints.failed(ep)
@@ -222,6 +228,8 @@ func (r *request) refused(resp *http.Response) *failure {
 		if f.outcome = p.Outcome; f.outcome != NotApplied {
 			f.outcome = Unknown
 		}
+		// The answer that is remembered under a key is that of all attempts with it.
+		f.settled = r.keyed && f.outcome == NotApplied && replayed(resp.Header)
 		// An unknown outcome is worth another attempt, to a request that may be repeated.
 		f.again = f.again || f.outcome == Unknown
 	}

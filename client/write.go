@@ -16,8 +16,13 @@ type WriteOptions struct {
 	IfAbsent, IfPresent bool
 	// Comment says why; it goes into the change log.
 	Comment string
-	// Idempotent: the write may be sent again though it may have been applied.
-	Idempotent bool
+	// IdempotencyKey names the write: writes of the same request under one name are applied
+	// once within 10 minutes, whoever sends them, and each gets the first one's answer
+	// (Meta.Replayed). "": it gets a random one, so that all attempts of this call count as
+	// one. See CheckIdempotencyKey.
+	IdempotencyKey string
+	// NoIdempotencyKey sends none: a write whose outcome is unknown is then not sent again.
+	NoIdempotencyKey bool
 }
 
 func (o *WriteOptions) header() http.Header {
@@ -49,8 +54,8 @@ type Written struct {
 }
 
 // Put stores value at key. With contentType "" the node takes it as JSON if it
-// parses, else as text if it is UTF-8, else as octets. Errors: *KeyError, *Error;
-// IsConflict tells whether a condition did not hold.
+// parses, else as text if it is UTF-8, else as octets. Errors: *KeyError, *RequestError,
+// *Error; IsConflict tells whether a condition did not hold.
 func (c *Client) Put(ctx context.Context, key string, value []byte, contentType string, o WriteOptions) (Written, Meta, error) {
 	h := o.header()
 	if contentType != "" {
@@ -59,7 +64,7 @@ func (c *Client) Put(ctx context.Context, key string, value []byte, contentType 
 	if value == nil {
 		value = []byte{}
 	}
-	return c.write(ctx, &request{method: http.MethodPut, header: h, body: value, repeatable: o.Idempotent}, key)
+	return c.write(ctx, &request{method: http.MethodPut, header: h, body: value}, key, o)
 }
 
 // PatchType is how a patch is written.
@@ -76,20 +81,19 @@ const (
 
 // Patch changes the JSON value at key in part. The node evaluates the patch on the newest
 // value, again if others change it meanwhile. Errors as of Put; IsNotFound tells whether
-// there is no value. Idempotent is for patches that do the same when they are done twice,
-// as most merge patches do.
+// there is no value.
 func (c *Client) Patch(ctx context.Context, key string, patch []byte, t PatchType, o WriteOptions) (Written, Meta, error) {
 	h := o.header()
 	h["Content-Type"] = []string{string(t)}
 	if patch == nil {
 		patch = []byte{}
 	}
-	return c.write(ctx, &request{method: http.MethodPatch, header: h, body: patch, repeatable: o.Idempotent}, key)
+	return c.write(ctx, &request{method: http.MethodPatch, header: h, body: patch}, key, o)
 }
 
 // Delete takes key's value away. Errors as of Put; IsNotFound tells whether there was none.
 func (c *Client) Delete(ctx context.Context, key string, o WriteOptions) (Written, Meta, error) {
-	return c.write(ctx, &request{method: http.MethodDelete, header: o.header(), repeatable: o.Idempotent}, key)
+	return c.write(ctx, &request{method: http.MethodDelete, header: o.header()}, key, o)
 }
 
 // DeleteTreeOptions are remarks of the removal of a subtree.
@@ -98,9 +102,10 @@ type DeleteTreeOptions struct {
 	// (10,000 keys or 32 MiB): others see parts of the subtree meanwhile, and a key that comes to be
 	// while that goes on may stay.
 	Chunked bool
-	// Comment and Idempotent are as in WriteOptions. Done again, it also removes what was put meanwhile.
-	Comment    string
-	Idempotent bool
+	// The rest is as in WriteOptions. What is chunked has no idempotency key.
+	Comment          string
+	IdempotencyKey   string
+	NoIdempotencyKey bool
 }
 
 // Removed is what the removal of a subtree did.
@@ -129,12 +134,12 @@ func (c *Client) DeleteTree(ctx context.Context, prefix string, o DeleteTreeOpti
 		q.Set("chunked", "true")
 	}
 	w := WriteOptions{Comment: o.Comment}
-	r := &request{
-		method: http.MethodDelete, path: subtreePath("/config", key), query: q.Encode(),
-		header: w.header(), repeatable: o.Idempotent,
-	}
+	r := &request{method: http.MethodDelete, path: subtreePath("/config", key), query: q.Encode(), header: w.header()}
 	if o.Chunked {
 		r.timeout = ChunkedTimeout
+	}
+	if err := r.once(o.IdempotencyKey, o.NoIdempotencyKey, o.Chunked); err != nil {
+		return out, meta, err
 	}
 	err = c.do(ctx, r, func(resp *http.Response) error {
 		meta = metaOf(resp.Header)
@@ -143,12 +148,15 @@ func (c *Client) DeleteTree(ctx context.Context, prefix string, o DeleteTreeOpti
 	return out, meta, err
 }
 
-func (c *Client) write(ctx context.Context, r *request, key string) (Written, Meta, error) {
+func (c *Client) write(ctx context.Context, r *request, key string, o WriteOptions) (Written, Meta, error) {
 	var (
 		w    Written
 		meta Meta
 	)
 	if err := CheckKey(key); err != nil {
+		return w, meta, err
+	}
+	if err := r.once(o.IdempotencyKey, o.NoIdempotencyKey, false); err != nil {
 		return w, meta, err
 	}
 	r.path = pathOf("/config", key)

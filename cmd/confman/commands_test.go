@@ -71,6 +71,7 @@ var seconds = regexp.MustCompile(`[0-9.]+ s, [0-9]+ leaves/s|in [0-9.]+ s;|"(sec
 //
 //	file name=PATH     writes its input to a file below DIR
 //	fault ...          makes the server answer a problem once
+//	lose               makes the server apply a request and lose the answer
 //	run [endpoints=..] runs the command lines of its input
 func TestCommands(t *testing.T) {
 	// One worker sends files in their order, so that revisions are the same each time.
@@ -100,6 +101,9 @@ func TestCommands(t *testing.T) {
 				d.ScanArgs(t, "name", &name)
 				d.MaybeScanArgs(t, "outcome", &outcome)
 				api.faults = append(api.faults, fakeProblem(status, name, outcome, d.HasArg("retryable"), "as injected"))
+				return ""
+			case "lose":
+				api.faults = append(api.faults, api.lose)
 				return ""
 			case "run":
 				var b strings.Builder

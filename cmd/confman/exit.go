@@ -43,13 +43,14 @@ func usage(args cobra.PositionalArgs) cobra.PositionalArgs {
 // exitCode says how the process ends.
 func exitCode(err error) int {
 	var (
-		wrong usageError
-		key   *client.KeyError
+		wrong   usageError
+		key     *client.KeyError
+		request *client.RequestError
 	)
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.As(err, &wrong), errors.As(err, &key):
+	case errors.As(err, &wrong), errors.As(err, &key), errors.As(err, &request):
 		return exitUsage
 	case client.OutcomeOf(err) == client.Unknown:
 		return exitUnknown

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,11 +26,19 @@ type fakeAPI struct {
 	revision uint64
 	// faults are answered first, one a request.
 	faults []http.HandlerFunc
+	// remembered are the answers under idempotency keys.
+	remembered map[string]remembered
+}
+
+// remembered is what a request was answered.
+type remembered struct {
+	request string
+	answer  *httptest.ResponseRecorder
 }
 
 func newFakeAPI(t *testing.T) (*fakeAPI, string) {
 	t.Helper()
-	a := &fakeAPI{records: map[string]client.Record{}}
+	a := &fakeAPI{records: map[string]client.Record{}, remembered: map[string]remembered{}}
 	s := httptest.NewServer(a)
 	t.Cleanup(s.Close)
 	return a, s.URL
@@ -55,6 +64,46 @@ func (a *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fault(w, r)
 		return
 	}
+	if key := r.Header.Get("Idempotency-Key"); key != "" {
+		a.once(w, r, key)
+		return
+	}
+	a.answer(w, r)
+}
+
+// once answers a write under a key.
+func (a *fakeAPI) once(w http.ResponseWriter, r *http.Request, key string) {
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	request := fmt.Sprint(r.Method, r.URL, r.Header["If-Match"], r.Header["If-None-Match"], r.Header["Content-Type"], string(body))
+	was, ok := a.remembered[key]
+	switch {
+	case !ok:
+		was = remembered{request, httptest.NewRecorder()}
+		a.answer(was.answer, r)
+		a.remembered[key] = was
+	case was.request != request:
+		fakeProblem(422, "idempotency-key-reused", "not_applied", false, fmt.Sprintf("the idempotency key %q was that of another request", key))(w, r)
+		return
+	default:
+		w.Header().Set("Idempotency-Replayed", "true")
+	}
+	maps.Copy(w.Header(), was.answer.Header())
+	w.WriteHeader(was.answer.Code)
+	_, _ = w.Write(was.answer.Body.Bytes())
+}
+
+// lose does what is asked, and does not tell.
+func (a *fakeAPI) lose(w http.ResponseWriter, r *http.Request) {
+	if key := r.Header.Get("Idempotency-Key"); key != "" {
+		a.once(httptest.NewRecorder(), r, key)
+	} else {
+		a.answer(httptest.NewRecorder(), r)
+	}
+	fakeProblem(503, "no-quorum", "unknown", true, "the answer was lost")(w, r)
+}
+
+func (a *fakeAPI) answer(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	path := strings.TrimPrefix(r.URL.Path, "/api/v1")
 	route, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")

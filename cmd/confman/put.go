@@ -26,6 +26,7 @@ it is UTF-8, else as octets.`,
   confman put teams/payments/banner 'Back at noon' --comment 'planned work'
   confman put teams/payments/routes -f routes.json --if-revision 42
   confman put teams/payments/lock '"me"' --if-absent
+  confman put teams/payments/timeout-ms 45 --idempotency-key deploy-4711
   confman put teams/payments/offset -- -5`,
 		Args: usage(cobra.RangeArgs(1, 2)),
 	}
@@ -179,7 +180,7 @@ revisions: others see parts of it meanwhile.`,
 		}
 		defer cancel()
 		if recursive {
-			r, _, err := c.DeleteTree(ctx, args[0], client.DeleteTreeOptions{Chunked: chunked, Comment: o.Comment})
+			r, _, err := c.DeleteTree(ctx, args[0], client.DeleteTreeOptions{Chunked: chunked, Comment: o.Comment, IdempotencyKey: o.IdempotencyKey})
 			if err != nil {
 				return err
 			}

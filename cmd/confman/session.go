@@ -118,7 +118,13 @@ func freshFlags(f *pflag.FlagSet, o *client.ReadOptions) {
 // writeFlags adds the conditions and remarks of a write.
 func writeFlags(f *pflag.FlagSet, o *client.WriteOptions) {
 	f.Uint64Var(&o.IfRevision, "if-revision", 0, "write only if the key's last change was at this revision")
-	f.StringVar(&o.Comment, "comment", "", "why; it goes into the change log")
+	remarkFlags(f, &o.Comment, &o.IdempotencyKey)
+}
+
+// remarkFlags adds --comment and --idempotency-key.
+func remarkFlags(f *pflag.FlagSet, comment, key *string) {
+	f.StringVar(comment, "comment", "", "why; it goes into the change log")
+	f.StringVar(key, "idempotency-key", "", "the same command with the same key is applied once within 10 minutes (default: a random key)")
 }
 
 func checkRead(o client.ReadOptions) error {
