@@ -23,7 +23,8 @@ type Client struct {
 // Options is what a Client is made from. The zero value of a field means its default.
 type Options struct {
 	// Endpoints are the nodes' API addresses, such as http://10.0.1.10:5000; http
-	// is assumed if there is no scheme. At least one.
+	// is assumed if there is no scheme. At least one. The first that is well is asked:
+	// name the nearest first.
 	Endpoints []string
 	// HTTP sends the requests (default: one of its own). Its Timeout should be
 	// zero: it would cut exports.
@@ -96,7 +97,7 @@ func (c *Client) observe(h http.Header) {
 	}
 }
 
-// Endpoints returns the addresses in their order, as the requests go to them.
+// Endpoints returns the addresses as Options gave them.
 func (c *Client) Endpoints() []string { return c.endpoints.urls() }
 
 // parseEndpoint returns the address without a slash at its end.

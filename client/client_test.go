@@ -262,6 +262,85 @@ func TestAnotherEndpointIsAsked(t *testing.T) {
 	assert.EqualValues(t, 3, good.requests.Load())
 }
 
+// TestWhoIsToBlame: a node that cannot serve is asked last for a while, one that refused a
+// request, or told of a trouble of the whole cluster, is not.
+func TestWhoIsToBlame(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		answer http.HandlerFunc
+		blamed bool
+	}{
+		{"not ready", problem(503, "not-ready", `,"retryable":true`), true},
+		{"stopping", problem(503, "stopping", `,"retryable":true`), true},
+		{"draining", problem(503, "draining", `,"retryable":true`), true},
+		{"no quorum here", problem(503, "no-quorum", `,"retryable":true`), true},
+		{"behind", problem(503, "behind", `,"retryable":true`), true},
+		{"overloaded", problem(503, "overloaded", `,"retryable":true`), true},
+		{"damaged", problem(500, "damaged", `,"retryable":true`), true},
+		{"hang-up", hangUp, true},
+		{"cut off", cutOff, true},
+		{"something between us", answerPlain(502), true},
+		{"not JSON", answer(200, `<html>`), true},
+		{"no such key", problem(404, "not-found", ``), false},
+		{"contended", problem(409, "contended", `,"retryable":true`), false},
+		{"no room for keys", problem(503, "idempotency-full", `,"retryable":true`), false},
+		{"disk of the leader", problem(507, "storage-full", `,"retryable":true`), false},
+		{"another leader", problem(503, "leadership-lost", `,"retryable":true`), false},
+		{"bug", problem(500, "internal", ``), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			first := serve(t, sequence(c.answer, answer(200, record)))
+			second := serve(t, answer(200, record))
+			cl := dial(t, first.URL, second.URL)
+			_, _, _ = cl.Get(t.Context(), "a/b", client.ReadOptions{})
+			before := second.requests.Load()
+			_, _, err := cl.Get(t.Context(), "a/b", client.ReadOptions{})
+			require.NoError(t, err)
+			assert.Equal(t, c.blamed, second.requests.Load() > before)
+		})
+	}
+}
+
+// TestSilenceUntilTheDeadline: a caller whose patience is shorter than AttemptTimeout does
+// not ask the same silent node for ever; one that gave up by itself says nothing of it.
+func TestSilenceUntilTheDeadline(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		bound func(context.Context) (context.Context, context.CancelFunc)
+		asked string
+	}{
+		{"deadline", func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, time.Second)
+		}, "ab"},
+		{"given up", func(ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			time.AfterFunc(time.Second, cancel)
+			return ctx, cancel
+		}, "aa"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				asked := ""
+				cl, err := client.New(client.Options{Endpoints: []string{"a", "b"}, HTTP: &http.Client{
+					Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+						asked += r.URL.Host
+						<-r.Context().Done()
+						return nil, r.Context().Err()
+					}),
+				}})
+				require.NoError(t, err)
+				for range 2 {
+					ctx, cancel := c.bound(t.Context())
+					_, _, err := cl.Get(ctx, "a", client.ReadOptions{})
+					require.Error(t, err)
+					cancel()
+				}
+				assert.Equal(t, c.asked, asked)
+			})
+		})
+	}
+}
+
 func TestConditionsAndRemarks(t *testing.T) {
 	var got http.Header
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {

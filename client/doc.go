@@ -1,7 +1,9 @@
 // Package client is a client of Confman's REST API, version 1.
 //
 // A [Client] knows the addresses of some or all nodes. It asks one, and another
-// if that one fails: any node takes any request.
+// if that one fails: any node takes any request. A node that failed, stops, lags or is
+// cut off is asked after the others for [AvoidFor], and for longer if it goes on failing;
+// one request finds out whether it is back.
 //
 // # When a request is sent again
 //

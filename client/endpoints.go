@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// endpoints are the nodes that can be asked. One that failed is asked last for
-// AvoidFor; one that answered is not avoided any more. Safe for concurrent use.
+// endpoints are the nodes that can be asked. One that failed is asked last for a while;
+// when that is over one request tries it, and if it fails again the next while is twice as
+// long, up to MaxAvoidFor. One that answered is as good as any. Safe for concurrent use.
 type endpoints struct {
 	now func() time.Time // time.Now, but in tests
 
@@ -15,10 +16,14 @@ type endpoints struct {
 	list []*endpoint
 }
 
-// endpoint is one node.
+// endpoint is one node. All but its url is guarded by endpoints.mu.
 type endpoint struct {
-	url   string
-	avoid time.Time // guarded by endpoints.mu
+	url string
+	// wait is how long it is avoided for; 0: it answered last time. avoid is until when.
+	wait  time.Duration
+	avoid time.Time
+	// tried: one request is finding out whether it works again.
+	tried bool
 }
 
 func newEndpoints(list []*endpoint) *endpoints {
@@ -33,21 +38,25 @@ func (e *endpoints) urls() []string {
 	return urls
 }
 
-// round returns all endpoints in the order to ask them in: from the one numbered
-// start on, those that failed lately last.
+// round returns all endpoints in the order to ask them in: from the one numbered start on,
+// then those that are avoided, the one whose while ends next before the others.
 func (e *endpoints) round(start uint64) []*endpoint {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	now := e.now()
 	n := int(start % uint64(len(e.list)))
 	order := slices.Concat(e.list[n:], e.list[:n])
-	now := e.now()
-	avoided := func(ep *endpoint) int {
+	until := func(ep *endpoint) time.Time {
 		if now.Before(ep.avoid) {
-			return 1
+			return ep.avoid
 		}
-		return 0
+		return time.Time{}
 	}
-	slices.SortStableFunc(order, func(a, b *endpoint) int { return avoided(a) - avoided(b) })
+	slices.SortStableFunc(order, func(a, b *endpoint) int { return until(a).Compare(until(b)) })
+	if first := order[0]; first.wait > 0 && !now.Before(first.avoid) {
+		// The others need not wait for what this request finds out.
+		first.tried, first.avoid = true, now.Add(first.wait)
+	}
 	return order
 }
 
@@ -55,12 +64,21 @@ func (e *endpoints) round(start uint64) []*endpoint {
 func (e *endpoints) failed(ep *endpoint) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	ep.avoid = e.now().Add(AvoidFor)
+	now := e.now()
+	switch avoided := now.Before(ep.avoid); {
+	case avoided && !ep.tried:
+		return // it was asked because there was no other
+	case ep.wait == 0:
+		ep.wait = AvoidFor
+	default:
+		ep.wait = min(2*ep.wait, MaxAvoidFor)
+	}
+	ep.tried, ep.avoid = false, now.Add(ep.wait)
 }
 
 // answered notes that ep works.
 func (e *endpoints) answered(ep *endpoint) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	ep.avoid = time.Time{}
+	ep.wait, ep.avoid, ep.tried = 0, time.Time{}, false
 }

@@ -59,6 +59,9 @@ const (
 	ChunkedTimeout = 10 * time.Minute
 	// DialTimeout bounds the way to a node: one that was switched off does not refuse.
 	DialTimeout = 2 * time.Second
-	// AvoidFor is how long an endpoint that failed is asked last.
-	AvoidFor = 5 * time.Second
+	// AvoidFor is how long an endpoint that failed is asked last, MaxAvoidFor how long one
+	// that goes on failing is: a node that was switched off costs one request DialTimeout
+	// each time, and one that is back is found within that.
+	AvoidFor    = 5 * time.Second
+	MaxAvoidFor = 40 * time.Second
 )

@@ -57,7 +57,17 @@ type failure struct {
 	outcome Outcome // of a write; "" of a read
 	again   bool    // another attempt may succeed
 	settled bool    // outcome is that of all attempts
+	health  health  // of the endpoint
 }
+
+// health is what an attempt tells about the endpoint: whether others should be asked first.
+type health int
+
+const (
+	unsure health = iota
+	good
+	bad
+)
 
 // do sends r until consume took an answer without an error, or no further attempt
 // is allowed. Its error is an *Error.
@@ -90,8 +100,12 @@ func (c *Client) do(ctx context.Context, r *request, consume func(*http.Response
 			if f.outcome == Unknown || f.settled {
 				result.Outcome = f.outcome
 			}
-			if f.again {
+			switch {
+			case errors.Is(ctx.Err(), context.Canceled): // says nothing of the endpoint
+			case f.health == bad:
 				c.endpoints.failed(ep)
+			case f.health == good:
+				c.endpoints.answered(ep)
 			}
 			stop := !f.again || f.outcome == Unknown && !r.repeatable
 			if stop || c.exhausted(r, result.Attempts) || ctx.Err() != nil {
@@ -153,7 +167,7 @@ func (c *Client) attempt(ctx context.Context, ep *endpoint, r *request, consume 
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return &failure{err: causeOf(ctx, err), outcome: r.outcome(sent.Load()), again: true}
+		return &failure{err: causeOf(ctx, err), outcome: r.outcome(sent.Load()), again: true, health: bad}
 	}
 	c.observe(resp.Header)
 	resp.Body = &body{ReadCloser: resp.Body, ctx: ctx, timer: timer, timeout: r.timeout, stop: stop, stream: r.stream}
@@ -171,7 +185,7 @@ func (c *Client) attempt(ctx context.Context, ep *endpoint, r *request, consume 
 		if kept {
 			_ = resp.Body.Close()
 		}
-		return &failure{err: err, outcome: r.outcome(true), again: !errors.Is(err, ErrAnswer)}
+		return &failure{err: err, outcome: r.outcome(true), again: !errors.Is(err, ErrAnswer), health: bad}
 	}
 	return nil
 }
@@ -219,11 +233,15 @@ func (r *request) refused(resp *http.Response) *failure {
 	p := &Problem{}
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil || kind != "application/problem+json" || json.Unmarshal(text, p) != nil {
-		p = &Problem{Status: resp.StatusCode, Retryable: resp.StatusCode >= http.StatusInternalServerError}
-		return &failure{err: p, outcome: r.outcome(true), again: p.Retryable}
+		p = &Problem{Status: resp.StatusCode}
+		f := &failure{err: p, outcome: r.outcome(true)}
+		if p.Status >= http.StatusInternalServerError {
+			p.Retryable, f.again, f.health = true, true, bad
+		}
+		return f
 	}
 	p.Status = resp.StatusCode
-	f := &failure{err: p, again: p.Retryable}
+	f := &failure{err: p, again: p.Retryable, health: p.health()}
 	if r.writes() {
 		if f.outcome = p.Outcome; f.outcome != NotApplied {
 			f.outcome = Unknown
@@ -234,6 +252,21 @@ func (r *request) refused(resp *http.Response) *failure {
 		f.again = f.again || f.outcome == Unknown
 	}
 	return f
+}
+
+// health is what the problem tells about the node: it is well if the request is to blame,
+// or the cluster. A node that stops, or lags, or is cut off, is not.
+func (p *Problem) health() health {
+	switch p.Name() {
+	case "idempotency-full", "storage-full", "leadership-lost", "repeated":
+		return good
+	case "internal":
+		return unsure
+	}
+	if p.Status >= http.StatusInternalServerError {
+		return bad
+	}
+	return good
 }
 
 // causeOf prefers the reason for which we gave up to net/http's word for it, and
