@@ -66,6 +66,8 @@ type Problem struct {
 	Leader string `json:"leader"`
 	// CurrentRevision is the key's when a condition failed; 0: it has no value.
 	CurrentRevision uint64 `json:"current_revision"`
+	// OldestRevision is the oldest that can still be read, of a compacted history.
+	OldestRevision uint64 `json:"oldest_revision"`
 	// AppliedRecords is how many records of a failed import surely were applied.
 	AppliedRecords int `json:"applied_records"`
 }
@@ -109,6 +111,16 @@ func IsNotFound(err error) bool { return hasStatus(err, http.StatusNotFound) }
 // IsConflict tells whether err says that a condition of the request did not hold.
 func IsConflict(err error) bool {
 	return hasStatus(err, http.StatusPreconditionFailed) || hasStatus(err, http.StatusConflict)
+}
+
+// IsCompacted tells whether err says that what was asked for is so long ago that it is not
+// held any more, and which revision is the oldest that still can be read.
+func IsCompacted(err error) (oldest uint64, ok bool) {
+	var p *Problem
+	if !errors.As(err, &p) || p.Name() != "compacted" {
+		return 0, false
+	}
+	return p.OldestRevision, true
 }
 
 // IsUnavailable tells whether err says that no node could do what was asked, but

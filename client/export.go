@@ -28,7 +28,13 @@ func (c *Client) export(ctx context.Context, prefix, format string, o ReadOption
 	}
 	q := o.query()
 	q.Set("format", format)
-	r := &request{method: http.MethodGet, path: subtreePath("/export", key), query: q.Encode(), stream: true, reads: true, min: o.MinRevision}
+	h, err := o.header()
+	if err != nil {
+		return nil, Meta{}, err
+	}
+	r := &request{
+		method: http.MethodGet, path: subtreePath("/export", key), query: q.Encode(), header: h, stream: true, reads: true, min: o.MinRevision,
+	}
 	var (
 		out  io.ReadCloser
 		meta Meta
@@ -42,7 +48,7 @@ func (c *Client) export(ctx context.Context, prefix, format string, o ReadOption
 
 // Export returns the records of the subtree below prefix, and of prefix itself,
 // in order of path and of one revision. After an error nothing follows: *KeyError,
-// *Error, or one that wraps ErrBrokenOff or ErrAnswer.
+// *RequestError, *Error, or one that wraps ErrBrokenOff or ErrAnswer.
 func (c *Client) Export(ctx context.Context, prefix string, o ReadOptions) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		src, _, err := c.ExportRecords(ctx, prefix, o)

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 )
 
 // Event is what one write did to one key.
@@ -73,9 +72,10 @@ type HistoryOptions struct {
 
 // History returns what happened to the key path, or below it if it ends in a slash or is
 // the root "", newest first, up to o.Revision if that is set. The pages it asks for are all
-// of one revision. After an error, which is a *KeyError or *Error, nothing follows.
+// of one revision. After an error, which is a *KeyError, *RequestError or *Error, nothing
+// follows.
 func (c *Client) History(ctx context.Context, path string, o HistoryOptions) iter.Seq2[Event, error] {
-	return pages[Event](ctx, c, "/history", path, o.query(), o.MinRevision, o.PageSize)
+	return pagesOf[Event](ctx, c, "/history", path, o.query(), &o.ReadOptions, o.PageSize)
 }
 
 // Difference is a key that is not what it was.
@@ -98,7 +98,7 @@ type DiffOptions struct {
 
 // Diff returns how the key path, or what is below it if it ends in a slash or is the root
 // "", differs from what it was at revision o.From, in order of path. After an error, which
-// is a *KeyError or *Error, nothing follows.
+// is a *KeyError, *RequestError or *Error, nothing follows.
 func (c *Client) Diff(ctx context.Context, path string, o DiffOptions) iter.Seq2[Difference, error] {
 	q := o.query()
 	if q.Has("revision") {
@@ -106,28 +106,41 @@ func (c *Client) Diff(ctx context.Context, path string, o DiffOptions) iter.Seq2
 		q.Del("revision")
 	}
 	q.Set("from", strconv.FormatUint(o.From, 10))
-	return pages[Difference](ctx, c, "/diff", path, q, o.MinRevision, o.PageSize)
+	return pagesOf[Difference](ctx, c, "/diff", path, q, &o.ReadOptions, o.PageSize)
 }
 
-// pages asks for page after page of a route.
-func pages[T any](ctx context.Context, c *Client, route, path string, q url.Values, least uint64, size int) iter.Seq2[T, error] {
+// pagesOf asks for page after page of a route that has revisions and no times.
+func pagesOf[T any](ctx context.Context, c *Client, route, path string, q url.Values, o *ReadOptions, size int) iter.Seq2[T, error] {
+	r := request{min: o.MinRevision}
+	var err error
+	if r.path, err = pathOrSubtree(route, path); err == nil {
+		err = o.noTime()
+	}
+	if err != nil {
+		return func(yield func(T, error) bool) {
+			var none T
+			yield(none, err)
+		}
+	}
+	return pages[T](ctx, c, r, q, size)
+}
+
+// pages sends r again and again, for page after page.
+func pages[T any](ctx context.Context, c *Client, r request, q url.Values, size int) iter.Seq2[T, error] {
+	r.method, r.reads = http.MethodGet, true
+	if size != 0 {
+		q.Set("limit", strconv.Itoa(size))
+	}
 	return func(yield func(T, error) bool) {
 		var none T
-		target, err := pathOrSubtree(route, path)
-		if err != nil {
-			yield(none, err)
-			return
-		}
-		if size != 0 {
-			q.Set("limit", strconv.Itoa(size))
-		}
+		q.Del("cursor") // of an earlier walk
 		for {
 			var page struct {
 				Items      []T    `json:"items"`
 				NextCursor string `json:"next_cursor"`
 			}
-			r := &request{method: http.MethodGet, path: target, query: q.Encode(), reads: true, min: least}
-			err := c.do(ctx, r, func(resp *http.Response) error {
+			r.query = q.Encode()
+			err := c.do(ctx, &r, func(resp *http.Response) error {
 				page.Items, page.NextCursor = nil, ""
 				return readJSON(resp, &page)
 			})
@@ -150,7 +163,7 @@ func pages[T any](ctx context.Context, c *Client, route, path string, q url.Valu
 
 // pathOrSubtree is the escaped path of a key, or of a subtree if path ends in a slash or is empty.
 func pathOrSubtree(route, path string) (string, error) {
-	if path == "" || strings.HasSuffix(path, "/") {
+	if isSubtree(path) {
 		key, err := CheckPrefix(path)
 		return subtreePath(route, key), err
 	}

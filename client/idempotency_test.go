@@ -35,6 +35,14 @@ var writes = map[string]func(t *testing.T, c *client.Client, key string, none bo
 		_, m, err := c.DeleteTree(t.Context(), "a/", client.DeleteTreeOptions{IdempotencyKey: key, NoIdempotencyKey: none})
 		return m, err
 	},
+	"transaction": func(t *testing.T, c *client.Client, key string, none bool) (client.Meta, error) {
+		_, m, err := c.Txn(t.Context(), client.Txn{}, client.TxnOptions{IdempotencyKey: key, NoIdempotencyKey: none})
+		return m, err
+	},
+	"rollback": func(t *testing.T, c *client.Client, key string, none bool) (client.Meta, error) {
+		_, m, err := c.Rollback(t.Context(), "a/", 3, client.RollbackOptions{IdempotencyKey: key, NoIdempotencyKey: none})
+		return m, err
+	},
 }
 
 // TestIdempotencyKeys: all attempts of a call carry one key, and no two calls the same.

@@ -86,3 +86,6 @@ func segmentFault(s string) string {
 	}
 	return ""
 }
+
+// isSubtree tells whether path names a subtree: a slash ends it, or it is the root.
+func isSubtree(path string) bool { return path == "" || strings.HasSuffix(path, "/") }

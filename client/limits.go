@@ -13,6 +13,13 @@ const (
 	MaxValueBytes = 1 << 20
 	// MaxJSONDepth bounds the nesting of a JSON value.
 	MaxJSONDepth = 1_000
+	// MaxTxnOps bounds the compares of a transaction, and the operations of each branch;
+	// MaxTxnBytes its keys and values together.
+	MaxTxnOps   = 512
+	MaxTxnBytes = 4 << 20
+	// MaxTxnDocument bounds the document of a transaction that ParseTxn reads: a byte of a
+	// value takes up to six of it.
+	MaxTxnDocument = 6*MaxTxnBytes + 1<<20
 	// MaxIdempotencyKeyBytes bounds the name of a write.
 	MaxIdempotencyKeyBytes = 255
 )
@@ -55,8 +62,10 @@ const (
 	// ImportAttemptTimeout bounds one attempt of one chunk: its transactions are
 	// under way together, but share the disks with those of other chunks.
 	ImportAttemptTimeout = 30 * time.Second
-	// ChunkedTimeout bounds one attempt of a removal in several transactions.
+	// ChunkedTimeout bounds one attempt of a removal or a rollback in several transactions,
+	// VerifyTimeout that of a verification, which reads the whole history.
 	ChunkedTimeout = 10 * time.Minute
+	VerifyTimeout  = 10 * time.Minute
 	// DialTimeout bounds the way to a node: one that was switched off does not refuse.
 	DialTimeout = 2 * time.Second
 	// AvoidFor is how long an endpoint that failed is asked last, MaxAvoidFor how long one

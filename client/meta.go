@@ -16,6 +16,9 @@ type Meta struct {
 	// Node answered; Leader led, as far as it knew ("": not known).
 	Node, Leader string
 	RequestID    string
+	// AsOf is when the newest change in the answer to a read of the past (ReadOptions.At) was
+	// accepted; else zero.
+	AsOf time.Time
 	// Replayed: a write under the same idempotency key was done before, and this is its
 	// answer.
 	Replayed bool
@@ -33,6 +36,9 @@ func metaOf(h http.Header) Meta {
 	m.Revision, _ = strconv.ParseUint(h.Get("Confman-Revision"), 10, 64)
 	if s, err := strconv.ParseFloat(h.Get("Confman-Staleness"), 64); err == nil {
 		m.Staleness, m.Fresh = time.Duration(s*float64(time.Second)), true
+	}
+	if at, err := http.ParseTime(h.Get("Memento-Datetime")); err == nil {
+		m.AsOf = at
 	}
 	return m
 }

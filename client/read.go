@@ -33,6 +33,28 @@ type ReadOptions struct {
 	MinRevision uint64
 	// Revision reads what was there at that revision; zero: what is there now.
 	Revision uint64
+	// At reads what was there at that time, to the second: of a value, a listing or an export.
+	// The times of changes are those of the nodes' clocks; see also Meta.AsOf.
+	At time.Time
+}
+
+// header asks for a time (RFC 7089).
+func (o *ReadOptions) header() (http.Header, error) {
+	switch {
+	case o.At.IsZero():
+		return nil, nil
+	case o.Revision != 0:
+		return nil, &RequestError{"Revision and At contradict each other: give one"}
+	}
+	return http.Header{"Accept-Datetime": {o.At.UTC().Format(http.TimeFormat)}}, nil
+}
+
+// noTime refuses a time where only revisions are.
+func (o *ReadOptions) noTime() error {
+	if !o.At.IsZero() {
+		return &RequestError{"At is of a value, a listing or an export: give a Revision"}
+	}
+	return nil
 }
 
 func (o ReadOptions) query() url.Values {
@@ -50,7 +72,8 @@ func (o ReadOptions) query() url.Values {
 }
 
 // Get returns the record of key. IsNotFound tells whether an error says that it
-// has none. Errors: *KeyError, *Error.
+// has none, IsCompacted that it asks for the past too long ago. Errors: *KeyError,
+// *RequestError, *Error.
 func (c *Client) Get(ctx context.Context, key string, o ReadOptions) (Record, Meta, error) {
 	var (
 		rec  Record
@@ -59,8 +82,12 @@ func (c *Client) Get(ctx context.Context, key string, o ReadOptions) (Record, Me
 	if err := CheckKey(key); err != nil {
 		return rec, meta, err
 	}
-	r := &request{method: http.MethodGet, path: pathOf("/config", key), query: o.query().Encode(), reads: true, min: o.MinRevision}
-	err := c.do(ctx, r, func(resp *http.Response) error {
+	h, err := o.header()
+	if err != nil {
+		return rec, meta, err
+	}
+	r := &request{method: http.MethodGet, path: pathOf("/config", key), query: o.query().Encode(), header: h, reads: true, min: o.MinRevision}
+	err = c.do(ctx, r, func(resp *http.Response) error {
 		meta = metaOf(resp.Header)
 		return readJSON(resp, &rec)
 	})
@@ -113,7 +140,7 @@ type ListOptions struct {
 
 // List returns what is below prefix, in order of path, asking for page after
 // page: all of them are of one revision, whatever is written meanwhile. After an error,
-// which is a *KeyError or *Error, nothing follows.
+// which is a *KeyError, *RequestError or *Error, nothing follows.
 func (c *Client) List(ctx context.Context, prefix string, o ListOptions) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		key, err := CheckPrefix(prefix)
@@ -125,7 +152,13 @@ func (c *Client) List(ctx context.Context, prefix string, o ListOptions) iter.Se
 		if o.Recursive {
 			q.Set("recursive", "true")
 		}
-		pages[Item](ctx, c, "/config", key+"/", q, o.MinRevision, o.PageSize)(yield)
+		h, err := o.header()
+		if err != nil {
+			yield(Item{}, err)
+			return
+		}
+		r := request{path: subtreePath("/config", key), header: h, min: o.MinRevision}
+		pages[Item](ctx, c, r, q, o.PageSize)(yield)
 	}
 }
 

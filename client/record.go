@@ -115,20 +115,31 @@ func (r *Record) append(b []byte, line bool) []byte {
 func (r *Record) appendHead(b []byte, line bool) []byte {
 	b = append(b, `{"path":`...)
 	b = appendString(b, r.Path)
-	b = append(b, `,"value":`...)
-	isJSON := IsJSONType(r.ContentType)
-	switch {
-	case isJSON && len(r.Value) > 0 && (!line || !bytes.ContainsAny(r.Value, "\r\n")):
-		b = append(b, r.Value...)
-	case !isJSON && r.ContentType != typeOctets && utf8.Valid(r.Value):
-		b = appendString(b, string(r.Value))
-	default:
-		b = append(b, '"')
-		b = base64.StdEncoding.AppendEncode(b, r.Value)
-		b = append(b, `","encoding":"base64"`...)
-	}
+	b = append(b, ',')
+	b = r.appendValue(b, line)
 	b = append(b, `,"content_type":`...)
 	return appendString(b, r.ContentType)
+}
+
+// appendValue appends the members value and, if it needs one, encoding. exact: so that
+// every byte comes back, which the space around a JSON value and its line breaks do not.
+func (r *Record) appendValue(b []byte, exact bool) []byte {
+	b = append(b, `"value":`...)
+	isJSON := IsJSONType(r.ContentType)
+	switch {
+	case isJSON && len(r.Value) > 0 && (!exact || survives(r.Value)):
+		return append(b, r.Value...)
+	case !isJSON && r.ContentType != typeOctets && utf8.Valid(r.Value):
+		return appendString(b, string(r.Value))
+	}
+	b = append(b, '"')
+	b = base64.StdEncoding.AppendEncode(b, r.Value)
+	return append(b, `","encoding":"base64"`...)
+}
+
+// survives tells whether a JSON value comes back from a line as it is.
+func survives(value []byte) bool {
+	return !bytes.ContainsAny(value, "\r\n") && len(bytes.TrimSpace(value)) == len(value)
 }
 
 // IsJSONType tells whether values of a content type are JSON text: it is
