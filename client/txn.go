@@ -48,6 +48,9 @@ func IfValue(key string, value []byte) Compare {
 	return Compare{path: key, kind: valueIs, value: value}
 }
 
+// Path is the key that the demand is on.
+func (c Compare) Path() string { return c.path }
+
 // TxnOp is one operation of a transaction: PutOp, DeleteOp, DeleteTreeOp or GetOp.
 type TxnOp struct {
 	kind string // the member of the document that names it

@@ -72,6 +72,7 @@ var seconds = regexp.MustCompile(`[0-9.]+ s, [0-9]+ leaves/s|in [0-9.]+ s;|"(sec
 //	file name=PATH     writes its input to a file below DIR
 //	fault ...          makes the server answer a problem once
 //	lose               makes the server apply a request and lose the answer
+//	damage revision=N  makes the history's verification find a change that differs
 //	run [endpoints=..] runs the command lines of its input
 func TestCommands(t *testing.T) {
 	// One worker sends files in their order, so that revisions are the same each time.
@@ -104,6 +105,9 @@ func TestCommands(t *testing.T) {
 				return ""
 			case "lose":
 				api.faults = append(api.faults, api.lose)
+				return ""
+			case "damage":
+				d.ScanArgs(t, "revision", &api.damaged)
 				return ""
 			case "run":
 				var b strings.Builder

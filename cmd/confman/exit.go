@@ -20,6 +20,7 @@ const (
 	exitConflict    = 4 // a condition did not hold; nothing was written
 	exitUnavailable = 5 // no node could do it; a write was not applied
 	exitUnknown     = 6 // a write may have been applied, or may still be
+	exitNotHeld     = 7 // a compare of a transaction did not hold: else was done, if there is one
 )
 
 // usageError is a wrong command line.
@@ -46,12 +47,15 @@ func exitCode(err error) int {
 		wrong   usageError
 		key     *client.KeyError
 		request *client.RequestError
+		notHeld notHeldError
 	)
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &wrong), errors.As(err, &key), errors.As(err, &request):
 		return exitUsage
+	case errors.As(err, &notHeld):
+		return exitNotHeld
 	case client.OutcomeOf(err) == client.Unknown:
 		return exitUnknown
 	case client.IsNotFound(err):

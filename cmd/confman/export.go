@@ -33,7 +33,7 @@ func newExport(s *session) *cobra.Command {
 		Use:   "export PREFIX",
 		Short: "Write a subtree to a file, or to files",
 		Long: `Write all that is below PREFIX (/ is the root), and its own value, as of one
-revision: as one JSON tree, or with --format ndjson as records, one a line, which
+revision, the newest or that of --revision or --at: as one JSON tree, or with --format ndjson as records, one a line, which
 keep the type of each value.
 
 --out names a file, which appears only once it is whole. If it ends in a slash or
@@ -43,11 +43,13 @@ written is readable by its owner only.`,
 		Example: `  confman export teams/payments
   confman export i18n/cldr --out cldr.json
   confman export i18n/cldr --out cldr/
-  confman export / --format ndjson --out backup.ndjson`,
+  confman export / --format ndjson --out backup.ndjson
+  confman export teams/payments --at 2026-01-23T10:00:00+01:00`,
 		Args: usage(cobra.ExactArgs(1)),
 	}
 	f := cmd.Flags()
 	readFlags(f, &o)
+	atFlag(f, &o)
 	complete(cmd, "consistency", "linearizable", "bounded", "local")
 	f.StringVar(&out, "out", "", "file or directory to write to (default: the standard output)")
 	f.StringVar(&format, "format", formatTree, "json or ndjson")

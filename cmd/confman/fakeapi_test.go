@@ -18,12 +18,19 @@ import (
 	"github.com/confman/confman/client"
 )
 
-// fakeAPI is the REST API over a map, as far as the commands use it. Its clock
-// stands still.
+// fakeNow is the time of the fake's clock, which stands still.
+var fakeNow = time.Date(2026, 1, 23, 10, 0, 0, 0, time.UTC)
+
+// fakeAPI is the REST API over a map, as far as the commands use it.
 type fakeAPI struct {
 	mu       sync.Mutex
 	records  map[string]client.Record
 	revision uint64
+	// past holds the records at each revision, comments why there is one.
+	past     map[uint64]map[string]client.Record
+	comments map[uint64]string
+	// damaged is the first revision whose change is not what was written; 0: none.
+	damaged uint64
 	// faults are answered first, one a request.
 	faults []http.HandlerFunc
 	// remembered are the answers under idempotency keys.
@@ -38,7 +45,10 @@ type remembered struct {
 
 func newFakeAPI(t *testing.T) (*fakeAPI, string) {
 	t.Helper()
-	a := &fakeAPI{records: map[string]client.Record{}, remembered: map[string]remembered{}}
+	a := &fakeAPI{
+		records: map[string]client.Record{}, remembered: map[string]remembered{},
+		past: map[uint64]map[string]client.Record{0: {}}, comments: map[uint64]string{},
+	}
 	s := httptest.NewServer(a)
 	t.Cleanup(s.Close)
 	return a, s.URL
@@ -105,10 +115,19 @@ func (a *fakeAPI) lose(w http.ResponseWriter, r *http.Request) {
 
 func (a *fakeAPI) answer(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Confman-Node", "node1")
 	path := strings.TrimPrefix(r.URL.Path, "/api/v1")
 	route, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	key, subtree := strings.CutSuffix(rest, "/")
 	subtree = subtree || rest == ""
+	if r.Method == http.MethodGet {
+		now := a.records
+		defer func() { a.records = now }()
+		if a.records = a.asked(r); a.records == nil {
+			fakeProblem(400, "future-revision", "", false, "there is no such revision yet")(w, r)
+			return
+		}
+	}
 	switch {
 	case route == "config" && r.Method == http.MethodGet && !subtree:
 		if rec, ok := a.records[key]; ok {
@@ -137,10 +156,25 @@ func (a *fakeAPI) answer(w http.ResponseWriter, r *http.Request) {
 		for _, path := range gone {
 			delete(a.records, path)
 		}
-		a.revision++
+		a.commit(r)
 		_ = json.NewEncoder(w).Encode(client.Removed{Path: key + "/", Revision: a.revision, Removed: len(gone), Transactions: 1})
 	case route == "config" && r.Method == http.MethodDelete:
 		a.write(w, r, key, nil)
+	case route == "config" && r.Method == http.MethodPatch:
+		a.patch(w, r, key)
+	case path == "/txn" && r.Method == http.MethodPost:
+		a.txn(w, r)
+	case route == "rollback" && r.Method == http.MethodPost:
+		a.rollback(w, r, rest)
+	case route == "history" && r.URL.Query().Has("verify"):
+		_ = json.NewEncoder(w).Encode(client.Verification{
+			Verified: a.damaged == 0, Revision: a.revision, Changes: a.revision, Chain: fmt.Sprintf("%064d", a.revision),
+			FirstBadRevision: a.damaged,
+		})
+	case route == "history":
+		a.history(w, r, rest)
+	case route == "diff":
+		a.diff(w, r, rest)
 	case route == "import":
 		a.load(w, r)
 	case route == "export":
@@ -166,30 +200,56 @@ func (a *fakeAPI) write(w http.ResponseWriter, r *http.Request, key string, rec 
 			return
 		}
 		delete(a.records, key)
-		a.revision++
+		a.commit(r)
 		_ = json.NewEncoder(w).Encode(client.Written{Path: key, Revision: a.revision, Changed: true})
 		return
 	}
-	changed := a.put(rec)
+	changed := a.put(r, rec)
 	_ = json.NewEncoder(w).Encode(client.Written{
 		Path: key, ContentType: rec.ContentType, Revision: a.records[key].Revision, Created: !exists, Changed: changed,
 	})
 }
 
 // put stores rec as a transaction of its own; false if it is there already.
-func (a *fakeAPI) put(rec *client.Record) bool {
+func (a *fakeAPI) put(r *http.Request, rec *client.Record) bool {
 	old, exists := a.records[rec.Path]
 	if exists && string(old.Value) == string(rec.Value) && old.ContentType == rec.ContentType {
 		return false
 	}
-	a.revision++
-	rec.Revision, rec.CreateRevision, rec.Version = a.revision, a.revision, 1
+	a.store(rec, a.revision+1)
+	a.commit(r)
+	return true
+}
+
+// store puts rec into the records as of a revision.
+func (a *fakeAPI) store(rec *client.Record, revision uint64) {
+	old, exists := a.records[rec.Path]
+	rec.Revision, rec.CreateRevision, rec.Version = revision, revision, 1
 	if exists {
 		rec.CreateRevision, rec.Version = old.CreateRevision, old.Version+1
 	}
-	rec.ModifiedAt = time.Date(2026, 1, 23, 10, 0, 0, 0, time.UTC)
+	rec.ModifiedAt = fakeNow
 	a.records[rec.Path] = *rec
-	return true
+}
+
+// commit makes a revision of what the records are now.
+func (a *fakeAPI) commit(r *http.Request) {
+	a.revision++
+	a.past[a.revision] = maps.Clone(a.records)
+	a.comments[a.revision] = r.Header.Get("Confman-Comment")
+}
+
+// asked are the records that a read is of; nil: there is no such revision.
+func (a *fakeAPI) asked(r *http.Request) map[string]client.Record {
+	if at, err := http.ParseTime(r.Header.Get("Accept-Datetime")); err == nil && at.Before(fakeNow) {
+		return a.past[0]
+	}
+	for _, name := range []string{"revision", "to"} {
+		if revision, err := strconv.ParseUint(r.URL.Query().Get(name), 10, 64); err == nil {
+			return a.past[revision]
+		}
+	}
+	return a.records
 }
 
 // below returns the paths below key, and key, in order.
@@ -244,7 +304,7 @@ func (a *fakeAPI) load(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		res.Records++
-		if a.put(&rec) {
+		if a.put(r, &rec) {
 			res.Changed++
 		}
 	}

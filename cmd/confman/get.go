@@ -20,10 +20,12 @@ func newGet(s *session) *cobra.Command {
 line break after it. With -o, print what is known about it too.`,
 		Example: `  confman get teams/payments/timeout-ms
   confman get teams/payments/timeout-ms -o yaml
-  confman get teams/payments/timeout-ms --consistency linearizable`,
+  confman get teams/payments/timeout-ms --consistency linearizable
+  confman get teams/payments/timeout-ms --at 2026-01-23T10:00:00Z`,
 		Args: usage(cobra.ExactArgs(1)),
 	}
 	readFlags(cmd.Flags(), &o)
+	atFlag(cmd.Flags(), &o)
 	complete(cmd, "consistency", "linearizable", "bounded", "local")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkRead(o); err != nil {

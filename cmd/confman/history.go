@@ -1,6 +1,9 @@
 package main
 
 import (
+	"cmp"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -9,25 +12,43 @@ import (
 )
 
 func newHistory(s *session) *cobra.Command {
-	var o client.HistoryOptions
-	var limit int
+	var (
+		o      client.HistoryOptions
+		limit  int
+		verify bool
+	)
 	cmd := &cobra.Command{
-		Use:   "history PATH",
+		Use:   "history PATH | --verify",
 		Short: "Show who changed a key or subtree, when and why",
 		Long: `Show what happened to a key, newest first; with a slash at the end of the path, to
-all keys below it ("/" is everything). --revision leaves out what came later.`,
+all keys below it ("/" is everything). --revision leaves out what came later.
+
+With --verify, have a node compute the hash chain over all changes that it holds
+again. If one is not what was written then, it is named, and the exit code is 1. Each
+node has a history of its own: --endpoints chooses one.`,
 		Example: `  confman history teams/payments/timeout-ms
   confman history teams/payments/ --limit 20
-  confman history / -o json --limit 100`,
-		Args: usage(cobra.ExactArgs(1)),
+  confman history / -o json --limit 100
+  confman history --verify
+  confman history --verify --endpoints http://127.0.0.1:5010`,
+		Args: usage(cobra.MaximumNArgs(1)),
 	}
 	f := cmd.Flags()
 	readFlags(f, &o.ReadOptions)
 	complete(cmd, "consistency", "linearizable", "bounded", "local")
 	f.IntVar(&limit, "limit", 0, "show at most so many events (default: all)")
+	f.BoolVar(&verify, "verify", false, "compute the hash chain over all changes again")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkRead(o.ReadOptions); err != nil {
 			return err
+		}
+		switch {
+		case verify && (len(args) > 0 || f.Changed("limit") || o != client.HistoryOptions{}):
+			return usagef("--verify is of the whole history: give it alone")
+		case verify:
+			return s.verify(cmd)
+		case len(args) == 0:
+			return usagef("PATH is missing: a key, a subtree with a slash at its end, or / for everything")
 		}
 		if limit < 0 {
 			return usagef("--limit is %d, want at least 1", limit)
@@ -40,6 +61,35 @@ all keys below it ("/" is everything). --revision leaves out what came later.`,
 		return list(s, upTo(limit, c.History(ctx, root(args[0]), o)), eventHead, eventRow)
 	}
 	return cmd
+}
+
+// verify has a history verified.
+func (s *session) verify(cmd *cobra.Command) error {
+	if !cmd.Flags().Changed("timeout") { // it takes as long as there are changes
+		s.timeout = client.VerifyTimeout
+	}
+	c, ctx, cancel, err := s.dial(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	v, meta, err := c.VerifyHistory(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.print(v, func(w io.Writer) error { return verdictOf(w, &v, meta.Node) }); err != nil || v.Verified {
+		return err
+	}
+	return fmt.Errorf("the history of %s is not what was written: revision %d is the first that differs: %s",
+		cmp.Or(meta.Node, "the node"), v.FirstBadRevision, cmp.Or(v.Reason, "it does not fit the chain"))
+}
+
+func verdictOf(w io.Writer, v *client.Verification, node string) error {
+	if !v.Verified {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "%s: %d changes, up to revision %d, are what was written; chain %s\n", cmp.Or(node, "verified"), v.Changes, v.Revision, v.Chain)
+	return err
 }
 
 // root is a path as the client takes it: "/" names everything.

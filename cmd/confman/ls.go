@@ -2,12 +2,20 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/confman/confman/client"
+)
+
+// How a listing is printed.
+const (
+	formatList   = "list"
+	formatNested = "tree"
 )
 
 // lsBlock is how many rows share the widths of their columns: a listing may be
@@ -15,24 +23,41 @@ import (
 const lsBlock = 1_000
 
 func newLs(s *session) *cobra.Command {
-	var o client.ListOptions
+	var (
+		o      client.ListOptions
+		format string
+	)
 	cmd := &cobra.Command{
 		Use:   "ls [PREFIX]",
 		Short: "List what is below a path",
 		Long: `List the keys and subtrees directly below a path, or with -r all keys, as they were
-at one revision: the newest, or that of --revision.`,
+at one revision: the newest, or that of --revision or --at. With --format tree the
+values are nested in one document, as JSON or, with -o yaml, as YAML.`,
 		Example: `  confman ls
   confman ls teams/payments
-  confman ls -r teams -o json`,
+  confman ls -r teams -o json
+  confman ls -r teams --format tree -o yaml
+  confman ls teams --at 2026-01-23T10:00:00Z`,
 		Args: usage(cobra.MaximumNArgs(1)),
 	}
 	f := cmd.Flags()
 	readFlags(f, &o.ReadOptions)
 	complete(cmd, "consistency", "linearizable", "bounded", "local")
+	atFlag(f, &o.ReadOptions)
+	f.StringVar(&format, "format", formatList, "list, or with -r tree")
+	complete(cmd, "format", formatList, formatNested)
 	f.BoolVarP(&o.Recursive, "recursive", "r", false, "list all keys below")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkRead(o.ReadOptions); err != nil {
 			return err
+		}
+		switch {
+		case format != formatList && format != formatNested:
+			return usagef("--format is %q, want list or tree", format)
+		case format == formatNested && !o.Recursive:
+			return usagef("--format tree is of all keys below a path: give -r too")
+		case format == formatNested && s.output == "table":
+			return usagef("--format tree is printed as json or yaml, not as a table")
 		}
 		c, ctx, cancel, err := s.dial(cmd.Context())
 		if err != nil {
@@ -43,9 +68,32 @@ at one revision: the newest, or that of --revision.`,
 		if len(args) > 0 {
 			prefix = args[0]
 		}
+		if format == formatNested {
+			return s.nested(prefix, c.List(ctx, prefix, o))
+		}
 		return list(s, c.List(ctx, prefix, o), recordHead, recordRow)
 	}
 	return cmd
+}
+
+// nested prints items below prefix as one tree.
+func (s *session) nested(prefix string, items iter.Seq2[client.Item, error]) error {
+	var tree client.Tree
+	prefix = strings.TrimSuffix(prefix, "/") + "/"
+	for item, err := range items {
+		if err == nil {
+			err = tree.Add(strings.TrimPrefix(item.Path, prefix), &item.Record)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	text := append(tree.AppendJSON(nil), '\n')
+	if s.output == "yaml" {
+		return printYAML(s.out, json.RawMessage(text))
+	}
+	_, err := s.out.Write(text)
+	return err
 }
 
 // upTo ends after n items, if n is not zero.

@@ -125,6 +125,11 @@ func (s *session) value(args []string, file string) ([]byte, error) {
 	case file == "":
 		return nil, usagef("no value: give one as an argument, or --file")
 	}
+	return s.read(file, client.MaxValueBytes, "value")
+}
+
+// read returns what is in a file, - being the standard input, of at most limit bytes.
+func (s *session) read(file string, limit int64, what string) ([]byte, error) {
 	src := s.in
 	if file != "-" {
 		f, err := os.Open(file) //nolint:gosec // the user names it
@@ -134,14 +139,14 @@ func (s *session) value(args []string, file string) ([]byte, error) {
 		defer f.Close() // it was only read
 		src = f
 	}
-	value, err := io.ReadAll(io.LimitReader(src, client.MaxValueBytes+1))
+	text, err := io.ReadAll(io.LimitReader(src, limit+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading the value: %w", err)
+		return nil, fmt.Errorf("reading the %s: %w", what, err)
 	}
-	if len(value) > client.MaxValueBytes {
-		return nil, usagef("the value has more than %d bytes", client.MaxValueBytes)
+	if int64(len(text)) > limit {
+		return nil, usagef("the %s has more than %d bytes", what, limit)
 	}
-	return value, nil
+	return text, nil
 }
 
 func newRm(s *session) *cobra.Command {

@@ -51,7 +51,8 @@ func newRoot(e env) *cobra.Command {
 over 3 or 5 nodes, read and written over REST on any of them.
 
 Exit codes: 0 done, 1 error, 2 wrong usage, 3 no such key, 4 a condition did not
-hold, 5 no node could do it now, 6 a write may or may not have been applied.`,
+hold, 5 no node could do it now, 6 a write may or may not have been applied, 7 a
+compare of a transaction did not hold.`,
 		Example: `  confman dev
   confman put teams/payments/timeout-ms 30
   confman get teams/payments/timeout-ms
@@ -71,7 +72,7 @@ hold, 5 no node could do it now, 6 a write may or may not have been applied.`,
 		root.AddCommand(cmd)
 	}
 	for _, make := range []func(*session) *cobra.Command{
-		newGet, newPut, newPatch, newRm, newLs, newHistory, newDiff, newImport, newExport, newCluster,
+		newGet, newPut, newPatch, newRm, newLs, newTxn, newHistory, newDiff, newRollback, newImport, newExport, newCluster,
 	} {
 		s := &session{env: e}
 		cmd := make(s)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -108,6 +109,35 @@ func readFlags(f *pflag.FlagSet, o *client.ReadOptions) {
 	f.Uint64Var(&o.Revision, "revision", 0, "read what was there at this revision (default: what is there now)")
 }
 
+// atFlag adds --at.
+func atFlag(f *pflag.FlagSet, o *client.ReadOptions) {
+	f.Var((*moment)(&o.At), "at", "read what was there at this time, such as 2026-01-23T10:00:00Z, to the second")
+}
+
+// moment is a time on the command line.
+type moment time.Time
+
+// String writes it as Set reads it; "" if it is not set.
+func (m *moment) String() string {
+	if time.Time(*m).IsZero() {
+		return ""
+	}
+	return time.Time(*m).Format(time.RFC3339)
+}
+
+// Set reads a time with its zone (RFC 3339).
+func (m *moment) Set(text string) error {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return errors.New("want a time with its zone, such as 2026-01-23T10:00:00Z")
+	}
+	*m = moment(t)
+	return nil
+}
+
+// Type is what the help calls it.
+func (m *moment) Type() string { return "time" }
+
 // freshFlags adds --consistency and --max-staleness.
 func freshFlags(f *pflag.FlagSet, o *client.ReadOptions) {
 	f.StringVar((*string)(&o.Consistency), "consistency", "", "linearizable, bounded (the default) or local")
@@ -132,6 +162,9 @@ func checkRead(o client.ReadOptions) error {
 	case "", client.Bounded, client.Linearizable, client.Local:
 	default:
 		return usagef("--consistency is %q, want linearizable, bounded or local", o.Consistency)
+	}
+	if !o.At.IsZero() && o.Revision != 0 {
+		return usagef("--at and --revision contradict each other: give one")
 	}
 	if o.MaxStaleness < 0 {
 		return usagef("--max-staleness is %v, want more than zero", o.MaxStaleness)
