@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
-	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -148,43 +147,6 @@ func TestCommands(t *testing.T) {
 			return ""
 		})
 	})
-}
-
-// Every example in a command's help is a command line that parses.
-func TestExamplesParse(t *testing.T) {
-	n := 0
-	var check func(*cobra.Command)
-	check = func(c *cobra.Command) {
-		for line := range strings.SplitSeq(c.Example, "\n") {
-			if strings.TrimSpace(line) == "" {
-				continue
-			}
-			n++
-			// An example may begin with what is piped into it.
-			i := strings.LastIndex(line, "confman ")
-			require.GreaterOrEqual(t, i, 0, line)
-			root := newRoot(env{})
-			cmd, args, err := root.Find(split(line[i:])[1:])
-			require.NoError(t, err, line)
-			require.NotSame(t, root, cmd, line)
-			require.NoError(t, cmd.ParseFlags(args), line)
-			require.NoError(t, cmd.ValidateArgs(cmd.Flags().Args()), line)
-			require.NoError(t, cmd.ValidateRequiredFlags(), line)
-			require.NoError(t, cmd.ValidateFlagGroups(), line)
-			if c != root {
-				assert.True(t, c.Name() == cmd.Name() || c.Name() == "confman", line)
-			}
-		}
-		for _, sub := range c.Commands() {
-			if sub.Name() != "help" && sub.Name() != "completion" {
-				assert.NotEmpty(t, sub.Example, sub.Name())
-				assert.NotEmpty(t, sub.Short, sub.Name())
-			}
-			check(sub)
-		}
-	}
-	check(newRoot(env{}))
-	assert.Greater(t, n, 20)
 }
 
 func TestCompletion(t *testing.T) {

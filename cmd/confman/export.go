@@ -44,7 +44,7 @@ written is readable by its owner only.`,
   confman export i18n/cldr --out cldr.json
   confman export i18n/cldr --out cldr/
   confman export / --format ndjson --out backup.ndjson
-  confman export teams/payments --at 2026-01-23T10:00:00+01:00`,
+  confman export teams/payments --at 2026-01-23T11:00:00+01:00`,
 		Args: usage(cobra.ExactArgs(1)),
 	}
 	f := cmd.Flags()

@@ -25,7 +25,7 @@ it is UTF-8, else as octets.`,
 		Example: `  confman put teams/payments/timeout-ms 30
   confman put teams/payments/banner 'Back at noon' --comment 'planned work'
   confman put teams/payments/routes -f routes.json --if-revision 42
-  confman put teams/payments/lock '"me"' --if-absent
+  confman put teams/payments/leader '"me"' --if-absent
   confman put teams/payments/timeout-ms 45 --idempotency-key deploy-4711
   confman put teams/payments/offset -- -5`,
 		Args: usage(cobra.RangeArgs(1, 2)),
