@@ -36,7 +36,7 @@ var writes = map[string]func(t *testing.T, c *client.Client, key string, none bo
 		return m, err
 	},
 	"transaction": func(t *testing.T, c *client.Client, key string, none bool) (client.Meta, error) {
-		_, m, err := c.Txn(t.Context(), client.Txn{}, client.TxnOptions{IdempotencyKey: key, NoIdempotencyKey: none})
+		_, m, err := c.Txn(t.Context(), client.Txn{Then: []client.TxnOp{client.GetOp("a")}}, client.TxnOptions{IdempotencyKey: key, NoIdempotencyKey: none})
 		return m, err
 	},
 	"rollback": func(t *testing.T, c *client.Client, key string, none bool) (client.Meta, error) {

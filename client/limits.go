@@ -14,12 +14,9 @@ const (
 	// MaxJSONDepth bounds the nesting of a JSON value.
 	MaxJSONDepth = 1_000
 	// MaxTxnOps bounds the compares of a transaction, and the operations of each branch;
-	// MaxTxnBytes its keys and values together.
+	// MaxTxnBytes its JSON document.
 	MaxTxnOps   = 512
 	MaxTxnBytes = 4 << 20
-	// MaxTxnDocument bounds the document of a transaction that ParseTxn reads: a byte of a
-	// value takes up to six of it.
-	MaxTxnDocument = 6*MaxTxnBytes + 1<<20
 	// MaxIdempotencyKeyBytes bounds the name of a write.
 	MaxIdempotencyKeyBytes = 255
 )

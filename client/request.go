@@ -315,13 +315,15 @@ func (b *body) Close() error {
 }
 
 // readJSON reads an answer of at most MaxAnswerBytes into v.
-func readJSON(resp *http.Response, v any) error {
-	text, err := io.ReadAll(io.LimitReader(resp.Body, MaxAnswerBytes+1))
+func readJSON(resp *http.Response, v any) error { return readJSONUpTo(resp, v, MaxAnswerBytes) }
+
+func readJSONUpTo(resp *http.Response, v any, limit int64) error {
+	text, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
 		return err
 	}
-	if len(text) > MaxAnswerBytes {
-		return fmt.Errorf("%w: it has more than %d bytes", ErrAnswer, MaxAnswerBytes)
+	if int64(len(text)) > limit {
+		return fmt.Errorf("%w: it has more than %d bytes", ErrAnswer, limit)
 	}
 	if err := json.Unmarshal(text, v); err != nil {
 		return fmt.Errorf("%w: %w", ErrAnswer, err)

@@ -3,10 +3,12 @@ package client
 import (
 	"context"
 	"net/http"
+	"slices"
+	"strings"
 )
 
 // Txn is a transaction: if all of Compare holds, all of Then is done, else all of Else, at
-// one revision. Nobody sees a part of it. No branch may write a key twice.
+// one revision. Nobody sees a part of it. No branch may have two operations on one key.
 type Txn struct {
 	Compare    []Compare
 	Then, Else []TxnOp
@@ -54,7 +56,8 @@ func (c Compare) Path() string { return c.path }
 // TxnOp is one operation of a transaction: PutOp, DeleteOp, DeleteTreeOp or GetOp.
 type TxnOp struct {
 	kind string // the member of the document that names it
-	path string // of a subtree with a slash at its end
+	path string
+	tree bool   // path is a subtree, with a slash at its end
 	rec  Record // what a put stores
 }
 
@@ -75,8 +78,11 @@ func PutOp(key string, value []byte, contentType string) TxnOp {
 // DeleteOp takes key's value away, if it has one.
 func DeleteOp(key string) TxnOp { return TxnOp{kind: opDelete, path: key} }
 
-// DeleteTreeOp takes away every key below prefix, which ends in a slash.
-func DeleteTreeOp(prefix string) TxnOp { return TxnOp{kind: opDelete, path: prefix} }
+// DeleteTreeOp takes away every key below prefix, which ends in "/", or is "" or "/" for all
+// keys.
+func DeleteTreeOp(prefix string) TxnOp {
+	return TxnOp{kind: opDelete, path: strings.TrimSuffix(prefix, "/") + "/", tree: true}
+}
 
 // GetOp reads key as it is right after the transaction.
 func GetOp(key string) TxnOp { return TxnOp{kind: opGet, path: key} }
@@ -115,8 +121,10 @@ type TxnOpResult struct {
 	Changed bool
 	// Removed counts the keys of a subtree that went.
 	Removed int
-	// Record is what a get found; nil: no value.
-	Record *Record
+	// Record is what a get found; nil: no value, or Compacted: the answer comes again
+	// (Meta.Replayed), and so late that what was there then is not held any more.
+	Record    *Record
+	Compacted bool
 }
 
 // Txn does a transaction. That a compare did not hold is not an error: see
@@ -129,15 +137,25 @@ func (c *Client) Txn(ctx context.Context, t Txn, o TxnOptions) (TxnResult, Meta,
 	if err := t.check(); err != nil {
 		return res, meta, err
 	}
+	document := t.append(nil)
+	if err := checkTxnSize(len(document)); err != nil {
+		return res, meta, err
+	}
 	w := WriteOptions{Comment: o.Comment}
-	r := &request{method: http.MethodPost, path: base + "/txn", header: w.header(), body: t.append(nil)}
+	r := &request{method: http.MethodPost, path: base + "/txn", header: w.header(), body: document}
 	r.header["Content-Type"] = []string{TypeJSON}
 	if err := r.once(o.IdempotencyKey, o.NoIdempotencyKey, false); err != nil {
 		return res, meta, err
 	}
+	limit := int64(MaxAnswerBytes)
+	for _, op := range slices.Concat(t.Then, t.Else) {
+		if op.kind == opGet { // each may bring the largest value
+			limit += MaxLineBytes
+		}
+	}
 	err := c.do(ctx, r, func(resp *http.Response) error {
 		meta = metaOf(resp.Header)
-		return readJSON(resp, &res)
+		return readJSONUpTo(resp, &res, limit)
 	})
 	return res, meta, err
 }

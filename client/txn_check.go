@@ -8,6 +8,12 @@ func (t *Txn) check() error {
 	if len(t.Compare) > MaxTxnOps {
 		return requestf("the transaction has %d compares, at most %d are allowed", len(t.Compare), MaxTxnOps)
 	}
+	switch {
+	case len(t.Compare) == 0 && len(t.Else) > 0:
+		return requestf("the transaction has an else, which is for when a compare fails, and no compare")
+	case len(t.Compare) == 0 && len(t.Then) == 0:
+		return requestf("the transaction has neither compares nor operations")
+	}
 	for i := range t.Compare {
 		c := &t.Compare[i]
 		if c.kind == 0 {
@@ -31,8 +37,12 @@ func (t *Txn) check() error {
 		}
 		size += n
 	}
+	return checkTxnSize(size) // before a document is made of it, which is longer
+}
+
+func checkTxnSize(size int) error {
 	if size > MaxTxnBytes {
-		return requestf("the transaction has %d bytes of keys and values, at most %d are allowed", size, MaxTxnBytes)
+		return requestf("the transaction has more than %d bytes, keys and values as JSON", MaxTxnBytes)
 	}
 	return nil
 }
@@ -42,14 +52,14 @@ func checkOps(name string, ops []TxnOp) (size int, err error) {
 	if len(ops) > MaxTxnOps {
 		return 0, requestf("%s has %d operations, at most %d are allowed", name, len(ops), MaxTxnOps)
 	}
-	written := make(map[string]bool)
+	seen := make(map[string]bool)
 	for i := range ops {
 		op := &ops[i]
 		key := op.path
 		switch {
 		case op.kind == "":
 			return 0, requestf("operation %d of %s is empty: make it with PutOp, DeleteOp, DeleteTreeOp or GetOp", i, name)
-		case op.kind == opDelete && isSubtree(key):
+		case op.tree:
 			key, err = CheckPrefix(key)
 		default:
 			err = CheckKey(key)
@@ -57,8 +67,8 @@ func checkOps(name string, ops []TxnOp) (size int, err error) {
 		switch {
 		case err != nil:
 			return 0, err
-		case op.kind != opGet && written[op.path]:
-			return 0, requestf("%s writes %q twice", name, op.path)
+		case seen[op.path]:
+			return 0, requestf("%s has two operations on %q", name, op.path)
 		case len(op.rec.Value) > MaxValueBytes:
 			return 0, tooLong(key, op.rec.Value)
 		case op.kind == opPut && IsJSONType(op.rec.ContentType):
@@ -66,9 +76,7 @@ func checkOps(name string, ops []TxnOp) (size int, err error) {
 				return 0, requestf("value of %q is not JSON: %v", key, err)
 			}
 		}
-		if op.kind != opGet {
-			written[op.path] = true
-		}
+		seen[op.path] = true
 		size += len(key) + len(op.rec.Value)
 	}
 	return size, nil

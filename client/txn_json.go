@@ -95,17 +95,18 @@ func (r TxnResult) MarshalJSON() ([]byte, error) {
 // holds its path.
 func (r *TxnOpResult) UnmarshalJSON(text []byte) error {
 	var j struct {
-		Put      *string `json:"put"`
-		Delete   *string `json:"delete"`
-		Get      *string `json:"get"`
-		Revision uint64  `json:"revision"`
-		Created  bool    `json:"created"`
-		Changed  bool    `json:"changed"`
-		Removed  int     `json:"removed"`
-		Record   *Record `json:"record"`
+		Put       *string `json:"put"`
+		Delete    *string `json:"delete"`
+		Get       *string `json:"get"`
+		Revision  uint64  `json:"revision"`
+		Created   bool    `json:"created"`
+		Changed   bool    `json:"changed"`
+		Removed   int     `json:"removed"`
+		Record    *Record `json:"record"`
+		Compacted bool    `json:"compacted"`
 	}
 	err := json.Unmarshal(text, &j)
-	*r = TxnOpResult{Revision: j.Revision, Created: j.Created, Changed: j.Changed, Removed: j.Removed, Record: j.Record}
+	*r = TxnOpResult{Revision: j.Revision, Created: j.Created, Changed: j.Changed, Removed: j.Removed, Record: j.Record, Compacted: j.Compacted}
 	for op, path := range map[string]*string{opPut: j.Put, opDelete: j.Delete, opGet: j.Get} {
 		if path != nil {
 			r.Op, r.Path = op, *path
@@ -121,6 +122,8 @@ func (r *TxnOpResult) append(b []byte) []byte {
 	b = append(append(append(b, `{"`...), r.Op...), `":`...)
 	b = appendString(b, r.Path)
 	switch {
+	case r.Op == opGet && r.Compacted:
+		return append(b, `,"compacted":true}`...)
 	case r.Op == opGet && r.Record == nil:
 		return append(b, `,"record":null}`...)
 	case r.Op == opGet:

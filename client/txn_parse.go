@@ -204,7 +204,11 @@ func (p *txnParser) op(to *[]TxnOp, at int, ms []member) bool {
 		return p.put(to, put, at, ms)
 	case deletes && !puts && !gets:
 		path, ok := p.text(deleted)
-		*to = append(*to, DeleteOp(path))
+		op := DeleteOp(path)
+		if strings.HasSuffix(path, "/") {
+			op = DeleteTreeOp(path)
+		}
+		*to = append(*to, op)
 		return ok && p.known(ms, opDelete)
 	case gets && !puts && !deletes:
 		path, ok := p.text(got)

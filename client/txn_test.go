@@ -24,14 +24,14 @@ func TestTxn(t *testing.T) {
 		got = r.Method + " " + r.URL.RequestURI() + " " + r.Header.Get("Content-Type") + " " + r.Header.Get("Confman-Comment") + "\n" + string(body)
 		answer(200, `{"revision":57,"succeeded":true,"changed":true,"results":[
 			{"put":"a/b","revision":57,"created":true,"changed":true},{"delete":"a/c","changed":false},
-			{"delete":"a/sub/","removed":3,"changed":true},{"get":"a/b","record":`+record+`},{"get":"none","record":null}]}`)(w, r)
+			{"delete":"a/sub/","removed":3,"changed":true},{"get":"x/y","record":`+record+`},{"get":"none","record":null}]}`)(w, r)
 	})
 	res, meta, err := dial(t, s.URL).Txn(t.Context(), client.Txn{
 		Compare: []client.Compare{client.IfExists("a/b"), client.IfAbsent("a/c"), client.IfRevision("a/d", 42), client.IfRevision("a/e", 0), client.IfValue("a/f", []byte("30"))},
 		Then: []client.TxnOp{
 			client.PutOp("a/b", []byte("30"), ""), client.PutOp("t", []byte("a\"b"), "text/plain"), client.PutOp("o", []byte{0xff}, "application/octet-stream"),
 			client.PutOp("j", []byte("[1,\n2]"), "application/json"), client.PutOp("s", []byte(" 1"), ""),
-			client.DeleteOp("a/c"), client.DeleteTreeOp("a/sub/"), client.GetOp("a/b"),
+			client.DeleteOp("a/c"), client.DeleteTreeOp("a/sub/"), client.GetOp("x/y"),
 		},
 		Else: []client.TxnOp{client.GetOp("x")},
 	}, client.TxnOptions{Comment: "why"})
@@ -44,7 +44,7 @@ func TestTxn(t *testing.T) {
 		`{"put":"o","value":"/w==","encoding":"base64","content_type":"application/octet-stream"},`+
 		`{"put":"j","value":"WzEsCjJd","encoding":"base64","content_type":"application/json"},`+
 		`{"put":"s","value":"IDE=","encoding":"base64","content_type":"application/json"},`+
-		`{"delete":"a/c"},{"delete":"a/sub/"},{"get":"a/b"}],"else":[{"get":"x"}]}`, got)
+		`{"delete":"a/c"},{"delete":"a/sub/"},{"get":"x/y"}],"else":[{"get":"x"}]}`, got)
 	require.Len(t, res.Results, 5)
 	found := res.Results[3].Record
 	require.NotNil(t, found)
@@ -54,7 +54,7 @@ func TestTxn(t *testing.T) {
 		{Op: "put", Path: "a/b", Revision: 57, Created: true, Changed: true},
 		{Op: "delete", Path: "a/c"},
 		{Op: "delete", Path: "a/sub/", Removed: 3, Changed: true},
-		{Op: "get", Path: "a/b"},
+		{Op: "get", Path: "x/y"},
 		{Op: "get", Path: "none"},
 	}}, res)
 }
@@ -62,7 +62,7 @@ func TestTxn(t *testing.T) {
 // TestTxnResultIsSpelledAsTheAPIDoes: what a node answered goes through unchanged.
 func TestTxnResultIsSpelledAsTheAPIDoes(t *testing.T) {
 	for _, text := range []string{
-		`{"revision":57,"succeeded":true,"changed":true,"results":[{"put":"a<b","revision":57,"created":false,"changed":true},{"delete":"c","changed":true},{"delete":"s/","removed":3,"changed":true},{"get":"x","record":` + record + `},{"get":"y","record":null}]}`,
+		`{"revision":57,"succeeded":true,"changed":true,"results":[{"put":"a<b","revision":57,"created":false,"changed":true},{"delete":"c","changed":true},{"delete":"s/","removed":3,"changed":true},{"get":"x","record":` + record + `},{"get":"y","record":null},{"get":"z","compacted":true}]}`,
 		`{"revision":57,"succeeded":false,"changed":false,"failed_compare":0,"current_revision":7,"results":[]}`,
 	} {
 		var res client.TxnResult
@@ -98,20 +98,27 @@ func TestTxnIsCheckedBeforeAnythingIsSent(t *testing.T) {
 	}{
 		{"compares", client.Txn{Compare: overCompares}, "the transaction has 513 compares, at most 512 are allowed"},
 		{"operations", client.Txn{Then: over}, "then has 513 operations, at most 512 are allowed"},
-		{"operations of else", client.Txn{Else: over}, "else has 513 operations, at most 512 are allowed"},
+		{"nothing", client.Txn{}, "the transaction has neither compares nor operations"},
+		{"else for nothing", client.Txn{Then: most, Else: most}, "and no compare"},
+		{"operations of else", client.Txn{Compare: mostCompares, Else: over}, "else has 513 operations, at most 512 are allowed"},
 		{"a compare that is none", client.Txn{Compare: []client.Compare{{}}}, "compare 0 is empty"},
 		{"an operation that is none", client.Txn{Then: []client.TxnOp{client.GetOp("a"), {}}}, "operation 1 of then is empty"},
 		{"key of a compare", client.Txn{Compare: []client.Compare{client.IfExists("a//b")}}, `path "a//b" has an empty segment`},
 		{"key of a put", client.Txn{Then: []client.TxnOp{client.PutOp("a/", nil, "text/plain")}}, `path "a/" starts or ends with a slash`},
-		{"key of a get", client.Txn{Else: []client.TxnOp{client.GetOp("")}}, `path "" is empty`},
+		{"key of a get", client.Txn{Compare: mostCompares, Else: []client.TxnOp{client.GetOp("")}}, `path "" is empty`},
 		{"prefix", client.Txn{Then: []client.TxnOp{client.DeleteTreeOp("../")}}, `path ".." has a segment`},
-		{"a key twice", client.Txn{Then: []client.TxnOp{client.DeleteOp("a"), client.PutOp("a", []byte("1"), "")}}, `then writes "a" twice`},
+		{"key of a delete", client.Txn{Then: []client.TxnOp{client.DeleteOp("a/")}}, `path "a/" starts or ends with a slash`},
+		{"a key twice", client.Txn{Then: []client.TxnOp{client.DeleteOp("a"), client.PutOp("a", []byte("1"), "")}}, `then has two operations on "a"`},
 		{"not JSON", client.Txn{Then: []client.TxnOp{client.PutOp("a", []byte(`1,"x":2`), "")}}, `value of "a" is not JSON: line 1, column 2`},
 		{"value", client.Txn{Then: []client.TxnOp{put("a", append(mib, 1))}}, "value of \"a\" has 1048577 bytes"},
 		{"value of a compare", client.Txn{Compare: []client.Compare{client.IfValue("a", append(mib, 1))}}, "value of \"a\" has 1048577 bytes"},
 		{"bytes", client.Txn{
-			Then: []client.TxnOp{put("a", mib), put("b", mib)}, Else: []client.TxnOp{put("a", mib), put("b", mib)},
-		}, "the transaction has 4194308 bytes of keys and values, at most 4194304 are allowed"},
+			Compare: []client.Compare{client.IfAbsent("c")},
+			Then:    []client.TxnOp{put("a", mib), put("b", mib)}, Else: []client.TxnOp{put("a", mib), put("b", mib)},
+		}, "the transaction has more than 4194304 bytes"},
+		{"bytes of the document", client.Txn{Then: []client.TxnOp{
+			client.PutOp("a", []byte(strings.Repeat("\x01", client.MaxValueBytes)), "text/plain"),
+		}}, "the transaction has more than 4194304 bytes"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, _, err := c.Txn(t.Context(), tc.txn, client.TxnOptions{})
@@ -122,8 +129,41 @@ func TestTxnIsCheckedBeforeAnythingIsSent(t *testing.T) {
 	require.Zero(t, s.requests.Load())
 	_, _, err := c.Txn(t.Context(), client.Txn{Compare: mostCompares, Then: most, Else: most}, client.TxnOptions{})
 	require.NoError(t, err)
-	_, _, err = c.Txn(t.Context(), client.Txn{Then: []client.TxnOp{client.DeleteTreeOp("/")}, Else: []client.TxnOp{client.DeleteTreeOp("")}}, client.TxnOptions{})
+}
+
+// TestTxnOnEverything: the root is a subtree like others, however it is named.
+func TestTxnOnEverything(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		assert.Equal(t, `POST {"then":[{"delete":"/"}]}`, r.Method+" "+string(body))
+		answer(200, `{}`)(w, r)
+	})
+	for _, prefix := range []string{"", "/"} {
+		_, _, err := dial(t, s.URL).Txn(t.Context(), client.Txn{Then: []client.TxnOp{client.DeleteTreeOp(prefix)}}, client.TxnOptions{})
+		require.NoError(t, err)
+	}
+}
+
+// TestTxnBringsWhatItGets: an answer is as long as what was asked for may be.
+func TestTxnBringsWhatItGets(t *testing.T) {
+	value := strings.Repeat("x", client.MaxValueBytes)
+	var ops []client.TxnOp
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"results":[`)
+		for i := range ops {
+			if i > 0 {
+				_, _ = io.WriteString(w, ",")
+			}
+			_, _ = fmt.Fprintf(w, `{"get":"%d","record":{"path":"%d","value":%q}}`, i, i, value)
+		}
+		_, _ = io.WriteString(w, `]}`)
+	})
+	for i := range client.MaxAnswerBytes/client.MaxValueBytes + 1 {
+		ops = append(ops, client.GetOp(fmt.Sprint(i)))
+	}
+	res, _, err := dial(t, s.URL).Txn(t.Context(), client.Txn{Then: ops}, client.TxnOptions{})
 	require.NoError(t, err)
+	assert.Len(t, res.Results, len(ops))
 }
 
 func TestParseTxn(t *testing.T) {
@@ -135,7 +175,7 @@ func TestParseTxn(t *testing.T) {
            {"put": "o", "value": "/w==", "encoding": "base64"},
            {"put": "j", "value": "MQ==", "encoding": "base64", "content_type": "application/json"},
            {"delete": "c"}, {"delete": "sub/"}, {"get": "d"}],
-  "else": []
+  "else": [{"get": "a"}]
 }`
 	got, err := client.ParseTxn(text)
 	require.NoError(t, err)
@@ -145,7 +185,7 @@ func TestParseTxn(t *testing.T) {
 			`{"path":"d","value":"WzEsICAyXQ==","encoding":"base64"},{"path":"e","value":"MzA=","encoding":"base64"}],`+
 			`"then":[{"put":"a","value":{"x": 1.0},"content_type":"application/json"},{"put":"t","value":"x\u000ay","content_type":"text/plain"},`+
 			`{"put":"o","value":"/w==","encoding":"base64"},{"put":"j","value":1,"content_type":"application/json"},`+
-			`{"delete":"c"},{"delete":"sub/"},{"get":"d"}]}`, r.Method+" "+string(body))
+			`{"delete":"c"},{"delete":"sub/"},{"get":"d"}],"else":[{"get":"a"}]}`, r.Method+" "+string(body))
 		answer(200, `{}`)(w, r)
 	})
 	_, _, err = dial(t, s.URL).Txn(t.Context(), got, client.TxnOptions{})

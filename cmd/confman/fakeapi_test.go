@@ -85,7 +85,7 @@ func (a *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *fakeAPI) once(w http.ResponseWriter, r *http.Request, key string) {
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	request := fmt.Sprint(r.Method, r.URL, r.Header["If-Match"], r.Header["If-None-Match"], r.Header["Content-Type"], string(body))
+	request := fmt.Sprint(r.Method, r.URL, r.Header["If-Match"], r.Header["If-None-Match"], r.Header["Content-Type"], r.Header["Confman-Comment"], string(body))
 	was, ok := a.remembered[key]
 	switch {
 	case !ok:

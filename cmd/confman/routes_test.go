@@ -43,7 +43,7 @@ var routes = []struct {
 }
 
 // registered finds the routes in the source of package httpapi, which keeps them to itself.
-var registered = regexp.MustCompile(`(?:tree\(|Handle\()http\.Method(\w+), (base ?\+ ?)?"(/[a-z]+)`)
+var registered = regexp.MustCompile(`(?:tree|Handle|one)\(http\.Method(\w+), (base ?\+ ?)?"(/[a-z]+)`)
 
 // TestCommandsCoverEveryRoute: what the API can do, a command does.
 func TestCommandsCoverEveryRoute(t *testing.T) {

@@ -39,7 +39,7 @@ If a compare does not hold, the exit code is 7, and else was done, if there is o
 	f.StringVarP(&file, "file", "f", "-", "take the transaction from this file; - is the standard input")
 	remarkFlags(f, &o.Comment, &o.IdempotencyKey)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		text, err := s.read(file, client.MaxTxnDocument, "transaction")
+		text, err := s.read(file, client.MaxTxnBytes, "transaction")
 		if err != nil {
 			return err
 		}
@@ -94,6 +94,8 @@ func txnTable(w io.Writer, res *client.TxnResult) error {
 // txnEffect is what an operation did.
 func txnEffect(r *client.TxnOpResult) string {
 	switch {
+	case r.Op == "get" && r.Compacted:
+		return "(compacted)"
 	case r.Op == "get" && r.Record == nil:
 		return "(no value)"
 	case r.Op == "get":
