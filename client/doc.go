@@ -20,6 +20,17 @@
 // all nodes is made without a pause, then one follows that grows from round to
 // round and is drawn at random.
 //
+// # Writes of several keys
+//
+// [Client.Txn] does one or the other, depending on what is there, at one revision;
+// [Client.DeleteTree] and [Client.Rollback] are of subtrees. [Client.Import] puts as many
+// records as there are, in as many transactions as that takes.
+//
+// # The past
+//
+// [ReadOptions] name a revision or a time to read. [Client.History] tells who changed what,
+// [Client.Diff] how it all differs, until it is compacted: [IsCompacted].
+//
 // # Sessions
 //
 // Nodes apply writes one after the other, but not at the same instant: a read at one node

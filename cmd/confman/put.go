@@ -48,10 +48,11 @@ it is UTF-8, else as octets.`,
 			return err
 		}
 		defer cancel()
-		w, _, err := c.Put(ctx, args[0], value, contentType, o)
+		w, meta, err := c.Put(ctx, args[0], value, contentType, o)
 		if err != nil {
 			return err
 		}
+		s.tellReplay(o.IdempotencyKey, meta)
 		return s.written(&w)
 	}
 	return cmd
@@ -106,10 +107,11 @@ argument or, with -f, as a file (- is the standard input).`,
 		if operations {
 			t = client.JSONPatch
 		}
-		w, _, err := c.Patch(ctx, args[0], patch, t, o)
+		w, meta, err := c.Patch(ctx, args[0], patch, t, o)
 		if err != nil {
 			return err
 		}
+		s.tellReplay(o.IdempotencyKey, meta)
 		return s.written(&w)
 	}
 	return cmd
@@ -185,19 +187,21 @@ revisions: others see parts of it meanwhile.`,
 		}
 		defer cancel()
 		if recursive {
-			r, _, err := c.DeleteTree(ctx, args[0], client.DeleteTreeOptions{Chunked: chunked, Comment: o.Comment, IdempotencyKey: o.IdempotencyKey})
+			r, meta, err := c.DeleteTree(ctx, args[0], client.DeleteTreeOptions{Chunked: chunked, Comment: o.Comment, IdempotencyKey: o.IdempotencyKey})
 			if err != nil {
 				return err
 			}
+			s.tellReplay(o.IdempotencyKey, meta)
 			return s.print(r, func(out io.Writer) error {
 				_, err := fmt.Fprintf(out, "%s: %s deleted at revision %d\n", r.Path, plural(r.Removed, "key", "keys"), r.Revision)
 				return err
 			})
 		}
-		w, _, err := c.Delete(ctx, args[0], o)
+		w, meta, err := c.Delete(ctx, args[0], o)
 		if err != nil {
 			return err
 		}
+		s.tellReplay(o.IdempotencyKey, meta)
 		return s.print(w, func(out io.Writer) error {
 			_, err := fmt.Fprintf(out, "%s: deleted at revision %d\n", w.Path, w.Revision)
 			return err

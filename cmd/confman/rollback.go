@@ -42,10 +42,11 @@ revisions: others see parts of it meanwhile.`,
 			return err
 		}
 		defer cancel()
-		r, _, err := c.Rollback(ctx, args[0], to, o)
+		r, meta, err := c.Rollback(ctx, args[0], to, o)
 		if err != nil {
 			return err
 		}
+		s.tellReplay(o.IdempotencyKey, meta)
 		return s.print(r, func(w io.Writer) error {
 			if !r.Changed {
 				_, err := fmt.Fprintf(w, "%s: is what it was at revision %d\n", args[0], to)

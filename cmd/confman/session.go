@@ -114,6 +114,14 @@ func atFlag(f *pflag.FlagSet, o *client.ReadOptions) {
 	f.Var((*moment)(&o.At), "at", "read what was there at this time, such as 2026-01-23T10:00:00Z, to the second")
 }
 
+// tellReplay tells who named an idempotency key that it was done before. With a random key
+// that can only be an earlier attempt of this command, which is nobody's concern.
+func (s *session) tellReplay(key string, m client.Meta) {
+	if key != "" && m.Replayed {
+		_, _ = fmt.Fprintln(s.err, "confman: this was done already, under the same idempotency key; what it did:")
+	}
+}
+
 // moment is a time on the command line.
 type moment time.Time
 

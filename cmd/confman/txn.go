@@ -52,10 +52,11 @@ If a compare does not hold, the exit code is 7, and else was done, if there is o
 			return err
 		}
 		defer cancel()
-		res, _, err := c.Txn(ctx, t, o)
+		res, meta, err := c.Txn(ctx, t, o)
 		if err != nil {
 			return err
 		}
+		s.tellReplay(o.IdempotencyKey, meta)
 		if err := s.print(res, func(w io.Writer) error { return txnTable(w, &res) }); err != nil {
 			return err
 		}
