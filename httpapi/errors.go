@@ -34,6 +34,7 @@ func causeOf(err error) *problem {
 		tooLong *http.MaxBytesError
 		key     *fsm.KeyError
 		limit   *fsm.LimitError
+		old     *fsm.CompactedError
 	)
 	switch {
 	case errors.As(err, &p):
@@ -45,6 +46,8 @@ func causeOf(err error) *problem {
 		return invalidKey(key)
 	case errors.As(err, &limit):
 		return problemf(kindTooLarge, "%s: %d, at most %d", limit.What, limit.Got, limit.Max).with("limit", limit.Max)
+	case errors.As(err, &old):
+		return compacted(old.Floor)
 	case errors.Is(err, fsm.ErrFuture):
 		return problemf(kindFutureRevision, "%s", strings.TrimPrefix(err.Error(), fsm.ErrFuture.Error()+": "))
 	case errors.Is(err, node.ErrOverloaded):
@@ -79,6 +82,12 @@ func causeOf(err error) *problem {
 		return problemf(kindCanceled, "the request was given up before it was answered")
 	}
 	return internal(err)
+}
+
+// compacted is a question about what is not held any more. From the floor on it can be asked.
+func compacted(floor fsm.Revision) *problem {
+	return problemf(kindCompacted, "what was asked for was compacted: it can be read from revision %d on", floor).
+		with("oldest_revision", uint64(floor))
 }
 
 // internal hides err from the client; the log has it under the request's id.

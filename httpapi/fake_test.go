@@ -91,7 +91,9 @@ func (n *fakeNode) Propose(ctx context.Context, cmd *fsm.Command) (fsm.Result, e
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.index++
-	fsm.SetOrigin(data, fsm.Origin{Node: 1, Incarnation: 1, Seq: uint64(n.index)})
+	if cmd.Maintenance == nil {
+		fsm.SetOrigin(data, fsm.Origin{Node: 1, Incarnation: 1, Seq: uint64(n.index)})
+	}
 	res, err := n.store.Apply([]fsm.Entry{{Index: n.index, Term: 3, Data: data}})
 	if err != nil {
 		return fsm.Result{}, err
@@ -107,6 +109,13 @@ func (n *fakeNode) put(key, value string) {
 	_, err := n.Propose(n.tb.Context(), &fsm.Command{
 		Ops: []fsm.Op{{Kind: fsm.Put, Key: key, Value: []byte(value), ContentType: typeJSON}},
 	})
+	require.NoError(n.tb, err)
+}
+
+// maintain lets replicated time pass, and compacts the history.
+func (n *fakeNode) maintain(m fsm.Maintenance) {
+	n.tb.Helper()
+	_, err := n.Propose(n.tb.Context(), &fsm.Command{Maintenance: &m})
 	require.NoError(n.tb, err)
 }
 

@@ -36,6 +36,8 @@ type historyPage struct {
 	shown fsm.Revision
 	from  place
 	next  place // where the page after goes on; zero: there is none
+	floor fsm.Revision
+	there bool // of a page without items: there is something, if it is older than the floor
 }
 
 // history answers GET /history.
@@ -62,8 +64,8 @@ func (c *call) history() error {
 	if err != nil {
 		return err
 	}
-	if p.count == 0 && !l.resumed && p.next == (place{}) && t.key != "" {
-		return &readError{st, problemf(kindNotFound, "nothing ever happened to %q", t.String())}
+	if p.count == 0 && !l.resumed && p.next == (place{}) && !p.there {
+		return &readError{st, p.nothing()}
 	}
 	next := ""
 	if p.next != (place{}) {
@@ -72,10 +74,19 @@ func (c *call) history() error {
 	return c.sendPage(p.items, next, st)
 }
 
+// nothing is the problem of a target that nothing is known to have happened to.
+func (p *historyPage) nothing() *problem {
+	if p.floor > 0 {
+		return problemf(kindNotFound, "nothing happened to %q after revision %d, and what was before is compacted", p.target, p.floor)
+	}
+	return problemf(kindNotFound, "nothing ever happened to %q", p.target)
+}
+
 // fill reads the page; it may be called again.
 func (p *historyPage) fill(v *fsm.View) error {
-	p.shown = v.Revision()
+	p.shown, p.floor = v.Revision(), v.State().Floor
 	p.items, p.count, p.next = beginPage(p.items[:0], p.shown), 0, place{}
+	p.there = p.target.key == ""
 	from := p.from
 	if !p.resumed {
 		from.revision = p.shown
@@ -95,9 +106,12 @@ func (p *historyPage) fillKey(v *fsm.View, from place) error {
 			p.next = place{revision: rev}
 			return false
 		}
-		var ch fsm.Change
-		if ch, failed = v.Change(rev); failed != nil {
-			return false
+		// Of a change that is compacted the record tells what it can; deletes went with theirs.
+		ch := fsm.Change{Revision: rev}
+		if rev > p.floor {
+			if ch, failed = v.Change(rev); failed != nil {
+				return false
+			}
 		}
 		p.add(&ch, &e)
 		return true
@@ -108,10 +122,10 @@ func (p *historyPage) fillKey(v *fsm.View, from place) error {
 	return err
 }
 
-// fillChanges goes back through the change log, for at most MaxHistoryScan changes: who asks
-// for a subtree where little happens gets short pages, not a long wait.
+// fillChanges goes back through the change log down to the floor, for at most MaxHistoryScan
+// changes: who asks for a subtree where little happens gets short pages, not a long wait.
 func (p *historyPage) fillChanges(v *fsm.View, from place) error {
-	for scanned := 0; from.revision >= 1; scanned++ {
+	for scanned := 0; from.revision > p.floor; scanned++ {
 		if scanned == MaxHistoryScan {
 			p.next = from
 			return nil
@@ -137,19 +151,26 @@ func (p *historyPage) fillChanges(v *fsm.View, from place) error {
 		}
 		from = place{revision: from.revision - 1}
 	}
-	return nil
+	if p.count > 0 || p.there {
+		return nil
+	}
+	return v.Scan(p.target.prefix(), p.target.end(), func(fsm.Record) bool { p.there = true; return false })
 }
 
-// add appends one event: the record that was put, or of a delete as much as there is, with
-// who did it and why.
+// add appends one event: the record that was put, or of a delete, or a put whose record is
+// compacted, as much as there is; with who did it and why, unless that is compacted.
 func (p *historyPage) add(ch *fsm.Change, e *fsm.Event) {
 	if p.count++; p.count > 1 {
 		p.items = append(p.items, ',')
 	}
-	if e.Deleted {
+	if e.Deleted || e.Trimmed {
+		what := `,"action":"delete","revision":`
+		if e.Trimmed {
+			what = `,"action":"put","compacted":true,"revision":`
+		}
 		p.items = append(p.items, `{"path":`...)
 		p.items = appendString(p.items, e.Key)
-		p.items = append(p.items, `,"action":"delete","revision":`...)
+		p.items = append(p.items, what...)
 		p.items = strconv.AppendUint(p.items, uint64(ch.Revision), 10)
 		p.items = append(p.items, `,"modified_at":"`...)
 		p.items = time.Unix(0, ch.At).UTC().AppendFormat(p.items, time.RFC3339Nano)
@@ -163,8 +184,10 @@ func (p *historyPage) add(ch *fsm.Change, e *fsm.Event) {
 		p.items = append(p.items, `,"comment":`...)
 		p.items = appendString(p.items, ch.Comment)
 	}
-	p.items = append(p.items, `,"request_id":`...)
-	p.items = appendString(p.items, ch.RequestID)
+	if ch.RequestID != "" {
+		p.items = append(p.items, `,"request_id":`...)
+		p.items = appendString(p.items, ch.RequestID)
+	}
 	if ch.Source.IsValid() {
 		p.items = append(p.items, `,"source":"`...)
 		p.items = ch.Source.AppendTo(p.items)

@@ -6,9 +6,12 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/confman/confman/fsm"
 )
 
 // pages follows the cursors of a route and returns the items of all pages.
@@ -124,6 +127,44 @@ func TestHistoryScansInPieces(t *testing.T) {
 	items, pages := f.pages("/api/v1/history/a/?limit=10")
 	assert.Equal(t, []string{"1 put a/b=1"}, shortEvents(items))
 	assert.Equal(t, 2, pages)
+}
+
+// TestHistoryEndsAtTheFloor: below it a key's record is still told, without who changed it and
+// why, and of a subtree nothing; of what a key has too many versions of, the change alone.
+func TestHistoryEndsAtTheFloor(t *testing.T) {
+	f := newFixture(t)
+	f.ok("PUT", config+"/a/b", "1", "Confman-Comment: old")
+	f.ok("PUT", config+"/a/c", "1")
+	f.ok("PUT", config+"/a/c", "2")
+	f.node.maintain(fsm.Maintenance{Elapsed: time.Hour, KeepFor: time.Minute})
+	require.Equal(t, fsm.Revision(3), f.node.store.State().Floor)
+	f.ok("PUT", config+"/x", "4", "Confman-Comment: new")
+	f.ok("PUT", config+"/x", "5")
+	f.ok("PUT", config+"/x", "6")
+	f.node.maintain(fsm.Maintenance{KeepVersions: 1})
+
+	const history = "/api/v1/history"
+	items, _ := f.pages(history + "/a/b?limit=1")
+	assert.Equal(t, []string{"1 put a/b=1"}, shortEvents(items))
+	assert.Equal(t, "anonymous", items[0]["modified_by"])
+	assert.Equal(t, "2026-01-23T10:00:00Z", items[0]["modified_at"])
+	for _, member := range []string{"comment", "request_id", "source"} {
+		assert.NotContains(t, items[0], member)
+	}
+	items, _ = f.pages(history + "/a/c?limit=1")
+	assert.Equal(t, []string{"3 put a/c=2"}, shortEvents(items))
+	items, _ = f.pages(history + "/x?limit=1")
+	assert.Equal(t, []string{"6 put x=6", "5 put x=5"}, shortEvents(items))
+
+	items, _ = f.pages(history + "/?limit=1")
+	assert.Equal(t, []string{"6 put x=6", "5 put x=5", "4 put x=<nil>"}, shortEvents(items))
+	last := items[2]
+	assert.Equal(t, true, last["compacted"])
+	assert.Equal(t, "new", last["comment"])
+	assert.Equal(t, "test-1", last["request_id"])
+	assert.Equal(t, "anonymous", last["modified_by"])
+	items, _ = f.pages(history + "/a/?limit=1")
+	assert.Empty(t, items, "its changes are compacted, but it is there")
 }
 
 func TestDiff(t *testing.T) {

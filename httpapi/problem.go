@@ -34,6 +34,7 @@ var (
 	kindNotAcceptable    = kind{"not-acceptable", "The resource has no such representation", http.StatusNotAcceptable, false}
 	kindBodyTimeout      = kind{"body-timeout", "The body arrived too slowly", http.StatusRequestTimeout, true}
 	kindCompareFailed    = kind{"precondition-failed", "The key is not as the condition demands", http.StatusPreconditionFailed, false}
+	kindCompacted        = kind{"compacted", "The history does not go back so far", http.StatusGone, false}
 	kindPatchConflict    = kind{"patch-conflict", "The patch does not fit the value", http.StatusConflict, false}
 	kindContended        = kind{"contended", "Others changed the key all the time", http.StatusConflict, true}
 	kindTooLarge         = kind{"too-large", "The request exceeds a limit", http.StatusRequestEntityTooLarge, false}

@@ -102,6 +102,21 @@ func forming(f *fixture) {
 	f.node.proposeErr = func(int, *fsm.Command) error { return &node.WriteError{Outcome: node.NotApplied, Err: node.ErrForming} }
 }
 
+// compactedTo2 leaves a store that can be read from revision 2 on.
+func compactedTo2(f *fixture) {
+	f.node.put("other", "1")
+	f.node.maintain(fsm.Maintenance{Elapsed: time.Hour, KeepFor: time.Minute})
+	f.node.put("seed", "2")
+}
+
+// keepsOneVersion leaves a key without the first of its three versions.
+func keepsOneVersion(f *fixture) {
+	f.node.put("seed", "2")
+	f.node.put("seed", "3")
+	f.node.put("seed", "4")
+	f.node.maintain(fsm.Maintenance{KeepVersions: 1})
+}
+
 var errorCases = []errorCase{
 	// Paths.
 	{name: "path with an encoded slash", request: "GET /api/v1/config/a%2Fb"},
@@ -124,7 +139,7 @@ var errorCases = []errorCase{
 	// Routes.
 	{name: "no route", request: "GET /api/v2/config/a"},
 	{name: "no route at the root", request: "GET /"},
-	{name: "route of a later version", request: "POST /api/v1/txn", body: "{}"},
+	{name: "route of a later version", request: "GET /api/v1/namespaces/a"},
 	{name: "route with a trailing slash", request: "GET /api/v1/cluster/"},
 	{name: "method not allowed", request: "POST /api/v1/config/a", body: "{}"},
 	{name: "patch of no type", request: "PATCH /api/v1/config/seed", body: "{}"},
@@ -191,6 +206,17 @@ var errorCases = []errorCase{
 	{name: "diff from no number", request: "GET /api/v1/diff/a?from=x"},
 	{name: "diff to the future", request: "GET /api/v1/diff/a?from=1&to=99"},
 	{name: "diff with the cursor of another", request: "GET /api/v1/diff/a?from=0&cursor=" + cursor{revision: 1, last: "x"}.encode("diff 1 a")},
+	{name: "revision that is compacted", request: "GET /api/v1/config/seed?revision=1", setup: compactedTo2},
+	{name: "listing at a revision that is compacted", request: "GET /api/v1/config/?revision=1", setup: compactedTo2},
+	{name: "listing that goes on at a revision that is compacted", setup: compactedTo2, request: "GET /api/v1/config/?cursor=" + cursor{revision: 1, last: "a"}.encode("children /")},
+	{name: "export at a revision that is compacted", request: "GET /api/v1/export/?revision=1", setup: compactedTo2},
+	{name: "export with a record that is compacted", request: "GET /api/v1/export/?revision=2", setup: keepsOneVersion},
+	{name: "version of a key that is compacted", request: "GET /api/v1/config/seed?revision=1", setup: keepsOneVersion},
+	{name: "history at a revision that is compacted", request: "GET /api/v1/history/?revision=1", setup: compactedTo2},
+	{name: "history that goes on at a revision that is compacted", setup: compactedTo2, request: "GET /api/v1/history/seed?cursor=" + cursor{revision: 1, last: "1.0"}.encode("history seed")},
+	{name: "history of what was before the floor", request: "GET /api/v1/history/no/", setup: compactedTo2},
+	{name: "diff from a revision that is compacted", request: "GET /api/v1/diff/seed?from=1", setup: compactedTo2},
+	{name: "diff with a record that is compacted", request: "GET /api/v1/diff/?from=1", setup: keepsOneVersion},
 	{name: "min_revision no number", request: "GET /api/v1/config/a?min_revision=new"},
 	{name: "min_revision not there in time", request: "GET /api/v1/config/a?min_revision=7"},
 	{name: "recursive no boolean", request: "GET /api/v1/config/?recursive=1"},
