@@ -42,7 +42,7 @@ type fakeNode struct {
 	commands     []fsm.Command         // all that were proposed
 	during       func(*fsm.Command)    // called in each proposal, unlocked
 	proposed     func(context.Context) // the same
-	broken       bool                  // results make no sense
+	outcome      fsm.Outcome           // results have this one, and little else
 }
 
 func newFakeNode(tb testing.TB) *fakeNode {
@@ -98,8 +98,8 @@ func (n *fakeNode) Propose(ctx context.Context, cmd *fsm.Command) (fsm.Result, e
 	if err != nil {
 		return fsm.Result{}, err
 	}
-	if n.broken {
-		return fsm.Result{Outcome: fsm.Repeated}, nil
+	if n.outcome != 0 {
+		return fsm.Result{Outcome: n.outcome, Revision: res[0].Revision}, nil
 	}
 	return res[0], nil
 }

@@ -28,6 +28,9 @@ func (c *call) importTree() error {
 	if err != nil {
 		return err
 	}
+	if err = severalTimes(cmd); err != nil {
+		return err
+	}
 	read, limit := (*loader).tree, int64(MaxTreeBytes)
 	header, _ := single(c.r.Header["Content-Type"])
 	switch essenceOf(header) {

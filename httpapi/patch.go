@@ -3,12 +3,14 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"mime"
 	"strings"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
 
 	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
 )
 
 // The kinds of patch that are taken, as Accept-Patch names them (RFC 5789 §3.1).
@@ -47,10 +49,15 @@ func (c *call) patch() error {
 	ctx, cancel := context.WithTimeout(c.r.Context(), WriteWait)
 	defer cancel()
 	c.r = c.r.WithContext(ctx)
+	c.once(cmd, text)
+	cmd.Idempotency.OnlyIfDone = cmd.Idempotency.Key != ""
 	for range MaxPatchAttempts {
-		rec, err := c.patched(key, cond)
+		rec, first, err := c.patched(key, cond, cmd)
 		if err != nil {
 			return err
+		}
+		if first != nil {
+			return c.patchedBefore(key, first)
 		}
 		value, err := apply(rec.Value)
 		if err != nil {
@@ -70,10 +77,36 @@ func (c *call) patch() error {
 		if err != nil {
 			return err
 		}
+		if res.Replayed {
+			return c.patchedBefore(key, &res)
+		}
 		c.writtenValue(key, rec.ContentType, res)
 		return nil
 	}
 	return problemf(kindContended, "key %q was changed by others %d times while the patch was evaluated", key, MaxPatchAttempts)
+}
+
+// patchedBefore gives the answer of a patch that was done before, res. Its content type is that
+// of the record it left; if that is compacted, because others have changed the key more often
+// since than versions are kept, the answer goes without.
+func (c *call) patchedBefore(key string, res *fsm.Result) error {
+	if len(res.Ops) != 1 {
+		p := internal(fmt.Errorf("httpapi: %d results of a patch", len(res.Ops)))
+		p.outcome = node.Unknown
+		return p
+	}
+	contentType := ""
+	err := c.afterwards(res.Revision, func(v *fsm.View) error {
+		rec, _, err := v.Get(key)
+		contentType = rec.ContentType
+		return err
+	})
+	if err != nil && !isCompacted(err) {
+		return err
+	}
+	c.replayed(res)
+	c.writtenValue(key, contentType, *res)
+	return nil
 }
 
 // compareFailedOf tells whether a write failed for nothing but its condition.
@@ -133,27 +166,47 @@ func (c *call) patcher(header string, text []byte) (patcher, error) {
 
 // patched reads what a patch is for: nobody may have written something newer that was
 // acknowledged before.
-func (c *call) patched(key string, cond condition) (fsm.Record, error) {
-	var (
-		rec   fsm.Record
-		found bool
-	)
+//
+// Or first is what became of the patch when it was made before, under the same Idempotency-Key.
+// Where commands are applied that would be found too, but a patch does not get there by itself:
+// it is evaluated here first, on a value that has its own effect, which it need not fit any
+// more (a "test" of what it changed), nor has its key to be there still. So this read, which
+// holds all that was acknowledged, looks first. An attempt that is still in flight is not in
+// it; then both compare with the same revision, and the one that comes second is found where it
+// is applied to have been done already. What compares in vain is not remembered (OnlyIfDone),
+// or the attempts after it would have its answer.
+func (c *call) patched(key string, cond condition, cmd *fsm.Command) (rec fsm.Record, first *fsm.Result, err error) {
+	found := false
 	st, err := c.read(freshness{consistency: linearizable}, func(v *fsm.View) error {
 		var err error
+		if cmd.Idempotency.Key != "" {
+			res, known, err := v.Answer(&cmd.Principal, &cmd.Idempotency)
+			if err != nil {
+				return err
+			}
+			if known {
+				first = &res
+				return nil
+			}
+		}
 		rec, found, err = v.Get(key)
 		return err
 	})
 	switch {
 	case err != nil:
-		return rec, err
+		return rec, nil, err
+	case first != nil && first.Outcome == fsm.KeyReused:
+		return rec, nil, &readError{st, keyReused(cmd)}
+	case first != nil:
+		return rec, first, nil
 	case !found && cond.kind != 0:
-		return rec, &readError{st, compareFailed(key, 0)}
+		return rec, nil, &readError{st, compareFailed(key, 0)}
 	case !found:
-		return rec, &readError{st, problemf(kindNotFound, "key %q has no value", key)}
+		return rec, nil, &readError{st, problemf(kindNotFound, "key %q has no value", key)}
 	case cond.kind == fsm.RevisionIs && cond.revision != rec.Revision:
-		return rec, &readError{st, compareFailed(key, rec.Revision)}
+		return rec, nil, &readError{st, compareFailed(key, rec.Revision)}
 	case !isJSONType(rec.ContentType):
-		return rec, &readError{st, problemf(kindPatchConflict, "key %q holds %s, and only JSON can be patched", key, quote(rec.ContentType))}
+		return rec, nil, &readError{st, problemf(kindPatchConflict, "key %q holds %s, and only JSON can be patched", key, quote(rec.ContentType))}
 	}
-	return rec, nil
+	return rec, nil, nil
 }

@@ -35,6 +35,8 @@ var (
 	kindBodyTimeout      = kind{"body-timeout", "The body arrived too slowly", http.StatusRequestTimeout, true}
 	kindCompareFailed    = kind{"precondition-failed", "The key is not as the condition demands", http.StatusPreconditionFailed, false}
 	kindCompacted        = kind{"compacted", "The history does not go back so far", http.StatusGone, false}
+	kindKeyReused        = kind{"idempotency-key-reused", "The idempotency key is that of another request", http.StatusUnprocessableEntity, false}
+	kindIdempotencyFull  = kind{"idempotency-full", "Too many idempotency keys are remembered", http.StatusServiceUnavailable, true}
 	kindPatchConflict    = kind{"patch-conflict", "The patch does not fit the value", http.StatusConflict, false}
 	kindContended        = kind{"contended", "Others changed the key all the time", http.StatusConflict, true}
 	kindTooLarge         = kind{"too-large", "The request exceeds a limit", http.StatusRequestEntityTooLarge, false}

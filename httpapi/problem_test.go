@@ -109,6 +109,10 @@ func compactedTo2(f *fixture) {
 	f.node.put("seed", "2")
 }
 
+const keyed = "Idempotency-Key: key-1"
+
+func keyedPut(f *fixture) { f.ok("PUT", config+"/a", "1", keyed) }
+
 // keepsOneVersion leaves a key without the first of its three versions.
 func keepsOneVersion(f *fixture) {
 	f.node.put("seed", "2")
@@ -245,6 +249,16 @@ var errorCases = []errorCase{
 	{name: "comment not UTF-8", request: "DELETE /api/v1/config/a", headers: []string{"Confman-Comment: \xff"}},
 	{name: "content type broken", request: "PUT /api/v1/config/a", body: "1", headers: []string{"Content-Type: text"}},
 	{name: "content type too long", request: "PUT /api/v1/config/a", body: "1", headers: []string{"Content-Type: text/" + strings.Repeat("x", fsm.MaxContentTypeBytes)}},
+	{name: "idempotency key empty", request: "PUT /api/v1/config/a", body: "1", headers: []string{"Idempotency-Key: "}},
+	{name: "idempotency key with a space", request: "DELETE /api/v1/config/a", headers: []string{"Idempotency-Key: a b"}},
+	{name: "idempotency key not ASCII", request: "PATCH /api/v1/config/seed", body: "{}", headers: []string{asMerge, "Idempotency-Key: ä"}},
+	{name: "idempotency key too long", request: "PUT /api/v1/config/a", body: "1", headers: []string{"Idempotency-Key: " + strings.Repeat("k", fsm.MaxIdempotencyKeyBytes+1)}},
+	{name: "idempotency key twice", request: "PUT /api/v1/config/a", body: "1", headers: []string{keyed, keyed}},
+	{name: "idempotency key of an import", request: "POST /api/v1/import/a", body: `{"b":1}`, headers: []string{keyed}},
+	{name: "idempotency key of a delete in chunks", request: "DELETE /api/v1/config/a/?recursive=true&chunked=true", headers: []string{keyed}},
+	{name: "idempotency key of another put", request: "PUT /api/v1/config/a", body: "2", headers: []string{keyed}, setup: keyedPut},
+	{name: "idempotency key of a put, for a patch", request: "PATCH /api/v1/config/a", body: "{}", headers: []string{asMerge, keyed}, setup: keyedPut},
+	{name: "idempotency keys take too much room", request: "PUT /api/v1/config/a", body: "1", headers: []string{keyed}, setup: func(f *fixture) { f.node.outcome = fsm.AnswersFull }},
 	{name: "value not acceptable", request: "GET /api/v1/config/seed", headers: []string{"Accept: image/png"}},
 	{name: "listing not acceptable", request: "GET /api/v1/config/", headers: []string{"Accept: text/plain"}},
 	{name: "export not acceptable", request: "GET /api/v1/export/?format=tree", headers: []string{"Accept: application/x-ndjson"}},
@@ -275,7 +289,7 @@ var errorCases = []errorCase{
 	{name: "write while forming", request: "PUT /api/v1/config/a", body: "1", setup: forming},
 	{name: "write while stopping", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.Unknown, 0, node.ErrStopped)},
 	{name: "write fails for an unknown reason", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.Unknown, 0, errors.New("secret"))},
-	{name: "write with a result that makes no sense", request: "PUT /api/v1/config/a", body: "1", setup: func(f *fixture) { f.node.broken = true }},
+	{name: "write with a result that makes no sense", request: "PUT /api/v1/config/a", body: "1", setup: func(f *fixture) { f.node.outcome = fsm.Repeated }},
 	{name: "bug after the proposal", request: "PUT /api/v1/config/a", body: "1", setup: func(f *fixture) { f.node.during = func(*fsm.Command) { panic("bug") } }},
 	{name: "bug in an import", request: "POST /api/v1/import/a", body: `{"b":1}`, setup: func(f *fixture) { f.node.during = func(*fsm.Command) { panic("bug") } }},
 	{name: "command over a limit", request: "PUT /api/v1/config/a", body: "1", setup: func(f *fixture) {

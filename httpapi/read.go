@@ -137,6 +137,23 @@ func (c *call) try(f freshness, fn func(*fsm.View) error) (*fsm.View, standing, 
 	return v, st, nil
 }
 
+// afterwards calls fn with a view of the revision that a write of this call left. It is here,
+// where the write was applied, unless another node's state took this one's place meanwhile. An
+// error leaves open what became of the write: the answer that would tell cannot be made.
+func (c *call) afterwards(revision fsm.Revision, fn func(*fsm.View) error) error {
+	_, err := c.read(freshness{consistency: local, min: revision, past: true, at: revision}, fn)
+	if err != nil {
+		return &node.WriteError{Outcome: node.Unknown, Err: err}
+	}
+	return nil
+}
+
+// isCompacted tells whether err is that something is not held any more.
+func isCompacted(err error) bool {
+	var old *fsm.CompactedError
+	return errors.As(err, &old)
+}
+
 // tellDamage tells the node, if err says so, that v's store is damaged: a reader is
 // often the first to meet it. v is open.
 func (c *call) tellDamage(v *fsm.View, err error) {

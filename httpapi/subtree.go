@@ -34,8 +34,12 @@ func (c *call) deleteTree(t target) error {
 		return err
 	}
 	if chunked {
+		if err := severalTimes(cmd); err != nil {
+			return err
+		}
 		return c.deleteChunks(t, cmd)
 	}
+	c.once(cmd, nil)
 	cmd.Ops = []fsm.Op{{Kind: fsm.DeleteTree, Key: t.prefix()}}
 	c.proposed = true
 	res, err := c.write(cmd)

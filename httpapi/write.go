@@ -31,6 +31,7 @@ func (c *call) put() error {
 	if err != nil {
 		return err
 	}
+	c.once(cmd, value)
 	cmd.Compares = cond.compares(key)
 	cmd.Ops = []fsm.Op{{Kind: fsm.Put, Key: key, Value: value, ContentType: contentType}}
 	c.proposed = true
@@ -42,7 +43,7 @@ func (c *call) put() error {
 	return nil
 }
 
-// writtenValue answers a write of one value.
+// writtenValue answers a write of one value, whose content type may be "", not known any more.
 func (c *call) writtenValue(key, contentType string, res fsm.Result) {
 	op := res.Ops[0]
 	a := answer{status: http.StatusOK, contentType: jsonHeader, etag: op.Revision}
@@ -51,8 +52,10 @@ func (c *call) writtenValue(key, contentType string, res fsm.Result) {
 	}
 	c.buf = append(c.buf, `{"path":`...)
 	c.buf = appendString(c.buf, key)
-	c.buf = append(c.buf, `,"content_type":`...)
-	c.buf = appendString(c.buf, contentType)
+	if contentType != "" {
+		c.buf = append(c.buf, `,"content_type":`...)
+		c.buf = appendString(c.buf, contentType)
+	}
 	c.buf = append(c.buf, `,"revision":`...)
 	c.buf = strconv.AppendUint(c.buf, uint64(op.Revision), 10)
 	c.buf = append(c.buf, `,"created":`...)
@@ -69,6 +72,7 @@ func (c *call) delete() error {
 	if err != nil {
 		return err
 	}
+	c.once(cmd, nil)
 	cmd.Compares = cond.compares(key)
 	cmd.Ops = []fsm.Op{{Kind: fsm.Delete, Key: key}}
 	c.proposed = true
@@ -125,7 +129,8 @@ func (c *call) writtenKey() (string, error) {
 	return t.key, err
 }
 
-// command begins a command of this request.
+// command begins a command of this request. A request with an Idempotency-Key must be passed to
+// once, or refused by severalTimes.
 func (c *call) command() (*fsm.Command, error) {
 	comment, _ := single(c.r.Header["Confman-Comment"])
 	if len(comment) > fsm.MaxCommentBytes {
@@ -134,45 +139,94 @@ func (c *call) command() (*fsm.Command, error) {
 	if reason := checkText(comment); reason != "" {
 		return nil, invalidHeader("Confman-Comment", reason)
 	}
+	key, err := idempotencyKey(c.r.Header)
+	if err != nil {
+		return nil, err
+	}
 	// A listener that is not TCP has no address to tell.
 	source, _ := netip.ParseAddrPort(c.r.RemoteAddr)
 	return &fsm.Command{
-		RequestID:  c.id,
-		AcceptedAt: c.api.Now().UnixNano(),
-		Source:     source.Addr().Unmap().WithZone(""),
-		Comment:    comment,
+		RequestID:   c.id,
+		AcceptedAt:  c.api.Now().UnixNano(),
+		Source:      source.Addr().Unmap().WithZone(""),
+		Comment:     comment,
+		Idempotency: fsm.Idempotency{Key: key},
 	}, nil
 }
 
-// write has cmd applied within WriteWait. Its result has one entry for each operation.
+// write is propose of a command whose conditions must hold.
 func (c *call) write(cmd *fsm.Command) (fsm.Result, error) {
+	res, err := c.propose(cmd)
+	if err == nil && res.Outcome == fsm.CompareFailed {
+		failed := cmd.Compares[res.FailedCompare].Key
+		err = &readError{c.standingAt(res.Revision), compareFailed(failed, res.Current)}
+	}
+	return res, err
+}
+
+// propose has cmd applied within WriteWait. Its result has one entry for each operation that was
+// done, those of cmd.Else if res.Else says so; or a condition did not hold.
+//
+// An answer that is made of the result, and of the request, is the same when it is replayed.
+func (c *call) propose(cmd *fsm.Command) (fsm.Result, error) {
 	ctx, cancel := context.WithTimeout(c.r.Context(), WriteWait)
 	defer cancel()
 	res, err := c.api.Node.Propose(ctx, cmd)
 	if err != nil {
 		return res, err
 	}
+	if err = c.checkResult(cmd, &res); err != nil {
+		return res, err
+	}
+	return res, nil
+}
+
+// checkResult is why a command was refused where it was applied, if it was.
+func (c *call) checkResult(cmd *fsm.Command, res *fsm.Result) error {
+	c.replayed(res)
+	var refused *problem
 	switch res.Outcome {
 	case fsm.Applied, fsm.Unchanged:
-		if len(res.Ops) == len(cmd.Ops) {
-			return res, nil
+		done := cmd.Ops
+		if res.Else {
+			done = cmd.Else
+		}
+		if len(res.Ops) == len(done) {
+			return nil
 		}
 	case fsm.CompareFailed:
 		if res.FailedCompare < len(cmd.Compares) {
-			return res, &readError{
-				c.standingAt(res.Revision),
-				compareFailed(cmd.Compares[res.FailedCompare].Key, res.Current),
-			}
+			return nil
 		}
 	case fsm.TreeTooLarge:
-		return res, &readError{c.standingAt(res.Revision), problemf(kindSubtreeTooLarge,
-			"there are more than %d keys, or %d bytes, below it; chunked=true does it in several revisions", fsm.MaxTreeKeys, fsm.MaxTreeBytes).
-			with("max_keys", fsm.MaxTreeKeys).with("max_bytes", fsm.MaxTreeBytes)}
+		refused = subtreeTooLarge()
+	case fsm.Compacted:
+		refused = compacted(res.Floor)
+	case fsm.FutureRevision:
+		refused = problemf(kindFutureRevision, "the newest revision is %d", res.Revision)
+	case fsm.KeyReused:
+		refused = keyReused(cmd)
+	case fsm.AnswersFull:
+		refused = problemf(kindIdempotencyFull, "the cluster remembers %d bytes of idempotency keys, the most it does; the oldest are forgotten after %v",
+			fsm.MaxAnswersBytes, fsm.IdempotencyRetention)
 	default: // not an answer that the node gives without an error
+	}
+	if refused != nil {
+		return &readError{c.standingAt(res.Revision), refused}
 	}
 	p := internal(fmt.Errorf("httpapi: %d results of %d operations, outcome %d", len(res.Ops), len(cmd.Ops), res.Outcome))
 	p.outcome = node.Unknown
-	return res, p
+	return p
+}
+
+func keyReused(cmd *fsm.Command) *problem {
+	return problemf(kindKeyReused, "another request was made under the Idempotency-Key %q: each has one of its own", cmd.Idempotency.Key)
+}
+
+func subtreeTooLarge() *problem {
+	return problemf(kindSubtreeTooLarge,
+		"there are more than %d keys, or %d bytes, below it; chunked=true does it in several revisions", fsm.MaxTreeKeys, fsm.MaxTreeBytes).
+		with("max_keys", fsm.MaxTreeKeys).with("max_bytes", fsm.MaxTreeBytes)
 }
 
 // standingAt is how an answer made at a revision stands: a write's own.
