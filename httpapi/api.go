@@ -91,6 +91,7 @@ func (a *api) route() {
 	tree(http.MethodGet, "/diff", (*call).diff)
 	tree(http.MethodPost, "/import", (*call).importTree)
 	tree(http.MethodGet, "/export", (*call).export)
+	r.Handle(http.MethodPost, base+"/txn", a.limited((*call).txn).handle)
 	r.Handle(http.MethodGet, base+"/cluster", a.limited((*call).cluster).handle)
 	r.Handle(http.MethodGet, "/health/live", a.unlimited((*call).live).handle)
 	r.Handle(http.MethodGet, "/health/ready", a.unlimited((*call).ready).handle)

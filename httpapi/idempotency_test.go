@@ -50,6 +50,19 @@ var keyedCases = []keyedCase{
 		name: "patch of another JSON type", request: "PATCH /api/v1/config/doc", body: `{"a":1}`, headers: []string{asMerge}, code: 200,
 		setup: func(f *fixture) { f.ok("PUT", config+"/doc", "{}", "Content-Type: application/vnd.doc+json") },
 	},
+	{
+		name: "transaction", request: "POST /api/v1/txn", code: 200,
+		body: `{"compare":[{"path":"seed","revision":1}],"then":[{"put":"new","value":1},{"delete":"tree/"},{"get":"seed"},{"get":"none"}]}`,
+	},
+	{
+		name: "transaction of what does not hold", request: "POST /api/v1/txn", code: 200,
+		body: `{"compare":[{"path":"new","exists":true}],"then":[{"put":"new","value":1}]}`,
+	},
+	{
+		name: "transaction with an else", request: "POST /api/v1/txn", code: 200,
+		body: `{"compare":[{"path":"seed","value":7}],"else":[{"delete":"seed"},{"get":"tree/a"}]}`,
+	},
+	{name: "transaction that only reads", request: "POST /api/v1/txn", body: `{"then":[{"get":"seed"},{"get":"tree/b/c"}]}`, code: 200},
 }
 
 // told is all of an answer but what is of the request alone: its id, and when and by whom it was taken.
@@ -158,7 +171,7 @@ func TestReplayAfterAFailure(t *testing.T) {
 	add := func() *httptest.ResponseRecorder {
 		return f.do("PATCH", config+"/list", `[{"op":"add","path":"/-","value":1}]`, asPatch, keyed)
 	}
-	f.node.proposeErr = func(n int, cmd *fsm.Command) error {
+	f.node.proposeErr = func(n int, _ *fsm.Command) error {
 		if n == 2 {
 			return &node.WriteError{Outcome: node.NotApplied, Err: node.ErrLost}
 		}
@@ -199,6 +212,26 @@ func TestPatchRetriesUnderAKey(t *testing.T) {
 	assert.Equal(t, `{"n":1,"a":1}`, f.ok("GET", config+"/doc", "", "Accept: text/plain").Body.String())
 	again := f.ok("PATCH", config+"/doc", `{"a":1}`, asMerge, keyed)
 	assert.Equal(t, "true", again.Header().Get("Idempotency-Replayed"))
+}
+
+// TestReplayOfACompactedGet: what a transaction read is not held any more, in part or at all.
+func TestReplayOfACompactedGet(t *testing.T) {
+	for name, compaction := range map[string]fsm.Maintenance{
+		`"compacted":true`: {Elapsed: time.Minute, KeepFor: time.Second},
+		`"record":null`:    {KeepVersions: 1},
+	} {
+		f := newFixture(t)
+		f.ok("PUT", config+"/hot", "0")
+		const body = `{"then":[{"get":"hot"},{"put":"b","value":1},{"get":"none"}]}`
+		f.ok("POST", "/api/v1/txn", body, keyed)
+		for i := range 3 {
+			f.node.put("hot", fmt.Sprint(i))
+		}
+		f.node.maintain(compaction)
+		again := f.ok("POST", "/api/v1/txn", body, keyed)
+		assert.JSONEq(t, `{"revision":2,"succeeded":true,"changed":true,"results":[{"get":"hot","compacted":true},
+			{"put":"b","revision":2,"created":true,"changed":true},{"get":"none",`+name+`}]}`, again.Body.String())
+	}
 }
 
 // TestReplayOfACompactedPatch: what the key was when it was patched is not held any more.

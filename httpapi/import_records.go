@@ -105,42 +105,27 @@ func parseRecord(line []byte, t target, maxValue int) (fsm.Op, *syntaxError) {
 	if fault != nil {
 		return fsm.Op{}, fault
 	}
-	if len(value) > maxValue {
-		fault = s.fault(rec.valueAt, "value of %q has %d bytes, at most %d are allowed", rec.path, len(value), maxValue)
-		fault.kind, fault.limit = kindTooLarge, int64(maxValue)
+	if fault = s.checkSize(&rec, value, maxValue); fault != nil {
 		return fsm.Op{}, fault
 	}
 	return put(rec.path, value, rec.contentType), nil
+}
+
+// checkSize refuses a record's value that is too large.
+func (s *scanner) checkSize(rec *record, value []byte, limit int) *syntaxError {
+	if len(value) <= limit {
+		return nil
+	}
+	fault := s.fault(rec.valueAt, "value of %q has %d bytes, at most %d are allowed", rec.path, len(value), limit)
+	fault.kind, fault.limit = kindTooLarge, int64(limit)
+	return fault
 }
 
 func (s *scanner) record() (rec record, fault *syntaxError) {
 	if fault = s.begin(); fault != nil {
 		return rec, fault
 	}
-	if fault = s.expect('{', "a record, which is an object"); fault != nil {
-		return rec, fault
-	}
-	seen := make([]string, 0, 12)
-	fault = s.members('}', func() *syntaxError {
-		at := s.i
-		if s.peek() != '"' {
-			return s.unexpected("a member name in quotes")
-		}
-		name, fault := s.unquote()
-		if fault != nil {
-			return fault
-		}
-		for _, n := range seen {
-			if n == name {
-				return s.fault(at, "member %q is there twice", name)
-			}
-		}
-		seen = append(seen, name)
-		s.space()
-		if fault = s.expect(':', "a colon"); fault != nil {
-			return fault
-		}
-		s.space()
+	fault = s.object("a record, which is an object", func(name string, at int) *syntaxError {
 		return s.recordMember(&rec, name, at)
 	})
 	if fault != nil {
@@ -162,10 +147,8 @@ func (s *scanner) record() (rec record, fault *syntaxError) {
 // past is skipped: an import makes its own.
 func (s *scanner) recordMember(rec *record, name string, at int) (fault *syntaxError) {
 	text := func(into *string, where *int) *syntaxError {
-		if *where = s.i; s.peek() != '"' {
-			return s.unexpected("a string")
-		}
-		*into, fault = s.unquote()
+		*where = s.i
+		*into, fault = s.text()
 		return fault
 	}
 	switch name {

@@ -3,8 +3,12 @@ package httpapi
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/confman/confman/fsm"
 )
 
 // scanner walks JSON text (RFC 8259) without copying it: encoding/json keeps
@@ -173,6 +177,70 @@ func (s *scanner) members(closing byte, one func() *syntaxError) *syntaxError {
 			return s.unexpected(fmt.Sprintf("a comma or %q", closing))
 		}
 	}
+}
+
+// object reads an object, which want describes: one reads the value of each member, whose name
+// begins at at. A name that is there twice is a fault.
+func (s *scanner) object(want string, one func(name string, at int) *syntaxError) *syntaxError {
+	if fault := s.expect('{', want); fault != nil {
+		return fault
+	}
+	seen := make([]string, 0, 12)
+	return s.members('}', func() *syntaxError {
+		at := s.i
+		if s.peek() != '"' {
+			return s.unexpected("a member name in quotes")
+		}
+		name, fault := s.unquote()
+		if fault != nil {
+			return fault
+		}
+		if slices.Contains(seen, name) {
+			return s.fault(at, "member %q is there twice", name)
+		}
+		seen = append(seen, name)
+		s.space()
+		if fault = s.expect(':', "a colon"); fault != nil {
+			return fault
+		}
+		s.space()
+		return one(name, at)
+	})
+}
+
+// text reads the string here.
+func (s *scanner) text() (string, *syntaxError) {
+	if s.peek() != '"' {
+		return "", s.unexpected("a string")
+	}
+	return s.unquote()
+}
+
+// flag reads true or false.
+func (s *scanner) flag() (bool, *syntaxError) {
+	for _, v := range [...]bool{true, false} {
+		if word := strconv.FormatBool(v); bytes.HasPrefix(s.b[s.i:], []byte(word)) {
+			s.i += len(word)
+			return v, nil
+		}
+	}
+	return false, s.unexpected("true or false")
+}
+
+// revision reads a revision, which is a whole number.
+func (s *scanner) revision() (fsm.Revision, *syntaxError) {
+	start := s.i
+	if c := s.peek(); c != '-' && (c < '0' || c > '9') {
+		return 0, s.unexpected("a revision, which is a number")
+	}
+	if fault := s.skipNumber(); fault != nil {
+		return 0, fault
+	}
+	n, err := strconv.ParseUint(string(s.b[start:s.i]), 10, 64)
+	if err != nil {
+		return 0, s.fault(start, "revision is %s, want a whole number", short(string(s.b[start:s.i])))
+	}
+	return fsm.Revision(n), nil
 }
 
 // skipName skips a member's name and the colon, up to its value.

@@ -32,6 +32,11 @@ const (
 	// six bytes for each of its own in JSON ("\u0001").
 	MaxLineBytes = 6*fsm.MaxValueBytes + 64<<10
 
+	// MaxTxnOps bounds the operations of each branch of a transaction, gets included, and its
+	// compares; MaxTxnBytes bounds its body.
+	MaxTxnOps   = fsm.MaxTxnOps
+	MaxTxnBytes = fsm.MaxTxnBytes
+
 	// MaxImportOps and MaxImportBytes bound one transaction of an import. Larger
 	// ones would save little and delay the writes of others.
 	MaxImportOps   = fsm.MaxTxnOps

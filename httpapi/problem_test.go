@@ -358,6 +358,59 @@ var errorCases = []errorCase{
 	{name: "record with two documents", request: "POST /api/v1/import/", body: `{"path":"a","value":1} {}`, headers: ndjson},
 	{name: "record with a value too large", request: "POST /api/v1/import/", body: `{"path":"a","value":"` + strings.Repeat("x", tooBig) + `"}`, headers: ndjson},
 	{name: "record too long", request: "POST /api/v1/import/", body: strings.Repeat(" ", MaxLineBytes+1), headers: ndjson},
+	// Transactions.
+	{name: "transaction of another type", request: "POST /api/v1/txn", body: "{}", headers: []string{"Content-Type: application/yaml"}},
+	{name: "transaction with a parameter", request: "POST /api/v1/txn?dry=true", body: "{}"},
+	{name: "transaction on a condition", request: "POST /api/v1/txn", body: "{}", headers: []string{"If-None-Match: *"}},
+	{name: "transaction of nothing", request: "POST /api/v1/txn", body: "{}"},
+	{name: "transaction without a body", request: "POST /api/v1/txn"},
+	{name: "transaction that is no object", request: "POST /api/v1/txn", body: "[]"},
+	{name: "transaction with a member unknown", request: "POST /api/v1/txn", body: "{\n  \"success\": []}"},
+	{name: "transaction with a member twice", request: "POST /api/v1/txn", body: `{"then":[],"then":[]}`},
+	{name: "transaction with a list that is none", request: "POST /api/v1/txn", body: `{"then":{"put":"a","value":1}}`},
+	{name: "transaction with an else for nothing", request: "POST /api/v1/txn", body: `{"else":[{"delete":"a"}]}`},
+	{name: "transaction with too many operations", request: "POST /api/v1/txn", body: manyGets(MaxTxnOps + 1)},
+	{name: "transaction with too many compares", request: "POST /api/v1/txn", body: `{"compare":[` + strings.Repeat(`{"path":"a","exists":true},`, MaxTxnOps) + `{"path":"a","exists":true}]}`},
+	{name: "transaction too large", request: "POST /api/v1/txn", body: "{}" + strings.Repeat(" ", MaxTxnBytes)},
+	{name: "transaction that is too large as a command", request: "POST /api/v1/txn", body: largePuts(), headers: []string{"Confman-Comment: " + strings.Repeat("x", fsm.MaxCommentBytes)}},
+	{name: "transaction with a key twice", request: "POST /api/v1/txn", body: "{\"then\":[{\"put\":\"a\",\"value\":1},\n{\"get\":\"a\"}]}"},
+	{name: "transaction with a key below a subtree", request: "POST /api/v1/txn", body: `{"then":[{"delete":"a/"},{"put":"a/b","value":1}]}`},
+	{name: "transaction with a subtree over a key", request: "POST /api/v1/txn", body: `{"then":[{"put":"a/b","value":1},{"delete":"/"}]}`},
+	{name: "transaction with a subtree twice", request: "POST /api/v1/txn", body: `{"then":[{"delete":"a/"},{"delete":"a/"}]}`},
+	{name: "transaction with two operations in one", request: "POST /api/v1/txn", body: `{"then":[{"put":"a","value":1,"delete":"b"}]}`},
+	{name: "transaction with an operation of nothing", request: "POST /api/v1/txn", body: `{"then":[{"value":1}]}`},
+	{name: "transaction with a put without a value", request: "POST /api/v1/txn", body: `{"then":[{"put":"a"}]}`},
+	{name: "transaction with a put of a subtree", request: "POST /api/v1/txn", body: `{"then":[{"put":"a/","value":1}]}`},
+	{name: "transaction with a get of a subtree", request: "POST /api/v1/txn", body: `{"then":[{"get":"a/"}]}`},
+	{name: "transaction with a delete of a value", request: "POST /api/v1/txn", body: `{"then":[{"delete":"a","value":1}]}`},
+	{name: "transaction with a path that is no string", request: "POST /api/v1/txn", body: `{"then":[{"delete":7}]}`},
+	{name: "transaction with a path that is no key", request: "POST /api/v1/txn", body: `{"then":[{"delete":"a//b"}]}`},
+	{name: "transaction with a member of an operation unknown", request: "POST /api/v1/txn", body: `{"then":[{"put":"a","value":1,"ttl":5}]}`},
+	{name: "transaction with a value too large", request: "POST /api/v1/txn", body: `{"then":[{"put":"a","value":"` + strings.Repeat("x", tooBig) + `"}]}`},
+	{name: "transaction with text that is no string", request: "POST /api/v1/txn", body: `{"then":[{"put":"a","value":1,"content_type":"text/plain"}]}`},
+	{name: "transaction with a content type that is none", request: "POST /api/v1/txn", body: `{"then":[{"put":"a","value":1,"content_type":"text"}]}`},
+	{name: "transaction with an empty content type", request: "POST /api/v1/txn", body: `{"then":[{"put":"a","value":1,"content_type":""}]}`},
+	{name: "transaction with bad base64", request: "POST /api/v1/txn", body: `{"then":[{"put":"a","value":"!","encoding":"base64"}]}`},
+	{name: "transaction with an encoding unknown", request: "POST /api/v1/txn", body: `{"then":[{"put":"a","value":"1","encoding":"hex"}]}`},
+	{name: "transaction with a value that is no JSON", request: "POST /api/v1/txn", body: "{\"then\":[{\"put\":\"a\",\n\"value\":tru}]}"},
+	{name: "compare without a path", request: "POST /api/v1/txn", body: `{"compare":[{"exists":true}]}`},
+	{name: "compare of nothing", request: "POST /api/v1/txn", body: `{"compare":[{"path":"a"}]}`},
+	{name: "compare of two things", request: "POST /api/v1/txn", body: `{"compare":[{"path":"a","exists":true,"revision":1}]}`},
+	{name: "compare with an existence that is none", request: "POST /api/v1/txn", body: `{"compare":[{"path":"a","exists":1}]}`},
+	{name: "compare with a revision that is text", request: "POST /api/v1/txn", body: `{"compare":[{"path":"a","revision":"1"}]}`},
+	{name: "compare with a revision that is not whole", request: "POST /api/v1/txn", body: `{"compare":[{"path":"a","revision":1.5}]}`},
+	{name: "compare with revision 0", request: "POST /api/v1/txn", body: `{"compare":[{"path":"a","revision":0}]}`},
+	{name: "compare with an encoding of nothing", request: "POST /api/v1/txn", body: `{"compare":[{"path":"a","exists":true,"encoding":"base64"}]}`},
+	{name: "compare with a member unknown", request: "POST /api/v1/txn", body: `{"compare":[{"path":"a","version":1}]}`},
+	{name: "compare of a subtree", request: "POST /api/v1/txn", body: `{"compare":[{"path":"a/","exists":true}]}`},
+	{name: "compare with a value too large", request: "POST /api/v1/txn", body: `{"compare":[{"path":"a","value":"` + strings.Repeat("x", tooBig) + `"}]}`},
+	{name: "transaction with a subtree that is too large", request: "POST /api/v1/txn", body: `{"then":[{"delete":"big/"}]}`, setup: func(f *fixture) { f.fill("big/", fsm.MaxTreeKeys+1) }},
+	{name: "transaction, outcome unknown", request: "POST /api/v1/txn", body: `{"then":[{"delete":"a"}]}`, setup: writeFails(node.Unknown, 2, node.ErrNoQuorum)},
+	{name: "transaction with another's idempotency key", request: "POST /api/v1/txn", body: `{"then":[{"delete":"a"}]}`, headers: []string{keyed}, setup: keyedPut},
+	{name: "transaction that was applied, and cannot be read", request: "POST /api/v1/txn", body: `{"then":[{"put":"a","value":1},{"get":"b"}]}`, setup: func(f *fixture) {
+		f.node.during = func(*fsm.Command) { f.node.viewErr = node.ErrRebuilding }
+	}},
+	{name: "method not allowed on a transaction", request: "GET /api/v1/txn"},
 	// Health.
 	{name: "not ready: forming", request: "GET /health/ready", setup: forming},
 	{name: "not ready: no leader", request: "GET /health/ready", setup: quorumless},
@@ -366,6 +419,25 @@ var errorCases = []errorCase{
 	{name: "not ready: shutting down", request: "GET /health/ready", setup: func(f *fixture) { f.draining.Store(true) }},
 	{name: "not ready: stopped", request: "GET /health/ready", setup: func(f *fixture) { close(f.node.done) }},
 	{name: "not live", request: "GET /health/live", setup: func(f *fixture) { close(f.node.done) }},
+}
+
+// manyGets is a transaction of n operations.
+func manyGets(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,{"get":"k%d"}`, i)
+	}
+	return `{"then":[` + b.String()[1:] + "]}"
+}
+
+// largePuts is a transaction whose body is within its limit; with a comment, its command is not.
+func largePuts() string {
+	value := strings.Repeat("x", fsm.MaxTxnBytes/4-30)
+	var b strings.Builder
+	for i := range 4 {
+		fmt.Fprintf(&b, `,{"put":"k%d","value":"%s"}`, i, value)
+	}
+	return `{"then":[` + b.String()[1:] + "]}"
 }
 
 var ndjson = []string{"Content-Type: application/x-ndjson"}

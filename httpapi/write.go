@@ -224,8 +224,8 @@ func keyReused(cmd *fsm.Command) *problem {
 }
 
 func subtreeTooLarge() *problem {
-	return problemf(kindSubtreeTooLarge,
-		"there are more than %d keys, or %d bytes, below it; chunked=true does it in several revisions", fsm.MaxTreeKeys, fsm.MaxTreeBytes).
+	return problemf(kindSubtreeTooLarge, "one transaction removes or restores at most %d keys of subtrees, or %d bytes of them; "+
+		"a removal or a rollback of its own is done in several with chunked=true", fsm.MaxTreeKeys, fsm.MaxTreeBytes).
 		with("max_keys", fsm.MaxTreeKeys).with("max_bytes", fsm.MaxTreeBytes)
 }
 
