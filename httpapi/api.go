@@ -89,6 +89,7 @@ func (a *api) route() {
 	tree(http.MethodDelete, "/config", (*call).delete)
 	tree(http.MethodGet, "/history", (*call).history)
 	tree(http.MethodGet, "/diff", (*call).diff)
+	tree(http.MethodPost, "/rollback", (*call).rollback)
 	tree(http.MethodPost, "/import", (*call).importTree)
 	tree(http.MethodGet, "/export", (*call).export)
 	r.Handle(http.MethodPost, base+"/txn", a.limited((*call).txn).handle)

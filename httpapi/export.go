@@ -23,10 +23,11 @@ func (c *call) export() error {
 	if err != nil {
 		return err
 	}
-	if !c.api.exports.TryAcquire(1) {
-		return problemf(kindOverloaded, "%d exports are under way here, the most there may be", MaxExports)
+	done, err := c.holdView()
+	if err != nil {
+		return err
 	}
-	defer c.api.exports.Release(1)
+	defer done()
 	empty := true
 	v, st, err := c.open(f, func(v *fsm.View) error {
 		empty = true // fn may be called twice
@@ -59,6 +60,18 @@ func (c *call) export() error {
 		panic(http.ErrAbortHandler)
 	}
 	return nil
+}
+
+// holdView lets the call keep a view open until done, for MaxExportTime and with as much time for its
+// answer. The connection is read from meanwhile, to see the client leave: not to time out.
+func (c *call) holdView() (done func(), err error) {
+	if !c.api.exports.TryAcquire(1) {
+		return nil, problemf(kindOverloaded, "%d exports, verifications or rollbacks in chunks are under way here, the most there may be", MaxExports)
+	}
+	control := http.NewResponseController(c.w)
+	_ = control.SetReadDeadline(time.Time{})
+	_ = control.SetWriteDeadline(c.api.Now().Add(MaxExportTime + TransferTimeout))
+	return func() { c.api.exports.Release(1) }, nil
 }
 
 func (c *call) exportFormat(q *query) (string, error) {

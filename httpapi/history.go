@@ -256,10 +256,7 @@ func (p *diffPage) fill(v *fsm.View) error {
 		return err
 	}
 	defer before.Close()
-	lo, hi := p.target.key, p.target.key+"\x00"
-	if p.target.subtree {
-		lo, hi = p.target.prefix(), p.target.end()
-	}
+	lo, hi := p.target.span()
 	if p.resumed {
 		lo = p.after + "\x00"
 	}

@@ -63,6 +63,17 @@ var keyedCases = []keyedCase{
 		body: `{"compare":[{"path":"seed","value":7}],"else":[{"delete":"seed"},{"get":"tree/a"}]}`,
 	},
 	{name: "transaction that only reads", request: "POST /api/v1/txn", body: `{"then":[{"get":"seed"},{"get":"tree/b/c"}]}`, code: 200},
+	{name: "rollback", request: "POST /api/v1/rollback/", body: `{"to_revision":1}`, code: 200},
+	{name: "rollback of a key", request: "POST /api/v1/rollback/seed", body: `{"to_revision":0}`, code: 200},
+	{name: "rollback of nothing", request: "POST /api/v1/rollback/none/", body: `{"to_revision":1}`, code: 200},
+	{name: "rollback to the future", request: "POST /api/v1/rollback/", body: `{"to_revision":3}`, code: 400},
+	{
+		name: "rollback to what is compacted", request: "POST /api/v1/rollback/seed", body: `{"to_revision":1}`, code: 410,
+		setup: func(f *fixture) {
+			f.node.put("seed", "2")
+			f.node.maintain(fsm.Maintenance{Elapsed: time.Hour, KeepFor: time.Minute})
+		},
+	},
 }
 
 // told is all of an answer but what is of the request alone: its id, and when and by whom it was taken.

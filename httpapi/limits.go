@@ -37,6 +37,9 @@ const (
 	MaxTxnOps   = fsm.MaxTxnOps
 	MaxTxnBytes = fsm.MaxTxnBytes
 
+	// MaxRollbackBytes bounds the body of a rollback, which is one number.
+	MaxRollbackBytes = 1 << 10
+
 	// MaxImportOps and MaxImportBytes bound one transaction of an import. Larger
 	// ones would save little and delay the writes of others.
 	MaxImportOps   = fsm.MaxTxnOps
@@ -94,10 +97,11 @@ const (
 	// body that is being streamed in or out.
 	TransferTimeout = 30 * time.Second
 
-	// MaxExports bounds the exports under way: each keeps a view open, and 128 KiB.
+	// MaxExports bounds what is under way of exports, verifications and rollbacks in chunks: each
+	// keeps a view open for long, and 128 KiB or more.
 	MaxExports = 64
 
-	// MaxExportTime bounds an export: its view keeps old pages of the database
+	// MaxExportTime bounds each of them: its view keeps old pages of the database
 	// from being reused.
 	MaxExportTime = 10 * time.Minute
 )

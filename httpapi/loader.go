@@ -19,6 +19,7 @@ type loader struct {
 	inFlight []flight // oldest first
 
 	applied, changed, transactions int
+	removed                        int          // of changed: deletes
 	revision                       fsm.Revision // the newest of the transactions
 	outcome                        node.Outcome // of what failed, if anything did
 	err                            error        // the first failure
@@ -134,6 +135,9 @@ func (l *loader) settle() {
 	for i := range s.res.Ops {
 		if s.res.Ops[i].Changed {
 			l.changed++
+			if f.ops[i].Kind == fsm.Delete {
+				l.removed++
+			}
 		}
 	}
 	l.revision = max(l.revision, s.res.Revision)

@@ -28,6 +28,14 @@ func (t target) prefix() string {
 // end is the first key after all that begin with prefix; "" means none.
 func (t target) end() string { return afterPrefix(t.prefix()) }
 
+// span is where the target's keys are, the first and the first after them; "" means none.
+func (t target) span() (lo, hi string) {
+	if t.subtree {
+		return t.prefix(), t.end()
+	}
+	return t.key, t.key + "\x00"
+}
+
 // String spells the target as a URL does.
 func (t target) String() string {
 	if t.subtree {

@@ -19,6 +19,7 @@ var (
 	exportParams = []string{"consistency", "max_staleness", "min_revision", "revision", "format"}
 	importParams = []string{"escape", "file"}
 	treeParams   = []string{"recursive", "chunked"}
+	chunkParams  = []string{"chunked"}
 
 	historyParams = []string{"consistency", "max_staleness", "min_revision", "revision", "limit", "cursor"}
 	diffParams    = []string{"consistency", "max_staleness", "min_revision", "from", "to", "limit", "cursor"}
