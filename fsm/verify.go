@@ -3,6 +3,7 @@ package fsm
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -47,7 +48,11 @@ func VerifyChain(ctx context.Context, v *View) error {
 			return err
 		}
 		at = ch.Revision
-		return v.verifyContent(&ch)
+		err = v.verifyContent(&ch)
+		if fault := (*ChainError)(nil); errors.Is(err, ErrDamaged) && !errors.As(err, &fault) {
+			return chainError(at, "what it stored cannot be read: %v", err)
+		}
+		return err
 	})
 	if err != nil {
 		return err
