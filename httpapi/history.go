@@ -46,6 +46,11 @@ func (c *call) history() error {
 	if err != nil {
 		return err
 	}
+	if verify, err := q.flag("verify"); err != nil {
+		return err
+	} else if verify {
+		return c.verify(&q, f)
+	}
 	scope := "history " + t.String()
 	l, err := q.paging(scope, &f)
 	if err != nil {

@@ -21,7 +21,7 @@ var (
 	treeParams   = []string{"recursive", "chunked"}
 	chunkParams  = []string{"chunked"}
 
-	historyParams = []string{"consistency", "max_staleness", "min_revision", "revision", "limit", "cursor"}
+	historyParams = []string{"consistency", "max_staleness", "min_revision", "revision", "limit", "cursor", "verify"}
 	diffParams    = []string{"consistency", "max_staleness", "min_revision", "from", "to", "limit", "cursor"}
 )
 
