@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const (
@@ -27,6 +28,7 @@ const (
 type Config struct {
 	Cluster Cluster
 	Data    Data
+	History History
 	Log     Log
 }
 
@@ -59,6 +61,27 @@ type Data struct {
 
 // MaxCatchUpBytes bounds Data.CatchUpBytes: more is a slip of the pen.
 const MaxCatchUpBytes = 1 << 40
+
+// History is how long the cluster keeps what is not current any more. The leader's settings count,
+// so they should be the same on all nodes.
+type History struct {
+	// KeepFor is how long changes, and what they superseded, can be read; as text, such as "2160h".
+	// It is counted in time that the cluster had a leader. 0: for ever.
+	KeepFor time.Duration
+	// KeepVersions is how many versions of a key that are not current can be read. 0: all.
+	KeepVersions int
+}
+
+const (
+	// DefaultKeepFor, 90 days, and DefaultKeepVersions hold unless the file says otherwise.
+	DefaultKeepFor      = 90 * 24 * time.Hour
+	DefaultKeepVersions = 1000
+
+	// MinKeepFor is the least History.KeepFor but 0. The answer to a write is remembered for ten
+	// minutes under its Idempotency-Key, and what it read is read again for a replay; a client that
+	// goes from page to page, or comes back to a watch, needs the past as well.
+	MinKeepFor = 15 * time.Minute
+)
 
 // Log is what a node says of itself on standard error.
 type Log struct {
@@ -155,6 +178,12 @@ func (c Config) Validate() error {
 	}
 	if c.Data.CatchUpBytes < 0 || c.Data.CatchUpBytes > MaxCatchUpBytes {
 		bad("Data.CatchUpBytes: %d is not 0 to %d", c.Data.CatchUpBytes, MaxCatchUpBytes)
+	}
+	if d := c.History.KeepFor; d != 0 && d < MinKeepFor {
+		bad("History.KeepFor: %v is less than %v, which replays and pages rest on (\"0\": for ever)", d, MinKeepFor)
+	}
+	if c.History.KeepVersions < 0 {
+		bad("History.KeepVersions: %d is negative (0: all)", c.History.KeepVersions)
 	}
 	if c.Data.Dir == "" {
 		bad("Data.Dir: missing: the directory that keeps this node's log and state")

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,8 +18,9 @@ func want() Config {
 			{ID: "node2", Address: "10.0.1.11", APIPort: 5000, RaftPort: 5001},
 			{ID: "node3", Address: "10.0.1.12", APIPort: 5000, RaftPort: 5001},
 		}},
-		Data: Data{Dir: "/var/lib/confman"},
-		Log:  Log{Level: "info"},
+		Data:    Data{Dir: "/var/lib/confman"},
+		History: History{KeepFor: 90 * 24 * time.Hour, KeepVersions: 1000},
+		Log:     Log{Level: "info"},
 	}
 }
 
@@ -49,6 +51,24 @@ func TestEverythingCanComeFromTheEnvironment(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, Node{ID: "a", Address: "localhost", APIPort: 7000, RaftPort: 5001}, c.Self())
 	assert.Equal(t, "debug", c.Log.Level)
+}
+
+func TestHistoryIsKept(t *testing.T) {
+	for text, want := range map[string]History{
+		`{}`:                                {KeepFor: DefaultKeepFor, KeepVersions: DefaultKeepVersions},
+		`{"KeepFor":"0","KeepVersions":0}`:  {},
+		`{"KeepFor":"15m"}`:                 {KeepFor: MinKeepFor, KeepVersions: DefaultKeepVersions},
+		`{"KeepFor":"0s","KeepVersions":1}`: {KeepVersions: 1},
+	} {
+		path := filepath.Join(t.TempDir(), "confman.json")
+		require.NoError(t, os.WriteFile(path, []byte(`{"Cluster":{"NodeId":"a","Nodes":[{"Id":"a","Address":"h"}]},"Data":{"Dir":"/d"},"History":`+text+`}`), 0o600))
+		c, err := Load(path, nil, nil)
+		require.NoError(t, err, text)
+		assert.Equal(t, want, c.History, text)
+	}
+	c, err := Load("testdata/good.json", []string{"CONFMAN_History__KeepFor=720h", "CONFMAN_History__KeepVersions=5"}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, History{KeepFor: 720 * time.Hour, KeepVersions: 5}, c.History)
 }
 
 // TestFaults holds the whole message of each fault: it is all that the person at
@@ -103,6 +123,9 @@ Cluster.Nodes[3].RaftPort: [::1]:5001 is used by Cluster.Nodes[0].RaftPort alrea
 		{"object for a list", `{"Cluster":{"NodeId":"a","Nodes":{}},"Data":{"Dir":"/d"}}`, "Cluster.Nodes: an object, want a list"},
 		{"text for an object", `{"Data":"/d"}`, `Data: "/d", want an object`},
 		{"negative log", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a","CatchUpBytes":-1}}`, "Data.CatchUpBytes: -1 is not 0 to 1099511627776"},
+		{"history too short", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"History":{"KeepFor":"14m59s"}}`, "History.KeepFor: 14m59s is less than 15m0s, which replays and pages rest on (\"0\": for ever)"},
+		{"negative history", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"History":{"KeepFor":"-1h","KeepVersions":-1}}`, "History.KeepFor: -1h0m0s is less than 15m0s, which replays and pages rest on (\"0\": for ever)\nHistory.KeepVersions: -1 is negative (0: all)"},
+		{"days in a duration", `{"History":{"KeepFor":"90d"}}`, `History.KeepFor: "90d", want a duration such as "15s"`},
 		{"null", `{"Data":{"Dir":null}}`, "Data.Dir: null, want text"},
 		{"root of the file system", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/."}}`, `Data.Dir: "/." is the root of the file system`},
 		{"member twice", "{\"Data\":{\"Dir\":\"/a\",\n  \"Dir\":\"/b\"}}", "line 2 column 8: Data.Dir is there twice"},

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	kjson "github.com/knadh/koanf/parsers/json"
 	"github.com/knadh/koanf/parsers/yaml"
@@ -46,6 +47,7 @@ func Load(path string, environ []string, flags map[string]string) (Config, error
 		return Config{}, err
 	}
 	c := Config{Log: Log{Level: "info"}}
+	c.History = History{KeepFor: DefaultKeepFor, KeepVersions: DefaultKeepVersions}
 	if err := decode(reflect.ValueOf(&c).Elem(), "", k.Raw()); err != nil {
 		return Config{}, fmt.Errorf("config: %w", err)
 	}
@@ -200,6 +202,15 @@ func parse(key, text string) (any, error) {
 // decode fills to, a struct of Config, from the maps and lists of a file, so that
 // each fault names its key. Numbers may be text: the environment has no others.
 func decode(to reflect.Value, at string, from any) error {
+	if to.Type() == reflect.TypeFor[time.Duration]() {
+		text, _ := from.(string)
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return fmt.Errorf("%s: %s, want a duration such as \"15s\"", at, describe(from))
+		}
+		to.SetInt(int64(d))
+		return nil
+	}
 	switch to.Kind() {
 	case reflect.Struct:
 		m, ok := from.(map[string]any)

@@ -38,8 +38,11 @@ func (s *server) run(ctx context.Context) error {
 		return fmt.Errorf("listening for the API: %w: is another node running here, or is Address not this machine's?", err)
 	}
 	runner, err := node.Start(node.RunnerConfig{
-		Settings: node.Settings{CatchUpBytes: s.config.Data.CatchUpBytes},
-		Dir:      s.config.Data.Dir, Name: self.ID, Names: s.config.Names(), Dial: s.dial, Logger: s.log,
+		Settings: node.Settings{
+			CatchUpBytes: s.config.Data.CatchUpBytes,
+			KeepFor:      s.config.History.KeepFor, KeepVersions: s.config.History.KeepVersions,
+		},
+		Dir: s.config.Data.Dir, Name: self.ID, Names: s.config.Names(), Dial: s.dial, Logger: s.log,
 	})
 	if err != nil {
 		return errors.Join(explained(err), listener.Close())
