@@ -39,7 +39,11 @@
 //
 // revision=N on a value, a listing or an export shows what was there at that revision;
 // Confman-Revision is then N. A revision that neither this node has nor, asked, any quorum
-// knows of is 400 future-revision.
+// knows of is 400 future-revision; one that the store does not go back to any more is 410
+// compacted, with the oldest_revision that it does. So is a version of a key that has too many.
+//
+// A history with verify=true recomputes the hash chain of the change log, which is one for all
+// paths, on this node: "verified", and if not, the first_bad_revision and the reason.
 //
 // # Values
 //
@@ -65,6 +69,27 @@
 // [fsm.MaxTreeKeys] keys or [fsm.MaxTreeBytes] are 413 subtree-too-large, unless chunked=true allows
 // several revisions: "transactions" says how many it took, and a failure half-way says how many
 // records are gone. A key that is written while that goes on may stay.
+//
+// # Transactions
+//
+// POST /txn takes {"compare":[...],"then":[...],"else":[...]}. A compare has a path and one of
+// exists, revision and value; an operation is a put, a delete (of a subtree, if its path ends in a
+// slash) or a get. The value of a put is JSON unless its content_type is another: then it is a string,
+// or base64 with "encoding":"base64", without a content_type application/octet-stream. A compare's
+// value is JSON or base64 alike, and is compared byte by byte. A branch names no key twice, nor one
+// below a subtree that it deletes.
+//
+// That a compare fails is 200 with "succeeded": false, failed_compare and the current_revision of its
+// key, and the results of else. Gets show what was there right after, at "revision"; a replay that
+// comes when that is compacted says "compacted": true instead of a record.
+//
+// POST /rollback takes {"to_revision":N} and makes a key or a subtree what it was then, within the
+// same bounds as a removal, or with chunked=true in several revisions.
+//
+// # Writes that are made again
+//
+// With an Idempotency-Key a write is done once, and made again has its first answer, with
+// Idempotency-Replayed: true; see docs/consistency.md. Imports and chunks refuse one.
 //
 // # Conditions
 //

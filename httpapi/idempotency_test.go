@@ -225,6 +225,29 @@ func TestPatchRetriesUnderAKey(t *testing.T) {
 	assert.Equal(t, "true", again.Header().Get("Idempotency-Replayed"))
 }
 
+// TestReplayOfTheFirst: what was first done was done to the empty store, at revision 0.
+func TestReplayOfTheFirst(t *testing.T) {
+	for request, body := range map[string]string{
+		"DELETE /api/v1/config/a":                 "",
+		"DELETE /api/v1/config/a/?recursive=true": "",
+		"POST /api/v1/rollback/":                  `{"to_revision":0}`,
+		"POST /api/v1/txn":                        `{"then":[{"get":"a"},{"get":"a/b"}]}`,
+		"PUT /api/v1/config/a":                    "1",
+	} {
+		f := newFixture(t)
+		method, target, _ := strings.Cut(request, " ")
+		var headers []string
+		if method == "PUT" {
+			headers = []string{"If-Match: *"}
+		}
+		first := f.do(method, target, body, append(headers, keyed)...)
+		assert.Equal(t, "0", first.Header().Get("Confman-Revision"), request)
+		f.node.put("a", "2")
+		f.node.put("a/b", "3")
+		assert.Equal(t, told(t, first), told(t, f.do(method, target, body, append(headers, keyed)...)), request)
+	}
+}
+
 // TestReplayOfACompactedGet: what a transaction read is not held any more, in part or at all.
 func TestReplayOfACompactedGet(t *testing.T) {
 	for name, compaction := range map[string]fsm.Maintenance{

@@ -117,7 +117,7 @@ func (c *call) rollbackChunks(t target, to fsm.Revision, cmd *fsm.Command) error
 	if err = l.finish(err); err != nil {
 		return err
 	}
-	if l.revision == 0 { // no transaction was needed
+	if l.transactions == 0 {
 		l.revision = st.revision
 	}
 	c.rolledBack(t, to, l.revision, l.changed-l.removed, l.removed, l.transactions)

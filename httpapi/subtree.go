@@ -59,10 +59,11 @@ func (c *call) deleteChunks(t target, cmd *fsm.Command) error {
 	f := freshness{consistency: linearizable}
 	var (
 		keys []string
+		st   standing
 		err  error
 	)
 	for from, more := t.prefix(), true; more && err == nil; f.consistency = local {
-		_, err = c.read(f, func(v *fsm.View) error {
+		st, err = c.read(f, func(v *fsm.View) error {
 			keys = keys[:0]
 			return v.Scan(from, t.end(), func(rec fsm.Record) bool {
 				keys = append(keys, rec.Key)
@@ -79,6 +80,9 @@ func (c *call) deleteChunks(t target, cmd *fsm.Command) error {
 	if err = l.finish(err); err != nil {
 		return err
 	}
+	if l.transactions == 0 {
+		l.revision = st.revision
+	}
 	return c.removedTree(t, l.revision, l.changed, l.transactions)
 }
 
@@ -86,9 +90,7 @@ func (c *call) deleteChunks(t target, cmd *fsm.Command) error {
 func (c *call) removedTree(t target, revision fsm.Revision, removed, transactions int) error {
 	status := c.api.Node.Status()
 	st := standingOf(&status)
-	if revision != 0 { // none: no transaction was needed
-		st.revision = revision
-	}
+	st.revision = revision
 	if removed == 0 {
 		return &readError{st, problemf(kindNotFound, "there is no key below %q", t)}
 	}
