@@ -3,7 +3,9 @@ package fsm
 import (
 	"runtime/debug"
 	"slices"
+	"sort"
 	"strings"
+	"time"
 )
 
 // Event is what one change did to one key.
@@ -46,6 +48,23 @@ func (v *View) baseChange(key string) (value []byte, found bool, err error) {
 	defer catchFault(debug.SetPanicOnFault(true), &err)
 	value, found, err = v.p.base.changes.stored(key)
 	return slices.Clone(value), found, err
+}
+
+// RevisionAt returns the newest revision that the view shows whose change was accepted at t
+// or before, 0 if none was. The time of acceptance never goes back from one change to the
+// next, whatever the clocks of the nodes did. ErrDamaged.
+func (v *View) RevisionAt(t time.Time) (Revision, error) {
+	oldest := Revision(0) // the changes after it are held
+	var failed error
+	n := sort.Search(int(v.Revision()-oldest), func(i int) bool {
+		if failed != nil {
+			return true
+		}
+		ch, err := v.Change(oldest + Revision(i) + 1)
+		failed = err
+		return err != nil || time.Unix(0, ch.At).After(t)
+	})
+	return oldest + Revision(n), failed
 }
 
 // KeyHistory calls fn for what happened to key at revision from and before, newest first,

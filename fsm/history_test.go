@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -110,6 +112,58 @@ func (h heldView) history(t *rapid.T) {
 	}))
 	slices.SortFunc(got, func(a, b event) int { return strings.Compare(a.Key, b.Key) })
 	requireEvents(t, h.m.happened(rev, prefix), got)
+}
+
+// times compares the revisions of moments, as a view of some revision knows them, with the
+// model's changes gone through one by one.
+func (x *machine) times(t *rapid.T) {
+	h := x.newest(t)
+	defer h.v.Close()
+	shown := Revision(rapid.Uint64Range(0, uint64(h.m.revision)).Draw(t, "revision"))
+	v, err := h.v.At(shown)
+	require.NoError(t, err)
+	defer v.Close()
+	for range 4 {
+		moment := int64(rapid.IntRange(-1, 101).Draw(t, "moment"))
+		want := Revision(0)
+		for _, ch := range h.m.changes[:shown] {
+			if ch.At <= moment {
+				want = ch.Revision
+			}
+		}
+		got, err := v.RevisionAt(time.Unix(0, moment))
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+}
+
+// TestRevisionAt: a clock that goes back, changes of one moment, moments beyond what
+// nanoseconds can count.
+func TestRevisionAt(t *testing.T) {
+	r := newReplica(t)
+	for i, at := range []int64{10, 5, 20, 20, 30} {
+		r.do(Command{AcceptedAt: at, Ops: []Op{put("k", string(rune('a'+i)))}})
+		if i == 1 {
+			r.flush()
+		}
+	}
+	v, err := r.s.View()
+	require.NoError(t, err)
+	defer v.Close()
+	ask := func(v *View, at time.Time) Revision {
+		rev, err := v.RevisionAt(at)
+		require.NoError(t, err)
+		return rev
+	}
+	for at, want := range map[int64]Revision{-1: 0, 9: 0, 10: 2, 19: 2, 20: 4, 29: 4, 30: 5, 31: 5} {
+		require.Equal(t, want, ask(v, time.Unix(0, at)), at)
+	}
+	require.Equal(t, Revision(5), ask(v, time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)))
+	require.Equal(t, Revision(0), ask(v, time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)))
+	past, err := v.At(3)
+	require.NoError(t, err)
+	defer past.Close()
+	require.Equal(t, Revision(3), ask(past, time.Unix(0, 20)))
 }
 
 // diff compares the differences of revisions with the model's.

@@ -224,6 +224,7 @@ func TestStoreAgainstModel(t *testing.T) {
 			"past":        x.past,
 			"history":     x.history,
 			"diff":        x.diff,
+			"times":       x.times,
 			"scan":        x.scan,
 			"children":    x.children,
 			"scrub":       x.scrub,
