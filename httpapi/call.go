@@ -64,7 +64,7 @@ var (
 	problemHeader = []string{typeProblem}
 	recordsHeader = []string{typeRecords}
 	noSniffHeader = []string{"nosniff"}
-	varyHeader    = []string{"Accept"}
+	varyHeader    = []string{"Accept, Accept-Datetime"}
 	noCacheHeader = []string{"no-cache"}
 )
 
@@ -85,6 +85,9 @@ type standing struct {
 	revision fsm.Revision
 	age      time.Duration
 	fresh    bool // age is proven
+	// memento is when the revision's change was accepted, in Unix nanoseconds, if the
+	// client asked for a time; else 0.
+	memento int64
 }
 
 func standingOf(s *node.NodeStatus) standing {
@@ -110,6 +113,9 @@ func (c *call) head(a answer, st standing, status *node.NodeStatus) {
 	h["Confman-Leader"] = c.api.leaderHeaderOf(status)
 	if a.contentType != nil {
 		h["Content-Type"] = a.contentType
+	}
+	if st.memento != 0 {
+		c.memento(st)
 	}
 	var (
 		text   [96]byte

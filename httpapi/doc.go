@@ -45,6 +45,11 @@
 // A history with verify=true recomputes the hash chain of the change log, which is one for all
 // paths, on this node: "verified", and if not, the first_bad_revision and the reason.
 //
+// Accept-Datetime (RFC 7089) asks for the newest revision accepted at that time or before,
+// by the clocks of the nodes that accepted the writes; Memento-Datetime says when it was
+// accepted, Content-Location where it stays. Both are whole seconds: a change at 10:00:00.7
+// is of 10:00:00.
+//
 // # Values
 //
 // A PUT stores its body unchanged, with its Content-Type. Without one, or with

@@ -19,6 +19,9 @@ func (c *call) export() error {
 	if err != nil {
 		return err
 	}
+	if err := c.datetime(&f); err != nil {
+		return err
+	}
 	format, err := c.exportFormat(&q)
 	if err != nil {
 		return err

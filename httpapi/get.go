@@ -31,6 +31,9 @@ func (c *call) get() error {
 			return err
 		}
 	}
+	if err := c.datetime(&f); err != nil {
+		return err
+	}
 	want := accepted(c.r, valueTypes...)
 	if want < 0 {
 		return notAcceptable(valueTypes...)

@@ -34,6 +34,9 @@ func (c *call) list(t target) error {
 	if err != nil {
 		return err
 	}
+	if err := c.datetime(&f); err != nil {
+		return err
+	}
 	l, err := q.listing(t, &f)
 	if err != nil {
 		return err
@@ -49,6 +52,7 @@ func (c *call) list(t target) error {
 	if p.count == 0 && !l.resumed && t.key != "" {
 		return &readError{st, problemf(kindNotFound, "no key begins with %q", t.prefix())}
 	}
+	c.w.Header()["Vary"] = varyHeader
 	next := ""
 	if p.more {
 		next = cursor{revision: p.revision, last: p.last}.encode(l.scope(t))

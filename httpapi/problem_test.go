@@ -77,6 +77,8 @@ const (
 	tooBig = fsm.MaxValueBytes + 1
 )
 
+const asOf = "Accept-Datetime: Fri, 23 Jan 2026 10:00:00 GMT"
+
 func writeFails(outcome node.Outcome, leader uint64, err error) func(*fixture) {
 	return func(f *fixture) {
 		f.node.proposeErr = func(int, *fsm.Command) error { return &node.WriteError{Outcome: outcome, Leader: leader, Err: err} }
@@ -160,6 +162,15 @@ var errorCases = []errorCase{
 			}
 		}
 	}},
+	// The past, by time.
+	{name: "time that is none", request: "GET /api/v1/config/seed", headers: []string{"Accept-Datetime: 2026-01-23T10:00:00Z"}},
+	{name: "two times", request: "GET /api/v1/config/", headers: []string{asOf, asOf}},
+	{name: "time that is none, of an export", request: "GET /api/v1/export/", headers: []string{"Accept-Datetime: yesterday"}},
+	{name: "time and revision", request: "GET /api/v1/config/seed?revision=1", headers: []string{asOf}},
+	{name: "time and revision of a listing", request: "GET /api/v1/config/?revision=1", headers: []string{asOf}},
+	{name: "time and revision of an export", request: "GET /api/v1/export/?revision=1", headers: []string{asOf}},
+	{name: "time before everything", request: "GET /api/v1/config/seed", headers: []string{"Accept-Datetime: Thu, 01 Jan 1970 00:00:00 GMT"}},
+	{name: "no such key at a time", request: "GET /api/v1/config/none?consistency=local", headers: []string{asOf}},
 	{name: "method not allowed on an import", request: "GET /api/v1/import/a"},
 	{name: "method not allowed on the cluster", request: "DELETE /api/v1/cluster"},
 	// Keys and subtrees.

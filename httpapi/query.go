@@ -100,6 +100,9 @@ type freshness struct {
 	past         bool // it reads revision at, not the newest
 	at           fsm.Revision
 	min          fsm.Revision // it waits until that is applied here
+	// dated: it reads, unless past, what was there at moment, and the answer tells of when it is.
+	dated  bool
+	moment time.Time
 }
 
 // freshness reads consistency, max_staleness, min_revision and revision; def is the bound if none is named.

@@ -113,6 +113,14 @@ func (c *call) try(f freshness, fn func(*fsm.View) error) (*fsm.View, standing, 
 		v.Close()
 		return nil, standing{}, behind(have, f.min)
 	}
+	if f.dated && !f.past {
+		f.past = true
+		if f.at, err = v.RevisionAt(f.moment); err != nil {
+			c.tellDamage(v, err)
+			v.Close()
+			return nil, standing{}, err
+		}
+	}
 	if f.past {
 		newest := v
 		v, err = newest.At(f.at)
@@ -127,11 +135,14 @@ func (c *call) try(f freshness, fn func(*fsm.View) error) (*fsm.View, standing, 
 			v.Close()
 		}
 	}()
-	if err = fn(v); err != nil {
+	st := standing{revision: v.Revision()}
+	if err = fn(v); err == nil && f.dated {
+		st.memento, err = dateOf(v)
+	}
+	if err != nil {
 		c.tellDamage(v, err)
 		return nil, standing{}, err
 	}
-	st := standing{revision: v.Revision()}
 	st.age, st.fresh = c.api.age(proof) // after the last read: see Freshness
 	read = true
 	return v, st, nil
