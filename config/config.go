@@ -27,10 +27,23 @@ const (
 // Config is a node's configuration.
 type Config struct {
 	Cluster Cluster
+	// API (in the file: Api) is how this node serves REST.
+	API     API `koanf:"Api"`
 	Data    Data
 	History History
 	Log     Log
 }
+
+// API is how a node serves REST.
+type API struct {
+	// DrainDelay is how long a node that is told to stop says that it is not ready, and still
+	// serves, before it stops listening; as text, such as "15s". Default 0: clients that know
+	// all nodes need none. A load balancer needs as long as it takes to notice.
+	DrainDelay time.Duration
+}
+
+// MaxDrainDelay bounds Api.DrainDelay: who stops a node waits for it.
+const MaxDrainDelay = 5 * time.Minute
 
 // Cluster is who this node is and who the others are.
 type Cluster struct {
@@ -175,6 +188,9 @@ func (c Config) Validate() error {
 		bad("Cluster.NodeId: missing: it says which of Cluster.Nodes this node is")
 	} else if _, ok := ids[id]; !ok {
 		bad("Cluster.NodeId: %q is not the Id of any of Cluster.Nodes", id)
+	}
+	if c.API.DrainDelay < 0 || c.API.DrainDelay > MaxDrainDelay {
+		bad("Api.DrainDelay: %v is not 0s to %v", c.API.DrainDelay, MaxDrainDelay)
 	}
 	if c.Data.CatchUpBytes < 0 || c.Data.CatchUpBytes > MaxCatchUpBytes {
 		bad("Data.CatchUpBytes: %d is not 0 to %d", c.Data.CatchUpBytes, MaxCatchUpBytes)

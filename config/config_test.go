@@ -45,12 +45,13 @@ func TestFlagsWinOverEnvironmentOverFile(t *testing.T) {
 
 func TestEverythingCanComeFromTheEnvironment(t *testing.T) {
 	c, err := Load("", []string{
-		"CONFMAN_Cluster__NodeId=a", "CONFMAN_Data__Dir=/d", "CONFMAN_Log__Level=debug",
+		"CONFMAN_Cluster__NodeId=a", "CONFMAN_Data__Dir=/d", "CONFMAN_Log__Level=debug", "CONFMAN_Api__DrainDelay=1m30s",
 		`CONFMAN_Cluster__Nodes=[{"Id":"a","Address":"localhost","ApiPort":"7000"}]`,
 	}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, Node{ID: "a", Address: "localhost", APIPort: 7000, RaftPort: 5001}, c.Self())
 	assert.Equal(t, "debug", c.Log.Level)
+	assert.Equal(t, 90*time.Second, c.API.DrainDelay)
 }
 
 func TestHistoryIsKept(t *testing.T) {
@@ -123,6 +124,10 @@ Cluster.Nodes[3].RaftPort: [::1]:5001 is used by Cluster.Nodes[0].RaftPort alrea
 		{"object for a list", `{"Cluster":{"NodeId":"a","Nodes":{}},"Data":{"Dir":"/d"}}`, "Cluster.Nodes: an object, want a list"},
 		{"text for an object", `{"Data":"/d"}`, `Data: "/d", want an object`},
 		{"negative log", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a","CatchUpBytes":-1}}`, "Data.CatchUpBytes: -1 is not 0 to 1099511627776"},
+		{"number for a duration", `{"Api":{"DrainDelay":5}}`, `Api.DrainDelay: 5, want a duration such as "15s"`},
+		{"text for a duration", `{"Api":{"DrainDelay":"soon"}}`, `Api.DrainDelay: "soon", want a duration such as "15s"`},
+		{"delay out of range", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"DrainDelay":"1h"},"Data":{"Dir":"/a"}}`, "Api.DrainDelay: 1h0m0s is not 0s to 5m0s"},
+		{"negative delay", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"DrainDelay":"-1s"},"Data":{"Dir":"/a"}}`, "Api.DrainDelay: -1s is not 0s to 5m0s"},
 		{"history too short", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"History":{"KeepFor":"14m59s"}}`, "History.KeepFor: 14m59s is less than 15m0s, which replays and pages rest on (\"0\": for ever)"},
 		{"negative history", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"History":{"KeepFor":"-1h","KeepVersions":-1}}`, "History.KeepFor: -1h0m0s is less than 15m0s, which replays and pages rest on (\"0\": for ever)\nHistory.KeepVersions: -1 is negative (0: all)"},
 		{"days in a duration", `{"History":{"KeepFor":"90d"}}`, `History.KeepFor: "90d", want a duration such as "15s"`},

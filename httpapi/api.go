@@ -29,7 +29,11 @@ type api struct {
 	requests atomic.Int64        // being worked on
 	bodies   *semaphore.Weighted // bytes of bodies held in memory
 	exports  *semaphore.Weighted // exports under way
-	draining atomic.Bool         // shutting down: not ready
+	draining atomic.Bool         // about to stop: not ready, and each answer closes its connection
+	// drained is closed once the listener is: what waits for something to happen (a watch, a
+	// long-poll) selects on it, and tells its client (kindStopping) to go on at another node.
+	// Writes and reads under way do not look at it: they are answered.
+	drained chan struct{}
 
 	// Header values that do not change are made once.
 	nodeHeader []string
@@ -60,6 +64,7 @@ func newAPI(cfg Config) *api {
 		age:        node.Freshness.Age,
 		bodies:     semaphore.NewWeighted(MaxBodyMemoryBytes),
 		exports:    semaphore.NewWeighted(MaxExports),
+		drained:    make(chan struct{}),
 		nodeHeader: []string{cfg.Name},
 		idPrefix:   hex.EncodeToString(id[:]) + "-",
 	}

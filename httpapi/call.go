@@ -66,6 +66,7 @@ var (
 	noSniffHeader = []string{"nosniff"}
 	varyHeader    = []string{"Accept, Accept-Datetime"}
 	noCacheHeader = []string{"no-cache"}
+	closeHeader   = []string{"close"}
 )
 
 // setID takes the client's request id if it is usable, else makes one.
@@ -113,6 +114,9 @@ func (c *call) head(a answer, st standing, status *node.NodeStatus) {
 	h["Confman-Leader"] = c.api.leaderHeaderOf(status)
 	if a.contentType != nil {
 		h["Content-Type"] = a.contentType
+	}
+	if c.api.draining.Load() {
+		h["Connection"] = closeHeader
 	}
 	if st.memento != 0 {
 		c.memento(st)

@@ -6,18 +6,23 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 )
 
 // Server serves the API on a listener, within time and size limits.
+//
+// It stops in order: Drain, until everybody who sends requests has noticed; Shutdown, until
+// what is in flight is answered; Close, if that takes too long.
 type Server struct {
 	api  *api
 	http *http.Server
+	once sync.Once // closes api.drained
 }
 
 // NewServer makes a server. It panics if cfg is not valid.
 func NewServer(cfg Config) *Server {
 	a := newAPI(cfg)
-	return &Server{api: a, http: &http.Server{
+	s := &Server{api: a, http: &http.Server{
 		Handler:           a,
 		MaxHeaderBytes:    MaxHeaderBytes,
 		ReadHeaderTimeout: HeaderTimeout,
@@ -27,7 +32,11 @@ func NewServer(cfg Config) *Server {
 		IdleTimeout:  IdleTimeout,
 		ErrorLog:     slog.NewLogLogger(a.Logger.Handler(), slog.LevelDebug),
 	}}
+	s.http.RegisterOnShutdown(s.drained) // after the listener was closed: who is sent away does not come back
+	return s
 }
+
+func (s *Server) drained() { s.once.Do(func() { close(s.api.drained) }) }
 
 // Serve answers what arrives at l until Shutdown or Close; then it returns nil.
 func (s *Server) Serve(l net.Listener) error {
@@ -37,12 +46,20 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Shutdown turns ready false, stops listening, and returns once the requests in
-// flight are answered, or with ctx's error; then Close ends the rest.
+// Drain turns ready false for good. Requests are served as before, but each answer closes its
+// connection, so that clients which keep theirs look for another node in good time.
+func (s *Server) Drain() { s.api.draining.Store(true) }
+
+// Shutdown turns ready false, stops listening, sends watches to other nodes, and returns once
+// the requests in flight are answered, or with ctx's error; then Close ends the rest.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.api.draining.Store(true)
+	s.Drain()
 	return s.http.Shutdown(ctx)
 }
 
 // Close ends all connections at once.
-func (s *Server) Close() error { return s.http.Close() }
+func (s *Server) Close() error {
+	s.Drain()
+	defer s.drained()
+	return s.http.Close()
+}

@@ -113,6 +113,50 @@ func TestShutdownWaits(t *testing.T) {
 	require.NoError(t, s.Shutdown(t.Context()))
 }
 
+// TestDrain: first only ready turns, then the listener goes and who waits is told; a write
+// that has begun is answered.
+func TestDrain(t *testing.T) {
+	f := newFixture(t)
+	inside, leave := make(chan struct{}), make(chan struct{})
+	f.node.during = func(*fsm.Command) { close(inside); <-leave }
+	f.Now = time.Now
+	s, addr := f.serve(t)
+	get := func(path string) *http.Response {
+		return raw(t, addr, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n", nil)
+	}
+	assert.False(t, get("/health/ready").Close)
+
+	s.Drain()
+	assert.Equal(t, http.StatusServiceUnavailable, get("/health/ready").StatusCode)
+	res := get(config + "/")
+	assert.Equal(t, http.StatusOK, res.StatusCode)
+	assert.True(t, res.Close, "a client that keeps connections shall look elsewhere")
+	select {
+	case <-s.api.drained:
+		require.Fail(t, "nobody is sent away while the node still serves")
+	default:
+	}
+
+	conn, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "PUT "+config+"/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1")
+	require.NoError(t, err)
+	<-inside
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Shutdown(t.Context()) }()
+	<-s.api.drained
+	_, err = net.Dial("tcp", addr)
+	require.Error(t, err, "told to go elsewhere only once there is no way back")
+	assert.Empty(t, stopped)
+	close(leave)
+	res, err = http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusCreated, res.StatusCode)
+	require.NoError(t, <-stopped)
+	require.NoError(t, s.Shutdown(t.Context()), "twice does no harm")
+}
+
 // TestBrokenBodies: a body that stops is refused, with its outcome, and nothing is written.
 func TestBrokenBodies(t *testing.T) {
 	f := newFixture(t)

@@ -15,6 +15,7 @@ import (
 var settings = []struct{ flag, key, usage string }{
 	{"node-id", "Cluster.NodeId", "which of the configured nodes this one is"},
 	{"data-dir", "Data.Dir", "where this node keeps its log and its store"},
+	{"drain-delay", "Api.DrainDelay", "how long to serve on, not ready, when told to stop, such as 15s"},
 	{"log-level", "Log.Level", "debug, info, warn or error"},
 	{"log-format", "Log.Format", "text or json (default: text on a terminal, else json)"},
 }
@@ -24,8 +25,9 @@ func newServe(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE",
 		Short: "Run one node of a cluster",
-		Long: `Run one node until SIGTERM or SIGINT, then stop in order: take no new requests,
-answer those in flight, flush the store. A second signal does not wait for that.
+		Long: `Run one node until SIGTERM or SIGINT, then stop in order: say for Api.DrainDelay that
+it is not ready while it serves on, take no new requests, send watches elsewhere, answer
+what is in flight, flush the store. A second signal does not wait for that.
 
 The configuration is a JSON or YAML file; environment variables such as
 CONFMAN_Cluster__NodeId override it, and flags override both. If the node stops by

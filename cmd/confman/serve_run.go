@@ -25,11 +25,12 @@ const drainTime = 12 * time.Second
 type server struct {
 	config config.Config
 	log    *slog.Logger
+	after  func(time.Duration) <-chan time.Time // time.After, but in tests
 }
 
-// run serves until ctx ends, then stops in order: no new connections, not ready,
-// requests in flight answered, the store flushed. An error says why the node did
-// not start, or stopped by itself.
+// run serves until ctx ends, then stops in order: not ready, for a while; no new connections,
+// watches sent elsewhere, requests in flight answered; the store flushed. An error says why
+// the node did not start, or stopped by itself.
 func (s *server) run(ctx context.Context) error {
 	self := s.config.Self()
 	// Before anything is opened: a port that is taken must not start an incarnation.
@@ -57,6 +58,7 @@ func (s *server) run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		s.log.Info("stopping", slog.String("node", s.config.Cluster.NodeID))
+		s.drain(api, runner)
 	case <-runner.Done():
 		closed := api.Close() // ends what holds the store open
 		return errors.Join(explained(runner.Close()), closed)
@@ -64,6 +66,25 @@ func (s *server) run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("serving the API: %w", err), runner.Close())
 	}
 	return s.stop(api, runner)
+}
+
+// drain says for Api.DrainDelay that the node is not ready, while it serves as before, so
+// that a load balancer sends nothing more here by the time the port closes.
+func (s *server) drain(api *httpapi.Server, runner *node.Runner) {
+	api.Drain()
+	delay := s.config.API.DrainDelay
+	if delay == 0 {
+		return
+	}
+	after := s.after
+	if after == nil {
+		after = time.After
+	}
+	s.log.Info("not ready any more, serving on for a while", slog.String("node", s.config.Cluster.NodeID), slog.Duration("delay", delay))
+	select {
+	case <-after(delay):
+	case <-runner.Done(): // nothing is left to serve from
+	}
 }
 
 func (s *server) stop(api *httpapi.Server, runner *node.Runner) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -166,6 +167,56 @@ func TestHistoryAndDiff(t *testing.T) {
 
 // when is a time as tables show it.
 var when = regexp.MustCompile(`\d{4}-\d\d-\d\dT\S+`)
+
+// TestServeDrains: told to stop, a node says so and serves on for Api.DrainDelay; then its port
+// closes, and a write whose body is half here is still taken.
+func TestServeDrains(t *testing.T) {
+	s := single(t, t.TempDir())
+	s.config.API.DrainDelay = 15 * time.Second
+	delays, elapsed := make(chan time.Duration, 1), make(chan time.Time)
+	s.after = func(d time.Duration) <-chan time.Time {
+		delays <- d
+		return elapsed
+	}
+	url, stop := runs(t, s)
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	assert.Equal(t, 15*time.Second, <-delays)
+	res, err := http.Get(url + "/health/ready")
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	assert.Equal(t, http.StatusServiceUnavailable, res.StatusCode)
+	assert.Zero(t, command(t, url, "", "put", "a/b", "1").code)
+
+	conn, err := net.Dial("tcp", s.config.Self().API())
+	require.NoError(t, err)
+	defer conn.Close()
+	// With 100-continue the node says that it is reading the body: the request is in flight.
+	_, err = conn.Write([]byte("PUT /api/v1/config/a/c HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"))
+	require.NoError(t, err)
+	answers := bufio.NewReader(conn)
+	line, err := answers.ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, line, "100 Continue")
+	_, err = answers.ReadString('\n')
+	require.NoError(t, err)
+	close(elapsed)
+	require.Eventually(t, func() bool {
+		other, err := net.Dial("tcp", s.config.Self().API())
+		if err == nil {
+			_ = other.Close()
+		}
+		return err != nil
+	}, 10*time.Second, time.Millisecond, "the port closes")
+	assert.Empty(t, stopped)
+	_, err = conn.Write([]byte("42"))
+	require.NoError(t, err)
+	res, err = http.ReadResponse(answers, nil)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	assert.Equal(t, http.StatusCreated, res.StatusCode)
+	require.NoError(t, <-stopped)
+}
 
 func TestServeTellsWhyItDoesNotStart(t *testing.T) {
 	t.Run("API port taken", func(t *testing.T) {
