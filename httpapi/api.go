@@ -29,6 +29,7 @@ type api struct {
 	requests atomic.Int64        // being worked on
 	bodies   *semaphore.Weighted // bytes of bodies held in memory
 	exports  *semaphore.Weighted // exports under way
+	encoders *semaphore.Weighted // compressions under way
 	draining atomic.Bool         // about to stop: not ready, and each answer closes its connection
 	// drained is closed once the listener is: what waits for something to happen (a watch, a
 	// long-poll) selects on it, and tells its client (kindStopping) to go on at another node.
@@ -64,6 +65,7 @@ func newAPI(cfg Config) *api {
 		age:        node.Freshness.Age,
 		bodies:     semaphore.NewWeighted(MaxBodyMemoryBytes),
 		exports:    semaphore.NewWeighted(MaxExports),
+		encoders:   semaphore.NewWeighted(MaxEncoders),
 		drained:    make(chan struct{}),
 		nodeHeader: []string{cfg.Name},
 		idPrefix:   hex.EncodeToString(id[:]) + "-",

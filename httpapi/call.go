@@ -64,7 +64,7 @@ var (
 	problemHeader = []string{typeProblem}
 	recordsHeader = []string{typeRecords}
 	noSniffHeader = []string{"nosniff"}
-	varyHeader    = []string{"Accept, Accept-Datetime"}
+	varyHeader    = []string{"Accept, Accept-Datetime, Accept-Encoding"}
 	noCacheHeader = []string{"no-cache"}
 	closeHeader   = []string{"close"}
 )
@@ -104,6 +104,7 @@ type answer struct {
 	contentType []string
 	etag        fsm.Revision // 0: none
 	length      int          // of the body; negative: streamed
+	coding      coding       // of the body
 }
 
 // head writes the headers of an answer. All values that are made for it share
@@ -114,6 +115,9 @@ func (c *call) head(a answer, st standing, status *node.NodeStatus) {
 	h["Confman-Leader"] = c.api.leaderHeaderOf(status)
 	if a.contentType != nil {
 		h["Content-Type"] = a.contentType
+	}
+	if a.coding != identity && a.status != http.StatusNotModified {
+		h["Content-Encoding"] = codingHeaders[a.coding]
 	}
 	if c.api.draining.Load() {
 		h["Connection"] = closeHeader
@@ -134,7 +138,7 @@ func (c *call) head(a answer, st standing, status *node.NodeStatus) {
 	}
 	length := len(b)
 	if a.etag != 0 {
-		b = appendETag(b, a.etag)
+		b = appendETag(b, a.etag, a.coding)
 	}
 	s := string(b)
 	values[0], values[1], values[2], values[3] = s[:revision], s[revision:staleness], s[staleness:length], s[length:]
@@ -161,18 +165,26 @@ func appendStaleness(b []byte, st standing) []byte {
 	return append(b, '.', '0'+byte(rest/100), '0'+byte(rest/10%10), '0'+byte(rest%10))
 }
 
-func appendETag(b []byte, r fsm.Revision) []byte {
+// appendETag appends the etag of a revision in a coding: see there.
+func appendETag(b []byte, r fsm.Revision, k coding) []byte {
 	b = append(b, '"')
 	b = strconv.AppendUint(b, uint64(r), 10)
+	b = append(b, codingSuffixes[k]...)
 	return append(b, '"')
 }
 
-// send answers with c.buf as the body.
+// send answers with c.buf as the body, compressed if the client takes that. What is not to be
+// compressed goes out by head and Write.
 func (c *call) send(a answer, st standing, status *node.NodeStatus) {
-	a.length = len(c.buf)
+	body := c.buf
+	if e := c.encode(&a); e != nil {
+		defer e.release()
+		body = e.out.Bytes()
+	}
+	a.length = len(body)
 	c.head(a, st, status)
 	if a.status != http.StatusNotModified && c.r.Method != http.MethodHead {
-		_, _ = c.w.Write(c.buf) // the client is gone: nobody is left to tell
+		_, _ = c.w.Write(body) // the client is gone: nobody is left to tell
 	}
 }
 

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -42,7 +43,7 @@ func writeCondition(h http.Header) (condition, error) {
 	case strings.Contains(match, ","):
 		return condition{}, invalidCondition("If-Match is %s, a write takes one etag or *", match)
 	}
-	revision, ok := parseETag(match)
+	revision, _, ok := parseETag(match)
 	if !ok {
 		return condition{}, invalidCondition("If-Match is %s, want a revision in quotes as in an ETag", match)
 	}
@@ -61,23 +62,26 @@ func single(lines []string) (string, bool) {
 	return strings.Join(lines, ", "), len(lines) > 0
 }
 
-// parseETag reads a strong etag of ours: a revision in quotes, as appendETag wrote it.
-func parseETag(s string) (fsm.Revision, bool) {
+// parseETag reads a strong etag of ours: a revision in quotes, as appendETag wrote it, and in
+// which coding it was seen.
+func parseETag(s string) (fsm.Revision, coding, bool) {
 	if len(s) < 3 || s[0] != '"' || s[len(s)-1] != '"' || s[1] < '1' || s[1] > '9' {
-		return 0, false
+		return 0, identity, false
 	}
-	n, err := strconv.ParseUint(s[1:len(s)-1], 10, 64)
-	return fsm.Revision(n), err == nil
+	s = s[1 : len(s)-1]
+	k := identity
+	if i := strings.IndexByte(s, '-'); i >= 0 {
+		if k = coding(max(0, slices.Index(codingSuffixes[:], s[i:]))); k != identity {
+			s = s[:i]
+		}
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	return fsm.Revision(n), k, err == nil
 }
 
-// noneMatch tells whether If-None-Match of a read names the revision (weak
-// comparison): then the client has the value already.
-func noneMatch(lines []string, r fsm.Revision) bool {
-	return len(lines) > 0 && listed(lines, r, true)
-}
-
-// listed tells whether a list of etags, or *, covers an existing key's revision.
-func listed(lines []string, r fsm.Revision, weak bool) bool {
+// listed tells whether a list of etags, or *, covers an existing key's revision, and the coding
+// of the one that does.
+func listed(lines []string, r fsm.Revision, weak bool) (coding, bool) {
 	for _, line := range lines {
 		for tag := range strings.SplitSeq(line, ",") {
 			tag = strings.TrimSpace(tag)
@@ -85,12 +89,12 @@ func listed(lines []string, r fsm.Revision, weak bool) bool {
 				tag = strings.TrimPrefix(tag, "W/")
 			}
 			if tag == "*" {
-				return true
+				return identity, true
 			}
-			if got, ok := parseETag(tag); ok && got == r {
-				return true
+			if got, k, ok := parseETag(tag); ok && got == r {
+				return k, true
 			}
 		}
 	}
-	return false
+	return identity, false
 }

@@ -39,7 +39,7 @@ func TestPutAndGet(t *testing.T) {
 		"Content-Length":    {w.Header().Get("Content-Length")},
 		"Content-Type":      {"application/json"},
 		"Etag":              {`"1"`},
-		"Vary":              {"Accept, Accept-Datetime"},
+		"Vary":              {"Accept, Accept-Datetime, Accept-Encoding"},
 		"X-Request-Id":      {"test-1"},
 	}
 	assert.Equal(t, want, w.Header())

@@ -28,7 +28,7 @@ func TestAcceptDatetime(t *testing.T) {
 	} {
 		w := f.ok("GET", config+"/a/b", "", f.at(start, after), "Accept: text/plain")
 		assert.Equal(t, want, w.Body.String(), after)
-		assert.Equal(t, "Accept, Accept-Datetime", w.Header().Get("Vary"))
+		assert.Equal(t, "Accept, Accept-Datetime, Accept-Encoding", w.Header().Get("Vary"))
 	}
 
 	w := f.ok("GET", config+"/a/b", "", f.at(start, 90*time.Second))
@@ -63,7 +63,7 @@ func TestAcceptDatetimeWalk(t *testing.T) {
 	f.ok("PUT", config+"/a/b", "1")
 	f.ok("PUT", config+"/a/c", "2")
 	w := f.ok("GET", config+"/a/?recursive=true&limit=1", "", f.at(start, 0))
-	assert.Equal(t, "Accept, Accept-Datetime", w.Header().Get("Vary"))
+	assert.Equal(t, "Accept, Accept-Datetime, Accept-Encoding", w.Header().Get("Vary"))
 	first := decoded(t, w)
 	f.ok("PUT", config+"/a/d", "3")
 	next, ok := first["next_cursor"].(string)

@@ -96,9 +96,17 @@
 // With an Idempotency-Key a write is done once, and made again has its first answer, with
 // Idempotency-Replayed: true; see docs/consistency.md. Imports and chunks refuse one.
 //
+// # Encodings
+//
+// An answer of [MinEncodedBytes] or more that is JSON, text or NDJSON goes out in gzip or zstd,
+// as Accept-Encoding wants, while no more than [MaxEncoders] are at work; exports are encoded as
+// they stream. Bare octets and event streams never are.
+//
 // # Conditions
 //
-// A key's ETag is the revision of its last change. A write takes If-Match with
+// A key's ETag is the revision of its last change, and of an encoded answer that with the
+// coding, "57-gzip": a strong etag is of one sequence of bytes. Conditions take either for
+// the revision. A write takes If-Match with
 // one etag or *, or If-None-Match: *; anything else that RFC 9110 allows there
 // (lists, weak etags) is refused with 400 rather than half obeyed.
 //

@@ -48,16 +48,20 @@ func (c *call) export() error {
 	status := c.api.Node.Status()
 	c.w.Header()["Vary"] = varyHeader
 	c.w.Header()["Cache-Control"] = noCacheHeader
-	out := newExporter(c)
+	out := newExporter(c, func(k coding) {
+		c.head(answer{status: http.StatusOK, contentType: exportHeaders[format], length: -1, coding: k}, st, &status)
+	})
+	defer out.release()
 	if format == typeRecords {
-		c.head(answer{status: http.StatusOK, contentType: recordsHeader, length: -1}, st, &status)
 		err = out.records(v, t)
 	} else {
-		c.head(answer{status: http.StatusOK, contentType: jsonHeader, length: -1}, st, &status)
 		err = out.tree(v, t)
 	}
 	if err != nil {
 		c.tellDamage(v, err)
+		if !c.begun {
+			return &readError{st, err}
+		}
 		// The status line is out: a broken connection is the only way to say it.
 		c.api.Logger.Warn("export broke off", slog.String("request_id", c.id), slog.Any("error", err))
 		panic(http.ErrAbortHandler)
@@ -107,17 +111,22 @@ func scanTree(v *fsm.View, t target, fn func(fsm.Record) bool) error {
 	return v.Scan(t.prefix(), t.end(), fn)
 }
 
+// exportHeaders are the Content-Types of an export, by format.
+var exportHeaders = map[string][]string{typeJSON: jsonHeader, typeRecords: recordsHeader}
+
 // exporter gathers an export and sends it piece by piece.
 type exporter struct {
 	c        *call
+	head     func(coding) // writes the headers
 	control  *http.ResponseController
 	deadline time.Time
 	buf      []byte
-	err      error // the first; nothing is sent after it
+	enc      *encoder // nil: it goes out as it is
+	err      error    // the first; nothing is sent after it
 }
 
-func newExporter(c *call) *exporter {
-	e := &exporter{c: c, control: http.NewResponseController(c.w), deadline: c.api.Now().Add(MaxExportTime)}
+func newExporter(c *call, head func(coding)) *exporter {
+	e := &exporter{c: c, head: head, control: http.NewResponseController(c.w), deadline: c.api.Now().Add(MaxExportTime)}
 	// The connection is read from meanwhile, to see the client leave: not to time out.
 	_ = e.control.SetReadDeadline(time.Time{})
 	e.buf = make([]byte, 0, 2*exportBuffer)
@@ -134,9 +143,39 @@ func (e *exporter) flush(all bool) bool {
 		deadline = e.deadline
 	}
 	_ = e.control.SetWriteDeadline(deadline)
-	_, e.err = e.c.w.Write(e.buf)
+	if !e.c.begun {
+		e.begin()
+	}
+	if e.enc == nil {
+		_, e.err = e.c.w.Write(e.buf)
+	} else {
+		_, e.err = e.enc.w.Write(e.buf)
+		if e.err == nil && all {
+			e.err = e.enc.w.Close()
+		}
+	}
 	e.buf = e.buf[:0]
 	return e.err == nil
+}
+
+// begin writes the headers, now that there is something to send: a small export is not
+// compressed, and one that fails before is answered with what was wrong.
+func (e *exporter) begin() {
+	k := identity
+	if len(e.buf) >= MinEncodedBytes {
+		if e.enc = e.c.encoder(e.c.w); e.enc != nil {
+			k = e.enc.coding
+		}
+	}
+	e.head(k)
+}
+
+// release ends the export, whole or not: an encoding that was not closed has no end, which
+// tells the client.
+func (e *exporter) release() {
+	if e.enc != nil {
+		e.enc.release()
+	}
 }
 
 // records writes one line for each record. A JSON value that holds a line break

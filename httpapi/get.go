@@ -58,16 +58,18 @@ func (c *call) get() error {
 
 // sendRecord answers with one record, unless the client's conditions say otherwise.
 func (c *call) sendRecord(rec *fsm.Record, want int, st standing) error {
-	if lines := c.r.Header["If-Match"]; len(lines) > 0 && !listed(lines, rec.Revision, false) {
-		return &readError{st, compareFailed(rec.Key, rec.Revision)}
+	if lines := c.r.Header["If-Match"]; len(lines) > 0 {
+		if _, ok := listed(lines, rec.Revision, false); !ok {
+			return &readError{st, compareFailed(rec.Key, rec.Revision)}
+		}
 	}
 	status := c.api.Node.Status()
 	a := answer{status: http.StatusOK, contentType: jsonHeader, etag: rec.Revision}
 	h := c.w.Header()
 	h["Vary"] = varyHeader
 	h["Cache-Control"] = noCacheHeader
-	if noneMatch(c.r.Header["If-None-Match"], rec.Revision) {
-		a.status, a.contentType = http.StatusNotModified, nil
+	if k, ok := listed(c.r.Header["If-None-Match"], rec.Revision, true); ok { // it has the value already
+		a.status, a.contentType, a.coding = http.StatusNotModified, nil, k
 		c.send(a, st, &status)
 		return nil
 	}

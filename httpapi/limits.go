@@ -97,6 +97,21 @@ const (
 	// body that is being streamed in or out.
 	TransferTimeout = 30 * time.Second
 
+	// MinEncodedBytes is the least answer that is compressed: a smaller one fits into a packet
+	// or two as it is.
+	MinEncodedBytes = 1 << 10
+
+	// MaxEncoders bounds the compressions under way, of about 1 MiB each, beside their output;
+	// past it answers go out as they are. All exports may be compressed, and as many others.
+	MaxEncoders = 2 * MaxExports
+
+	// encoderWindow is how far back zstd looks: less than 8 MiB, which RFC 9659 allows, because
+	// records repeat what is near, and the window is most of the memory.
+	encoderWindow = 512 << 10
+
+	// maxKeptEncodedBytes is the largest output buffer that an encoder keeps.
+	maxKeptEncodedBytes = 1 << 20
+
 	// MaxExports bounds what is under way of exports, verifications and rollbacks in chunks: each
 	// keeps a view open for long, and 128 KiB or more.
 	MaxExports = 64

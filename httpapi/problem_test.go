@@ -579,9 +579,16 @@ func TestDamageReachesTheNode(t *testing.T) {
 	assert.Equal(t, "urn:confman:problem:damaged", decoded(t, f.do("GET", config+"/b", ""))["type"])
 	assert.Len(t, f.node.damage, 1)
 	for i, format := range []string{"tree", "ndjson"} {
+		w := f.do("GET", "/api/v1/export/?format="+format, "")
+		assert.Equal(t, "urn:confman:problem:damaged", decoded(t, w)["type"], "nothing was sent yet")
+		assert.Len(t, f.node.damage, 2+i, format)
+	}
+	f.ok("PUT", config+"/aa", strings.Repeat("x", exportBuffer))
+	f.ok("PUT", config+"/ab", "1") // a tree keeps one record back
+	for i, format := range []string{"tree", "ndjson"} {
 		// The answer has begun with what is sound.
 		assert.PanicsWithValue(t, http.ErrAbortHandler, func() { f.do("GET", "/api/v1/export/?format="+format, "") })
-		assert.Len(t, f.node.damage, 2+i, format)
+		assert.Len(t, f.node.damage, 4+i, format)
 	}
 	for _, err := range f.node.damage {
 		assert.ErrorIs(t, err, fsm.ErrDamaged)

@@ -75,6 +75,7 @@ func (c *call) transacted(t *transaction, res *fsm.Result) error {
 	}
 	c.buf = append(c.buf, `,"results":[`...)
 	w := txnWriter{c: c, res: res, rest: done, ops: res.Ops}
+	defer w.release()
 	if err := w.results(); err != nil {
 		return err
 	}
@@ -102,7 +103,7 @@ func (w *txnWriter) results() error {
 	}
 	for len(w.rest) > 0 {
 		if len(w.c.buf) >= MaxPageBytes {
-			w.flush()
+			w.flush(false)
 		}
 		err := w.c.afterwards(w.res.Revision, w.page)
 		if isCompacted(err) {
@@ -202,22 +203,30 @@ func (w *txnWriter) get(key string, v *fsm.View) error {
 	return nil
 }
 
-// flush sends what was gathered. If the client is gone, nobody is left to tell.
-func (w *txnWriter) flush() {
+// flush sends what was gathered, of the last page all. If the client is gone, nobody is left to tell.
+func (w *txnWriter) flush(last bool) {
 	if w.out == nil {
-		w.out = newExporter(w.c)
-		status := w.c.api.Node.Status()
-		w.c.head(answer{status: http.StatusOK, contentType: jsonHeader, length: -1}, w.c.standingAt(w.res.Revision), &status)
+		w.out = newExporter(w.c, func(k coding) {
+			status := w.c.api.Node.Status()
+			a := answer{status: http.StatusOK, contentType: jsonHeader, length: -1, coding: k}
+			w.c.head(a, w.c.standingAt(w.res.Revision), &status)
+		})
 	}
 	w.out.buf = w.c.buf
-	w.out.flush(true)
+	w.out.flush(last)
 	w.c.buf = w.c.buf[:0]
+}
+
+func (w *txnWriter) release() {
+	if w.out != nil {
+		w.out.release()
+	}
 }
 
 // end sends the rest of the answer, or all of it.
 func (w *txnWriter) end() {
 	if w.out != nil {
-		w.flush()
+		w.flush(true)
 		return
 	}
 	status := w.c.api.Node.Status()
