@@ -3,14 +3,18 @@ package client_test
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -109,6 +113,29 @@ func TestNewRefuses(t *testing.T) {
 	c, err := client.New(client.Options{Endpoints: []string{" 10.0.0.1:5000 ", "https://a/"}})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"http://10.0.0.1:5000", "https://a"}, c.Endpoints())
+}
+
+// TestCAFile: certificates are good if they lead to one in the file, and only then.
+func TestCAFile(t *testing.T) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"path":"a","value":1,"content_type":"application/json"}`)
+	}))
+	defer s.Close()
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600))
+	get := func(caFile string) error {
+		c, err := client.New(client.Options{Endpoints: []string{s.URL}, CAFile: caFile, MaxAttempts: 1})
+		require.NoError(t, err)
+		_, _, err = c.Get(t.Context(), "a", client.ReadOptions{})
+		return err
+	}
+	require.NoError(t, get(file))
+	require.ErrorContains(t, get(""), "names whom to trust")
+	_, err := client.New(client.Options{Endpoints: []string{s.URL}, CAFile: file, HTTP: s.Client()})
+	require.ErrorContains(t, err, "both HTTP and CAFile")
+	_, err = client.New(client.Options{Endpoints: []string{s.URL}, CAFile: file + ".none"})
+	require.ErrorContains(t, err, "no such file")
 }
 
 func TestGet(t *testing.T) {

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -277,7 +278,11 @@ func causeOf(ctx context.Context, err error) error {
 	}
 	var ue *url.Error
 	if errors.As(err, &ue) {
-		return ue.Err
+		err = ue.Err
+	}
+	var unverified *tls.CertificateVerificationError
+	if errors.As(err, &unverified) {
+		err = fmt.Errorf("%w (CAFile, or --cacert, names whom to trust)", err)
 	}
 	return err
 }

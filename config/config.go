@@ -40,6 +40,14 @@ type API struct {
 	// serves, before it stops listening; as text, such as "15s". Default 0: clients that know
 	// all nodes need none. A load balancer needs as long as it takes to notice.
 	DrainDelay time.Duration
+	// TLS (in the file: Tls) is off unless both files are named.
+	TLS TLS `koanf:"Tls"`
+}
+
+// TLS is what a node proves its name with. Files that are replaced are read again.
+type TLS struct {
+	CertFile string // PEM: the certificate, then those of its issuers
+	KeyFile  string // PEM
 }
 
 // MaxDrainDelay bounds Api.DrainDelay: who stops a node waits for it.
@@ -188,6 +196,9 @@ func (c Config) Validate() error {
 		bad("Cluster.NodeId: missing: it says which of Cluster.Nodes this node is")
 	} else if _, ok := ids[id]; !ok {
 		bad("Cluster.NodeId: %q is not the Id of any of Cluster.Nodes", id)
+	}
+	if (c.API.TLS.CertFile == "") != (c.API.TLS.KeyFile == "") {
+		bad("Api.Tls: CertFile is %q and KeyFile is %q: both are needed, or none", c.API.TLS.CertFile, c.API.TLS.KeyFile)
 	}
 	if c.API.DrainDelay < 0 || c.API.DrainDelay > MaxDrainDelay {
 		bad("Api.DrainDelay: %v is not 0s to %v", c.API.DrainDelay, MaxDrainDelay)

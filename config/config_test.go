@@ -46,12 +46,13 @@ func TestFlagsWinOverEnvironmentOverFile(t *testing.T) {
 func TestEverythingCanComeFromTheEnvironment(t *testing.T) {
 	c, err := Load("", []string{
 		"CONFMAN_Cluster__NodeId=a", "CONFMAN_Data__Dir=/d", "CONFMAN_Log__Level=debug", "CONFMAN_Api__DrainDelay=1m30s",
+		"CONFMAN_Api__Tls__CertFile=/c", "CONFMAN_Api__Tls__KeyFile=/k",
 		`CONFMAN_Cluster__Nodes=[{"Id":"a","Address":"localhost","ApiPort":"7000"}]`,
 	}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, Node{ID: "a", Address: "localhost", APIPort: 7000, RaftPort: 5001}, c.Self())
 	assert.Equal(t, "debug", c.Log.Level)
-	assert.Equal(t, 90*time.Second, c.API.DrainDelay)
+	assert.Equal(t, API{DrainDelay: 90 * time.Second, TLS: TLS{CertFile: "/c", KeyFile: "/k"}}, c.API)
 }
 
 func TestHistoryIsKept(t *testing.T) {
@@ -124,6 +125,9 @@ Cluster.Nodes[3].RaftPort: [::1]:5001 is used by Cluster.Nodes[0].RaftPort alrea
 		{"object for a list", `{"Cluster":{"NodeId":"a","Nodes":{}},"Data":{"Dir":"/d"}}`, "Cluster.Nodes: an object, want a list"},
 		{"text for an object", `{"Data":"/d"}`, `Data: "/d", want an object`},
 		{"negative log", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a","CatchUpBytes":-1}}`, "Data.CatchUpBytes: -1 is not 0 to 1099511627776"},
+		{"certificate without a key", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"Tls":{"CertFile":"/c"}},"Data":{"Dir":"/a"}}`, `Api.Tls: CertFile is "/c" and KeyFile is "": both are needed, or none`},
+		{"key without a certificate", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"Tls":{"KeyFile":"/k"}},"Data":{"Dir":"/a"}}`, `Api.Tls: CertFile is "" and KeyFile is "/k": both are needed, or none`},
+		{"unknown key of TLS", `{"Api":{"Tls":{"CertFiles":"/k"}}}`, `unknown key Api.Tls.CertFiles: did you mean Api.Tls.CertFile?`},
 		{"number for a duration", `{"Api":{"DrainDelay":5}}`, `Api.DrainDelay: 5, want a duration such as "15s"`},
 		{"text for a duration", `{"Api":{"DrainDelay":"soon"}}`, `Api.DrainDelay: "soon", want a duration such as "15s"`},
 		{"delay out of range", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"DrainDelay":"1h"},"Data":{"Dir":"/a"}}`, "Api.DrainDelay: 1h0m0s is not 0s to 5m0s"},

@@ -53,6 +53,8 @@ type Config struct {
 	MaxStaleness time.Duration
 	// MaxValueBytes bounds one value (default and most: fsm.MaxValueBytes).
 	MaxValueBytes int
+	// Certificate has a Server speak TLS, with HTTP/2 (default: neither).
+	Certificate *Certificate
 	// Now is the wall clock, for the time a write was accepted at, which is for
 	// display only, and for measuring within one request (default time.Now).
 	Now func() time.Time

@@ -93,6 +93,23 @@ const (
 	HeaderTimeout = 10 * time.Second
 	IdleTimeout   = 2 * time.Minute
 
+	// MaxStreams bounds the requests of one HTTP/2 connection under way at the same time. The
+	// next ones wait at the client; watches are among them.
+	MaxStreams = 250
+
+	// MaxConnectionBufferBytes and MaxStreamBufferBytes bound what of the bodies of an HTTP/2
+	// connection, and of one of them, is here and not read yet.
+	MaxConnectionBufferBytes = 1 << 20
+	MaxStreamBufferBytes     = 256 << 10
+
+	// PingInterval is the silence of an HTTP/2 connection after which it is asked for a sign of
+	// life, PingTimeout the time for that: a peer that is gone holds no watches.
+	PingInterval = 30 * time.Second
+	PingTimeout  = 15 * time.Second
+
+	// certificateCheck is how long a look at the files of a certificate is good for.
+	certificateCheck = time.Second
+
 	// TransferTimeout bounds a short answer's way out, and the silence within a
 	// body that is being streamed in or out.
 	TransferTimeout = 30 * time.Second

@@ -32,15 +32,24 @@ func NewServer(cfg Config) *Server {
 		IdleTimeout:  IdleTimeout,
 		ErrorLog:     slog.NewLogLogger(a.Logger.Handler(), slog.LevelDebug),
 	}}
+	if a.Certificate != nil {
+		s.http.TLSConfig = a.Certificate.tlsConfig()
+		s.http.HTTP2 = http2()
+	}
 	s.http.RegisterOnShutdown(s.drained) // after the listener was closed: who is sent away does not come back
 	return s
 }
 
 func (s *Server) drained() { s.once.Do(func() { close(s.api.drained) }) }
 
-// Serve answers what arrives at l until Shutdown or Close; then it returns nil.
+// Serve answers what arrives at l, by TLS if there is a certificate, until Shutdown or Close;
+// then it returns nil.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	serve := s.http.Serve
+	if s.http.TLSConfig != nil {
+		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
+	}
+	if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

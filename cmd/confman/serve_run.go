@@ -33,6 +33,10 @@ type server struct {
 // the node did not start, or stopped by itself.
 func (s *server) run(ctx context.Context) error {
 	self := s.config.Self()
+	certificate, err := s.certificate()
+	if err != nil {
+		return err
+	}
 	// Before anything is opened: a port that is taken must not start an incarnation.
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", self.API())
 	if err != nil {
@@ -49,11 +53,11 @@ func (s *server) run(ctx context.Context) error {
 		return errors.Join(explained(err), listener.Close())
 	}
 	api := httpapi.NewServer(httpapi.Config{
-		Node: runner, Name: self.ID, Members: s.members(), Logger: s.log,
+		Node: runner, Name: self.ID, Members: s.members(), Logger: s.log, Certificate: certificate,
 	})
 	served := make(chan error, 1)
 	go func() { served <- api.Serve(listener) }()
-	s.log.Info("serving", slog.String("node", self.ID), slog.String("api", self.API()),
+	s.log.Info("serving", slog.String("node", self.ID), slog.String("api", self.API()), slog.Bool("tls", certificate != nil),
 		slog.String("raft", self.Raft()), slog.String("dir", s.config.Data.Dir))
 	select {
 	case <-ctx.Done():
@@ -66,6 +70,19 @@ func (s *server) run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("serving the API: %w", err), runner.Close())
 	}
 	return s.stop(api, runner)
+}
+
+// certificate is the API's, nil if it does without TLS.
+func (s *server) certificate() (*httpapi.Certificate, error) {
+	files := s.config.API.TLS
+	if files == (config.TLS{}) {
+		return nil, nil
+	}
+	c, err := httpapi.LoadCertificate(files.CertFile, files.KeyFile, s.log)
+	if err != nil {
+		return nil, fmt.Errorf("Api.Tls: %w", err)
+	}
+	return c, nil
 }
 
 // drain says for Api.DrainDelay that the node is not ready, while it serves as before, so

@@ -21,6 +21,9 @@ const defaultEndpoints = "http://127.0.0.1:5000,http://127.0.0.1:5010,http://127
 // endpointsVariable is the environment variable that replaces defaultEndpoints.
 const endpointsVariable = "CONFMAN_ENDPOINTS"
 
+// caVariable is the environment variable for --cacert.
+const caVariable = "CONFMAN_CACERT"
+
 // defaultTimeout bounds a command unless it has a default of its own.
 const defaultTimeout = 30 * time.Second
 
@@ -39,6 +42,7 @@ const (
 type session struct {
 	env
 	endpoints string
+	caFile    string
 	timeout   time.Duration
 	output    string
 }
@@ -47,6 +51,7 @@ type session struct {
 func (s *session) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&s.endpoints, "endpoints", "", "addresses of nodes, separated by commas (default $"+endpointsVariable+" or "+defaultEndpoints+")")
+	f.StringVar(&s.caFile, "cacert", "", "PEM file of who signs the certificates of https endpoints (default $"+caVariable+", or whom the system trusts)")
 	if f.Lookup("timeout") == nil {
 		f.DurationVar(&s.timeout, "timeout", defaultTimeout, "how long to try, in all")
 	}
@@ -75,7 +80,10 @@ func (s *session) dial(ctx context.Context) (*client.Client, context.Context, co
 		return nil, nil, nil, usagef("--output is %q, want json, yaml or table", s.output)
 	}
 	endpoints := s.addresses()
-	c, err := client.New(client.Options{Endpoints: endpoints, MaxAttempts: rounds * len(endpoints), OnRetry: s.tellRetries()})
+	c, err := client.New(client.Options{
+		Endpoints: endpoints, CAFile: cmp.Or(s.caFile, s.variable(caVariable)),
+		MaxAttempts: rounds * len(endpoints), OnRetry: s.tellRetries(),
+	})
 	if err != nil {
 		return nil, nil, nil, usageError{err}
 	}
