@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -42,7 +43,18 @@ type API struct {
 	DrainDelay time.Duration
 	// TLS (in the file: Tls) is off unless both files are named.
 	TLS TLS `koanf:"Tls"`
+	// CORS (in the file: Cors) is off unless there are origins.
+	CORS CORS `koanf:"Cors"`
 }
+
+// CORS says which pages browsers may let use the API of another origin.
+type CORS struct {
+	// Origins are exact, such as https://ui.example.com; "*" lets all others read.
+	Origins []string
+}
+
+// MaxOrigins bounds Api.Cors.Origins: each request of a page is compared with all of them.
+const MaxOrigins = 100
 
 // TLS is what a node proves its name with. Files that are replaced are read again.
 type TLS struct {
@@ -200,6 +212,14 @@ func (c Config) Validate() error {
 	if (c.API.TLS.CertFile == "") != (c.API.TLS.KeyFile == "") {
 		bad("Api.Tls: CertFile is %q and KeyFile is %q: both are needed, or none", c.API.TLS.CertFile, c.API.TLS.KeyFile)
 	}
+	if n := len(c.API.CORS.Origins); n > MaxOrigins {
+		bad("Api.Cors.Origins: %d origins, at most %d", n, MaxOrigins)
+	}
+	for i, origin := range c.API.CORS.Origins {
+		if !isOrigin(origin) {
+			bad("Api.Cors.Origins[%d]: %q is not an origin as browsers send it, such as https://ui.example.com or http://localhost:3000, nor \"*\" for all to read", i, origin)
+		}
+	}
 	if c.API.DrainDelay < 0 || c.API.DrainDelay > MaxDrainDelay {
 		bad("Api.DrainDelay: %v is not 0s to %v", c.API.DrainDelay, MaxDrainDelay)
 	}
@@ -224,6 +244,17 @@ func (c Config) Validate() error {
 		bad("Log.Format: %q, want text or json", c.Log.Format)
 	}
 	return errors.Join(errs...)
+}
+
+// isOrigin tells whether s is what a browser may send as Origin, or "*": scheme and host in
+// lower case, and the port unless it is the scheme's own.
+func isOrigin(s string) bool {
+	if s == "*" {
+		return true
+	}
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "http" && u.Port() != "80" || u.Scheme == "https" && u.Port() != "443") &&
+		u.Hostname() != "" && s == strings.ToLower(u.Scheme+"://"+u.Host) && !strings.HasSuffix(s, ":") && !strings.Contains(s, "*")
 }
 
 // isSection tells whether name is the first part of a setting's name.

@@ -47,12 +47,15 @@ func TestEverythingCanComeFromTheEnvironment(t *testing.T) {
 	c, err := Load("", []string{
 		"CONFMAN_Cluster__NodeId=a", "CONFMAN_Data__Dir=/d", "CONFMAN_Log__Level=debug", "CONFMAN_Api__DrainDelay=1m30s",
 		"CONFMAN_Api__Tls__CertFile=/c", "CONFMAN_Api__Tls__KeyFile=/k",
+		`CONFMAN_Api__Cors__Origins=["https://ui.example.com","*"]`,
 		`CONFMAN_Cluster__Nodes=[{"Id":"a","Address":"localhost","ApiPort":"7000"}]`,
 	}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, Node{ID: "a", Address: "localhost", APIPort: 7000, RaftPort: 5001}, c.Self())
 	assert.Equal(t, "debug", c.Log.Level)
-	assert.Equal(t, API{DrainDelay: 90 * time.Second, TLS: TLS{CertFile: "/c", KeyFile: "/k"}}, c.API)
+	assert.Equal(t, API{
+		DrainDelay: 90 * time.Second, TLS: TLS{CertFile: "/c", KeyFile: "/k"}, CORS: CORS{Origins: []string{"https://ui.example.com", "*"}},
+	}, c.API)
 }
 
 func TestHistoryIsKept(t *testing.T) {
@@ -125,6 +128,14 @@ Cluster.Nodes[3].RaftPort: [::1]:5001 is used by Cluster.Nodes[0].RaftPort alrea
 		{"object for a list", `{"Cluster":{"NodeId":"a","Nodes":{}},"Data":{"Dir":"/d"}}`, "Cluster.Nodes: an object, want a list"},
 		{"text for an object", `{"Data":"/d"}`, `Data: "/d", want an object`},
 		{"negative log", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a","CatchUpBytes":-1}}`, "Data.CatchUpBytes: -1 is not 0 to 1099511627776"},
+		{
+			"origins that are none", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"Cors":{"Origins":["https://ok.example","*","https://a/","https://A","a.example","https://x:443","null","https://*.a","ftp://a"]}},"Data":{"Dir":"/a"}}`,
+			`Api.Cors.Origins[2]: "https://a/" is not an origin as browsers send it, such as https://ui.example.com or http://localhost:3000, nor "*" for all to read
+Api.Cors.Origins[3]: "https://A" is not an origin as browsers send it, such as https://ui.example.com or http://localhost:3000, nor "*" for all to read
+Api.Cors.Origins[4]: "a.example" is not`,
+		},
+		{"more origins that are none", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"Cors":{"Origins":["https://x:443","null","https://*.a","ftp://a","https://a:"]}},"Data":{"Dir":"/a"}}`, `Api.Cors.Origins[4]: "https://a:" is not`},
+		{"text for origins", `{"Api":{"Cors":{"Origins":"https://a"}}}`, `Api.Cors.Origins: "https://a", want a list`},
 		{"certificate without a key", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"Tls":{"CertFile":"/c"}},"Data":{"Dir":"/a"}}`, `Api.Tls: CertFile is "/c" and KeyFile is "": both are needed, or none`},
 		{"key without a certificate", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"Tls":{"KeyFile":"/k"}},"Data":{"Dir":"/a"}}`, `Api.Tls: CertFile is "" and KeyFile is "/k": both are needed, or none`},
 		{"unknown key of TLS", `{"Api":{"Tls":{"CertFiles":"/k"}}}`, `unknown key Api.Tls.CertFiles: did you mean Api.Tls.CertFile?`},

@@ -9,7 +9,8 @@
 //	      { "Id": "node2", "Address": "10.0.1.11", "ApiPort": 5000, "RaftPort": 5001 },
 //	      { "Id": "node3", "Address": "10.0.1.12", "ApiPort": 5000, "RaftPort": 5001 } ] },
 //	  "Api": { "DrainDelay": "15s",
-//	    "Tls": { "CertFile": "/etc/confman/tls.crt", "KeyFile": "/etc/confman/tls.key" } },
+//	    "Tls": { "CertFile": "/etc/confman/tls.crt", "KeyFile": "/etc/confman/tls.key" },
+//	    "Cors": { "Origins": [ "https://ui.example.com" ] } },
 //	  "Data": { "Dir": "/var/lib/confman" },
 //	  "History": { "KeepFor": "2160h", "KeepVersions": 1000 },
 //	  "Log": { "Level": "info", "Format": "text" } }

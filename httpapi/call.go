@@ -119,6 +119,7 @@ func (c *call) head(a answer, st standing, status *node.NodeStatus) {
 	if a.coding != identity && a.status != http.StatusNotModified {
 		h["Content-Encoding"] = codingHeaders[a.coding]
 	}
+	c.cors()
 	if c.api.draining.Load() {
 		h["Connection"] = closeHeader
 	}
@@ -263,6 +264,7 @@ func (c *call) methodNotAllowed() error {
 }
 
 func (c *call) options() error {
+	c.preflight()
 	status := c.api.Node.Status()
 	c.head(answer{status: http.StatusNoContent, length: -1}, standingOf(&status), &status)
 	return nil

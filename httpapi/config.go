@@ -53,6 +53,10 @@ type Config struct {
 	MaxStaleness time.Duration
 	// MaxValueBytes bounds one value (default and most: fsm.MaxValueBytes).
 	MaxValueBytes int
+	// Origins are those of the pages that browsers may let use the API, as they send them:
+	// https://ui.example.com, in lower case, without a path. "*" lets all others read, and
+	// only that. Default: none.
+	Origins []string
 	// Certificate has a Server speak TLS, with HTTP/2 (default: neither).
 	Certificate *Certificate
 	// Now is the wall clock, for the time a write was accepted at, which is for

@@ -107,6 +107,9 @@ const (
 	PingInterval = 30 * time.Second
 	PingTimeout  = 15 * time.Second
 
+	// PreflightAge is how long a browser may remember what a page may do.
+	PreflightAge = 10 * time.Minute
+
 	// certificateCheck is how long a look at the files of a certificate is good for.
 	certificateCheck = time.Second
 

@@ -53,7 +53,7 @@ func (s *server) run(ctx context.Context) error {
 		return errors.Join(explained(err), listener.Close())
 	}
 	api := httpapi.NewServer(httpapi.Config{
-		Node: runner, Name: self.ID, Members: s.members(), Logger: s.log, Certificate: certificate,
+		Node: runner, Name: self.ID, Members: s.members(), Logger: s.log, Certificate: certificate, Origins: s.config.API.CORS.Origins,
 	})
 	served := make(chan error, 1)
 	go func() { served <- api.Serve(listener) }()
