@@ -63,6 +63,7 @@ var (
 	jsonHeader    = []string{typeJSON}
 	problemHeader = []string{typeProblem}
 	recordsHeader = []string{typeRecords}
+	yamlHeader    = []string{typeYAML}
 	noSniffHeader = []string{"nosniff"}
 	varyHeader    = []string{"Accept, Accept-Datetime, Accept-Encoding"}
 	noCacheHeader = []string{"no-cache"}

@@ -121,6 +121,10 @@
 // values that are not JSON, written as a string (text) or as
 // {"encoding":"base64","value":"..."} under "", and space around a JSON value.
 //
+// With Accept: application/yaml the same tree is YAML 1.2, numbers kept to the letter. A listing
+// with recursive=true and format=tree is what is below as a tree, JSON or YAML, in one answer:
+// more than [MaxPage] keys or [MaxPageBytes] are 413 too-large.
+//
 // # Errors
 //
 // Every error is an application/problem+json (RFC 9457) made in one function; see

@@ -55,7 +55,8 @@ func (c *call) export() error {
 	if format == typeRecords {
 		err = out.records(v, t)
 	} else {
-		err = out.tree(v, t)
+		out.yaml = format == typeYAML
+		err = out.tree(v, t, true)
 	}
 	if err != nil {
 		c.tellDamage(v, err)
@@ -82,13 +83,13 @@ func (c *call) holdView() (done func(), err error) {
 }
 
 func (c *call) exportFormat(q *query) (string, error) {
-	offers := []string{typeJSON, typeRecords}
+	offers := []string{typeJSON, typeYAML, typeRecords}
 	if v, ok := q.get("format"); ok {
 		switch v {
 		case "tree":
-			offers = offers[:1]
+			offers = treeTypes
 		case "ndjson":
-			offers = offers[1:]
+			offers = []string{typeRecords}
 		default:
 			return "", invalidParameter("format", "is "+quote(v)+", want tree or ndjson")
 		}
@@ -111,11 +112,18 @@ func scanTree(v *fsm.View, t target, fn func(fsm.Record) bool) error {
 	return v.Scan(t.prefix(), t.end(), fn)
 }
 
-// exportHeaders are the Content-Types of an export, by format.
-var exportHeaders = map[string][]string{typeJSON: jsonHeader, typeRecords: recordsHeader}
+// treeTypes are the representations of a tree, the first by default.
+var treeTypes = []string{typeJSON, typeYAML}
 
-// exporter gathers an export and sends it piece by piece.
+// exportHeaders are the Content-Types of an export, by format.
+var exportHeaders = map[string][]string{typeJSON: jsonHeader, typeYAML: yamlHeader, typeRecords: recordsHeader}
+
+// exporter gathers an export and sends it piece by piece, or, for a bounded tree, keeps it.
 type exporter struct {
+	yaml    bool // a tree is YAML, not JSON
+	bounded bool // nothing is sent, and what is too large for a page is an error
+	leaves  int
+
 	c        *call
 	head     func(coding) // writes the headers
 	control  *http.ResponseController
@@ -135,7 +143,10 @@ func newExporter(c *call, head func(coding)) *exporter {
 
 // flush sends what was gathered once it is enough, or all; false after an error.
 func (e *exporter) flush(all bool) bool {
-	if e.err != nil || !all && len(e.buf) < exportBuffer {
+	if e.bounded && e.err == nil && (e.leaves > MaxPage || len(e.buf) > MaxPageBytes) {
+		e.err = treeTooLarge()
+	}
+	if e.err != nil || e.bounded || !all && len(e.buf) < exportBuffer {
 		return e.err == nil
 	}
 	deadline := e.c.api.Now().Add(TransferTimeout)

@@ -2,6 +2,8 @@ package httpapi
 
 import (
 	"bytes"
+	"encoding/base64"
+	"fmt"
 	"strings"
 
 	"github.com/confman/confman/fsm"
@@ -28,11 +30,13 @@ type treeWriter struct {
 	err     error    // of the view
 }
 
-// tree writes t as one JSON document.
-func (e *exporter) tree(v *fsm.View, t target) error {
+// tree writes what is below t as one document, and t's own value, if it has one, if own says so.
+func (e *exporter) tree(v *fsm.View, t target, own bool) error {
 	w := &treeWriter{exporter: e, view: v, root: t.prefix(), fresh: true}
-	e.buf = append(e.buf, '{')
-	if t.key != "" {
+	if !e.yaml {
+		e.buf = append(e.buf, '{')
+	}
+	if own && t.key != "" {
 		rec, ok, err := v.Get(t.key)
 		if err != nil {
 			return err
@@ -45,7 +49,12 @@ func (e *exporter) tree(v *fsm.View, t target) error {
 		return err
 	}
 	w.close(0)
-	e.buf = append(e.buf, '}', '\n')
+	switch {
+	case !e.yaml:
+		e.buf = append(e.buf, '}', '\n')
+	case e.leaves == 0:
+		e.buf = append(e.buf, "{}\n"...)
+	}
 	e.flush(true)
 	return e.err
 }
@@ -141,7 +150,11 @@ func (w *treeWriter) open(prefix string) {
 		var name string
 		name, rest, _ = strings.Cut(rest, "/")
 		w.member(name)
-		w.buf = append(w.buf, '{')
+		if w.yaml {
+			w.buf = append(w.buf, '\n')
+		} else {
+			w.buf = append(w.buf, '{')
+		}
 		w.path = append(w.path, name)
 		w.fresh = true
 	}
@@ -150,13 +163,20 @@ func (w *treeWriter) open(prefix string) {
 // close ends the open objects but for the first n.
 func (w *treeWriter) close(n int) {
 	for ; len(w.path) > n; w.path = w.path[:len(w.path)-1] {
-		w.buf = append(w.buf, '}')
+		if !w.yaml {
+			w.buf = append(w.buf, '}')
+		}
 		w.fresh = false
 	}
 }
 
 // member begins a member of the innermost object.
 func (w *treeWriter) member(name string) {
+	if w.yaml {
+		indent := w.indent(0)
+		w.buf = appendYAMLKey(append(w.buf, indent...), name, "\n"+indent)
+		return
+	}
 	if !w.fresh {
 		w.buf = append(w.buf, ',', '\n')
 	}
@@ -165,11 +185,19 @@ func (w *treeWriter) member(name string) {
 	w.buf = append(w.buf, ':')
 }
 
+// indent is the space before a member in YAML, deeper by some levels.
+func (w *treeWriter) indent(deeper int) string { return strings.Repeat("  ", len(w.path)+deeper) }
+
 // leaf writes a value as a member. An object in its place would read as what is
 // below the member's path, so it is wrapped as that path's own value.
 func (w *treeWriter) leaf(name string, f form, value []byte) {
+	w.leaves++
 	w.member(name)
 	wrap := name != "" && (f == formOctets || f == formJSON && isObject(value))
+	if w.yaml {
+		w.yamlLeaf(f, value, wrap)
+		return
+	}
 	if wrap {
 		w.buf = append(w.buf, `{"":`...)
 	}
@@ -185,6 +213,28 @@ func (w *treeWriter) leaf(name string, f form, value []byte) {
 	if wrap {
 		w.buf = append(w.buf, '}')
 	}
+}
+
+// yamlLeaf is leaf after the member's name.
+func (w *treeWriter) yamlLeaf(f form, value []byte, wrap bool) {
+	if wrap {
+		w.buf = append(append(append(w.buf, '\n'), w.indent(1)...), `"":`...)
+	}
+	w.buf = append(w.buf, ' ')
+	switch f {
+	case formJSON:
+		var err error
+		if w.buf, err = appendYAMLValue(w.buf, value); err != nil && w.err == nil {
+			w.err = fmt.Errorf("httpapi: a stored value of a JSON type is no JSON: %w", err)
+		}
+	case formText:
+		w.buf = appendYAMLString(w.buf, string(value))
+	case formOctets:
+		w.buf = append(w.buf, `{value: `...)
+		w.buf = appendString(w.buf, base64.StdEncoding.EncodeToString(value))
+		w.buf = append(w.buf, `, encoding: base64}`...)
+	}
+	w.buf = append(w.buf, '\n')
 }
 
 func isObject(json []byte) bool {

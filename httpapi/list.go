@@ -41,6 +41,9 @@ func (c *call) list(t target) error {
 	if err != nil {
 		return err
 	}
+	if l.tree {
+		return c.listTree(t, f)
+	}
 	if accepted(c.r, typeJSON) < 0 {
 		return notAcceptable(typeJSON)
 	}

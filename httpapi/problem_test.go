@@ -177,6 +177,21 @@ var errorCases = []errorCase{
 	{name: "no such key", request: "GET /api/v1/config/none"},
 	{name: "no such key, HEAD", request: "HEAD /api/v1/config/none"},
 	{name: "no such subtree", request: "GET /api/v1/config/none/"},
+	{name: "no such subtree, as a tree", request: "GET /api/v1/config/none/?recursive=true&format=tree"},
+	{name: "tree of what is directly below", request: "GET /api/v1/config/?format=tree"},
+	{name: "tree in pages", request: "GET /api/v1/config/?recursive=true&format=tree&limit=10"},
+	{name: "tree from a cursor", request: "GET /api/v1/config/?recursive=true&format=tree&cursor=x"},
+	{name: "listing of an unknown format", request: "GET /api/v1/config/?recursive=true&format=ndjson"},
+	{name: "tree of a key", request: "GET /api/v1/config/seed?format=tree"},
+	{name: "tree of another type", request: "GET /api/v1/config/?recursive=true&format=tree", headers: []string{"Accept: text/html"}},
+	{name: "listing in YAML", request: "GET /api/v1/config/?recursive=true", headers: []string{"Accept: application/yaml"}},
+	{name: "records in YAML", request: "GET /api/v1/export/?format=ndjson", headers: []string{"Accept: application/yaml"}},
+	{name: "tree of too many keys", setup: func(f *fixture) { f.fill("big/", MaxPage+1) }, request: "GET /api/v1/config/?recursive=true&format=tree"},
+	{name: "tree of too many bytes", setup: func(f *fixture) {
+		for i := range MaxPageBytes>>20 + 1 {
+			f.node.put(fmt.Sprintf("big/%d", i), `"`+strings.Repeat("x", fsm.MaxValueBytes-2)+`"`)
+		}
+	}, request: "GET /api/v1/config/?recursive=true&format=tree"},
 	{name: "no such subtree, recursive", request: "GET /api/v1/config/none/?recursive=true"},
 	{name: "export of nothing", request: "GET /api/v1/export/none"},
 	{name: "delete of nothing", request: "DELETE /api/v1/config/none"},

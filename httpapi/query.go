@@ -15,7 +15,7 @@ import (
 var (
 	noParams     = []string{}
 	keyParams    = []string{"consistency", "max_staleness", "min_revision", "revision"}
-	listParams   = []string{"consistency", "max_staleness", "min_revision", "revision", "recursive", "limit", "cursor"}
+	listParams   = []string{"consistency", "max_staleness", "min_revision", "revision", "recursive", "limit", "cursor", "format"}
 	exportParams = []string{"consistency", "max_staleness", "min_revision", "revision", "format"}
 	importParams = []string{"escape", "file"}
 	treeParams   = []string{"recursive", "chunked"}
@@ -26,7 +26,7 @@ var (
 )
 
 // maxParams is how many parameters a route has at most.
-const maxParams = 7
+const maxParams = 8
 
 // query holds a request's parameters by their position in the route's list.
 type query struct {
@@ -175,6 +175,7 @@ func parseSeconds(s string) (time.Duration, error) {
 // listing is what a listing asks for.
 type listing struct {
 	recursive bool
+	tree      bool // nested in one document
 	paging
 }
 
@@ -193,8 +194,30 @@ func (q *query) listing(t target, f *freshness) (listing, error) {
 	if l.recursive, err = q.flag("recursive"); err != nil {
 		return l, err
 	}
+	if l.tree, err = q.tree(l.recursive); err != nil {
+		return l, err
+	}
 	l.paging, err = q.paging(l.scope(t), f)
 	return l, err
+}
+
+// tree reads format of a listing.
+func (q *query) tree(recursive bool) (bool, error) {
+	v, ok := q.get("format")
+	switch {
+	case !ok:
+		return false, nil
+	case v != "tree":
+		return false, invalidParameter("format", "is "+quote(v)+", want tree")
+	case !recursive:
+		return false, invalidParameter("format", "is tree, which takes recursive=true: it shows all that is below")
+	}
+	for _, name := range [...]string{"limit", "cursor"} {
+		if _, ok := q.get(name); ok {
+			return false, invalidParameter(name, "contradicts format=tree, which has no pages")
+		}
+	}
+	return true, nil
 }
 
 // paging is what a route that gives out pages asks for beside what it shows.

@@ -15,6 +15,7 @@ const (
 	typeText    = "text/plain; charset=utf-8"
 	typeOctets  = "application/octet-stream"
 	typeRecords = "application/x-ndjson"
+	typeYAML    = "application/yaml" // RFC 9512
 	typeProblem = "application/problem+json"
 	typeForm    = "application/x-www-form-urlencoded"
 )
