@@ -25,6 +25,8 @@ type api struct {
 	router *httprouter.Router
 	// age is node.Freshness.Age; tests prove other ages with it.
 	age func(node.Freshness) (time.Duration, bool)
+	// transfer is TransferTimeout for bodies on their way in; tests have less time.
+	transfer time.Duration
 
 	requests atomic.Int64        // being worked on
 	bodies   *semaphore.Weighted // bytes of bodies held in memory
@@ -63,6 +65,7 @@ func newAPI(cfg Config) *api {
 		Config:     cfg.withDefaults(),
 		router:     httprouter.New(),
 		age:        node.Freshness.Age,
+		transfer:   TransferTimeout,
 		bodies:     semaphore.NewWeighted(MaxBodyMemoryBytes),
 		exports:    semaphore.NewWeighted(MaxExports),
 		encoders:   semaphore.NewWeighted(MaxEncoders),

@@ -8,14 +8,17 @@ import (
 	"time"
 )
 
-// body reads a request's body within a limit. Each read may take TransferTimeout,
-// so that a slow client is told from a stalled one; after the end there is no
-// deadline: it would cancel the request while it waits for its write.
+// body reads a request's body within a limit. Each read may take TransferTimeout, and all of
+// them together no longer than that and MinBodyRate allow, so that a slow client is told from
+// one that has stalled, or drips; after the end there is no deadline: it would cancel the
+// request while it waits for its write.
 type body struct {
 	c       *call
 	control *http.ResponseController
 	src     io.ReadCloser
 	held    int64 // of MaxBodyMemoryBytes
+	got     int64 // bytes
+	waited  time.Duration
 }
 
 func (c *call) body(limit int64) *body {
@@ -30,12 +33,18 @@ func (b *body) Read(p []byte) (int, error) {
 	// Only a test's recorder has no deadlines; the answer's one follows the body,
 	// else a long upload would leave no time to answer.
 	now := b.c.api.Now()
-	_ = b.control.SetReadDeadline(now.Add(TransferTimeout))
-	_ = b.control.SetWriteDeadline(now.Add(TransferTimeout + WriteWait))
+	left := b.c.api.transfer - b.waited + time.Duration(float64(b.got)/MinBodyRate*float64(time.Second))
+	_ = b.control.SetReadDeadline(now.Add(min(left, b.c.api.transfer)))
+	_ = b.control.SetWriteDeadline(now.Add(b.c.api.transfer + WriteWait))
 	n, err := b.src.Read(p)
+	b.got += int64(n)
+	b.waited += b.c.api.Now().Sub(now)
 	var tooLong *http.MaxBytesError
 	switch {
-	case err == nil, errors.As(err, &tooLong), errors.Is(err, os.ErrDeadlineExceeded):
+	case err == nil, errors.As(err, &tooLong):
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = problemf(kindBodyTimeout, "no more of the body arrived in time: %d bytes did in %v; the first are waited for up to %v, and it takes %d bytes a second",
+			b.got, b.waited.Round(time.Millisecond), TransferTimeout, MinBodyRate)
 	case errors.Is(err, io.EOF):
 		_ = b.control.SetReadDeadline(time.Time{})
 	default: // the client left, or its chunks are not well formed

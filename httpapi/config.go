@@ -53,6 +53,9 @@ type Config struct {
 	MaxStaleness time.Duration
 	// MaxValueBytes bounds one value (default and most: fsm.MaxValueBytes).
 	MaxValueBytes int
+	// MaxConnections bounds the connections of a Server (default and most: MaxConnections). Each
+	// takes a file descriptor, and the node needs some of its own.
+	MaxConnections int
 	// Origins are those of the pages that browsers may let use the API, as they send them:
 	// https://ui.example.com, in lower case, without a path. "*" lets all others read, and
 	// only that. Default: none.
@@ -82,6 +85,9 @@ func (c Config) Validate() error {
 	if c.MaxValueBytes < 0 || c.MaxValueBytes > fsm.MaxValueBytes {
 		errs = append(errs, fmt.Errorf("httpapi: MaxValueBytes is %d, want at most %d", c.MaxValueBytes, fsm.MaxValueBytes))
 	}
+	if c.MaxConnections < 0 || c.MaxConnections > MaxConnections {
+		errs = append(errs, fmt.Errorf("httpapi: MaxConnections is %d, want at most %d", c.MaxConnections, MaxConnections))
+	}
 	return errors.Join(errs...)
 }
 
@@ -91,6 +97,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxValueBytes == 0 {
 		c.MaxValueBytes = fsm.MaxValueBytes
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = MaxConnections
 	}
 	if c.Now == nil {
 		c.Now = time.Now

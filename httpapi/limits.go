@@ -88,6 +88,15 @@ const (
 	ReadWait  = 5 * time.Second
 	WriteWait = 10 * time.Second
 
+	// MaxConnections bounds the connections of a Server: 10,000 watches, each with its own, and
+	// as many others. Idle ones make room for new ones. Each takes about 20 KiB while it is idle.
+	MaxConnections = 20_000
+
+	// MinBodyRate, in bytes a second, is how fast a body must arrive after its first
+	// TransferTimeout: one that drips is refused with 408 body-timeout. Time in which the node
+	// does not read does not count.
+	MinBodyRate = 4 << 10
+
 	// HeaderTimeout bounds the arrival of a request's headers, IdleTimeout the
 	// silence between two requests of a connection.
 	HeaderTimeout = 10 * time.Second

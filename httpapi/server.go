@@ -16,13 +16,16 @@ import (
 type Server struct {
 	api  *api
 	http *http.Server
+	open *connections
 	once sync.Once // closes api.drained
 }
 
 // NewServer makes a server. It panics if cfg is not valid.
 func NewServer(cfg Config) *Server {
 	a := newAPI(cfg)
-	s := &Server{api: a, http: &http.Server{
+	open := newConnections(a.MaxConnections, a.Logger)
+	s := &Server{api: a, open: open, http: &http.Server{
+		ConnState:         open.changed,
 		Handler:           a,
 		MaxHeaderBytes:    MaxHeaderBytes,
 		ReadHeaderTimeout: HeaderTimeout,
@@ -49,7 +52,7 @@ func (s *Server) Serve(l net.Listener) error {
 	if s.http.TLSConfig != nil {
 		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 	}
-	if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := serve(limitedListener{l, s.open}); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -19,10 +19,14 @@ import (
 )
 
 // serve runs the fixture's API on loopback and returns its address.
-func (f *fixture) serve(tb testing.TB) (*Server, string) {
+func (f *fixture) serve(tb testing.TB) (*Server, string) { return f.serveWith(tb, func(*Server) {}) }
+
+// serveWith is serve with a server that tune has changed.
+func (f *fixture) serveWith(tb testing.TB, tune func(*Server)) (*Server, string) {
 	tb.Helper()
 	s := NewServer(f.Config)
 	s.api.age = f.age
+	tune(s)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(tb, err)
 	served := make(chan error, 1)

@@ -103,6 +103,13 @@ func (ca *testCA) load(f *fixture) *Certificate {
 	return c
 }
 
+// handshake speaks TLS on a connection.
+func (ca *testCA) handshake(conn net.Conn) net.Conn {
+	c := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+	require.NoError(ca.t, c.Handshake())
+	return c
+}
+
 // transport trusts the CA.
 func (ca *testCA) transport() *http.Transport {
 	roots := x509.NewCertPool()

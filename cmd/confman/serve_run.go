@@ -21,6 +21,19 @@ import (
 // asked: the longest wait of a write, and a little.
 const drainTime = 12 * time.Second
 
+// reservedFiles are the file descriptors that connections of the API leave to the log, the
+// store and the other nodes: without one to be had, a node could not go on writing.
+const reservedFiles = 256
+
+// maxConnections is how many connections the API may have, given how many files the process may
+// have open; 0 if that is not known.
+func maxConnections(files int) int {
+	if files == 0 {
+		return httpapi.MaxConnections
+	}
+	return min(httpapi.MaxConnections, max(files-reservedFiles, files/2))
+}
+
 // server is what one node runs with.
 type server struct {
 	config config.Config
@@ -52,8 +65,14 @@ func (s *server) run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(explained(err), listener.Close())
 	}
+	connections := maxConnections(maxFiles())
+	if connections < httpapi.MaxConnections {
+		s.log.Warn("the limit of open files (ulimit -n) allows fewer connections than there may be",
+			slog.Int("connections", connections), slog.Int("most", httpapi.MaxConnections))
+	}
 	api := httpapi.NewServer(httpapi.Config{
 		Node: runner, Name: self.ID, Members: s.members(), Logger: s.log, Certificate: certificate, Origins: s.config.API.CORS.Origins,
+		MaxConnections: connections,
 	})
 	served := make(chan error, 1)
 	go func() { served <- api.Serve(listener) }()

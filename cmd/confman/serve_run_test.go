@@ -22,6 +22,7 @@ import (
 	"github.com/confman/confman/client"
 	"github.com/confman/confman/config"
 	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/httpapi"
 	"github.com/confman/confman/node"
 	"github.com/confman/confman/wal"
 )
@@ -258,6 +259,13 @@ func TestEveryDamageHasAWayOut(t *testing.T) {
 		assert.Contains(t, explained(wrapped).Error(), "what to do: ")
 	}
 	assert.NoError(t, explained(nil))
+}
+
+func TestConnectionsLeaveFilesToTheNode(t *testing.T) {
+	for files, want := range map[int]int{0: httpapi.MaxConnections, 1 << 20: httpapi.MaxConnections, 10_000: 9_744, 1024: 768, 300: 150} {
+		assert.Equal(t, want, maxConnections(files), files)
+	}
+	assert.NotZero(t, maxFiles())
 }
 
 func TestServeRefusesWrongConfiguration(t *testing.T) {
