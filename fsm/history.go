@@ -52,9 +52,10 @@ func (v *View) baseChange(key string) (value []byte, found bool, err error) {
 
 // RevisionAt returns the newest revision that the view shows whose change was accepted at t
 // or before, 0 if none was. The time of acceptance never goes back from one change to the
-// next, whatever the clocks of the nodes did. ErrDamaged.
+// next, whatever the clocks of the nodes did. *CompactedError, if that is not known any more;
+// ErrDamaged.
 func (v *View) RevisionAt(t time.Time) (Revision, error) {
-	oldest := Revision(0) // the changes after it are held
+	oldest := v.p.state.Floor // the changes after it are held
 	var failed error
 	n := sort.Search(int(v.Revision()-oldest), func(i int) bool {
 		if failed != nil {
@@ -64,6 +65,9 @@ func (v *View) RevisionAt(t time.Time) (Revision, error) {
 		failed = err
 		return err != nil || time.Unix(0, ch.At).After(t)
 	})
+	if n == 0 && oldest > 0 && failed == nil {
+		failed = &CompactedError{Floor: oldest}
+	}
 	return oldest + Revision(n), failed
 }
 
