@@ -159,17 +159,17 @@ func TestConnectionsAreBounded(t *testing.T) {
 			} else {
 				s, addr = f.serve(t)
 			}
-			var conns []net.Conn
-			for range 4 {
-				conn := dial(addr)
-				require.Equal(t, http.StatusOK, ask(conn, liveRequest))
-				conns = append(conns, conn)
-			}
 			// An answer arrives a little before its connection is idle.
 			idle := func(n int) {
 				require.Eventually(t, func() bool { return s.open.idle() == n }, 10*time.Second, time.Millisecond)
 			}
-			idle(4)
+			var conns []net.Conn
+			for i := range 4 {
+				conn := dial(addr)
+				require.Equal(t, http.StatusOK, ask(conn, liveRequest))
+				conns = append(conns, conn)
+				idle(i + 1)
+			}
 			require.Equal(t, http.StatusOK, ask(conns[0], liveRequest), "now the second is idle for longest")
 			idle(4)
 			newer := dial(addr)
@@ -181,7 +181,11 @@ func TestConnectionsAreBounded(t *testing.T) {
 			statuses := make(chan int, len(busy))
 			for _, conn := range busy {
 				go func() { statuses <- ask(conn, putRequest) }()
-				<-inside
+				select {
+				case <-inside:
+				case status := <-statuses:
+					require.Fail(t, "a connection that is in use was closed", status)
+				}
 			}
 			refused := connect(t, addr)
 			_, err := refused.Read(make([]byte, 1))
