@@ -149,8 +149,8 @@ func (v *View) Answer(p *Principal, i *Idempotency) (Result, bool, error) {
 	key := answerKey(p, i.Key)
 	m := v.merge(answers)
 	defer m.release()
-	ok, err := m.seek(key)
-	if err != nil || !ok || m.key != key {
+	ok, err := m.seekIn(key, key+"\x00")
+	if err != nil || !ok {
 		return Result{}, false, err
 	}
 	r, err := decodeAnswer(m.value, i)

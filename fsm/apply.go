@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash"
 	"runtime/debug"
-	"strings"
 	"time"
 )
 
@@ -354,8 +353,8 @@ func (r *treeRoom) exceeded() bool { return r.keys < 0 || r.bytes < 0 }
 func (a *applier) removeTree(prefix string, room *treeRoom) error {
 	m := a.view().merge(current)
 	defer m.release()
-	ok, err := m.seek(prefix)
-	for ; ok && err == nil && strings.HasPrefix(m.key, prefix); ok, err = m.next() {
+	ok, err := m.seekIn(prefix, prefixEnd(prefix))
+	for ; ok && err == nil; ok, err = m.next() {
 		room.keys--
 		room.bytes -= len(m.key) + len(m.value)
 		if room.exceeded() {

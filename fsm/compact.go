@@ -3,7 +3,6 @@ package fsm
 import (
 	"math"
 	"runtime/debug"
-	"strings"
 )
 
 // maintain does what is due. How much, is decided by the state and the command alone: the
@@ -88,8 +87,8 @@ func (c *compaction) sweep(until int64, room *int) error {
 func (c *compaction) ended(key string, rev Revision) error {
 	m := c.view.merge(superseded)
 	defer m.release()
-	ok, err := m.seek(supersededKey(key, rev-1))
-	if err != nil || !ok || !strings.HasPrefix(m.key, key+"\x00") {
+	ok, err := m.seekIn(supersededKey(key, rev-1), pastOf(key))
+	if err != nil || !ok {
 		return err
 	}
 	if end, err := endOf(key, m.value); err != nil || end != rev {
@@ -140,8 +139,8 @@ func (c *compaction) trimKey(key string, keep int, room *int) (all bool, err err
 		ended   Revision // the first of surplus
 		mark    bool     // the last of surplus is one
 	)
-	ok, err := m.seek(supersededKey(key, math.MaxUint64))
-	for seen := 1; ok && err == nil && strings.HasPrefix(m.key, key+"\x00"); ok, err = m.next() {
+	ok, err := m.seekIn(supersededKey(key, math.MaxUint64), pastOf(key))
+	for seen := 1; ok && err == nil; ok, err = m.next() {
 		end, err := endOf(key, m.value)
 		if err != nil {
 			return false, err

@@ -92,8 +92,8 @@ func (v *View) KeyHistory(key string, from Revision, fn func(Revision, Event) bo
 	}
 	m := v.merge(superseded)
 	defer m.release()
-	for ok, err := m.seek(supersededKey(key, from)); ; ok, err = m.next() {
-		if err != nil || !ok || !strings.HasPrefix(m.key, key+"\x00") {
+	for ok, err := m.seekIn(supersededKey(key, from), pastOf(key)); ; ok, err = m.next() {
+		if err != nil || !ok {
 			return err
 		}
 		ended, err := endOf(key, m.value)
@@ -164,7 +164,7 @@ func diff(before, after *View, lo, hi string, visit func() bool, fn func(Differe
 	for i, w := range walks {
 		defer w.release()
 		var err error
-		if at[i], err = w.seek(lo); err != nil {
+		if at[i], err = w.seek(lo, hi); err != nil {
 			return err
 		}
 	}
@@ -184,7 +184,7 @@ func diff(before, after *View, lo, hi string, visit func() bool, fn func(Differe
 				b[i] = rec
 			}
 		}
-		if hi != "" && key >= hi || !visit() {
+		if !visit() {
 			return nil
 		}
 		if b[0] == nil || b[1] == nil || b[0].revision() != b[1].revision() {

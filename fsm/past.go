@@ -39,9 +39,10 @@ func (v *View) Revision() Revision {
 
 // walk goes through the records that a view shows in ascending order of key.
 type walk interface {
-	// seek moves to the first record with a key not below key; false if there is none.
-	seek(key string) (bool, error)
-	// next moves to the record after; false if there is none.
+	// seek moves to the first record with a key in [lo, hi), hi "" meaning no end; false if
+	// there is none. What is behind hi is not looked at: it may be compacted.
+	seek(lo, hi string) (bool, error)
+	// next moves to the record after, still below hi; false if there is none.
 	next() (bool, error)
 	// here is the record: good until the next move, while the view is open.
 	here() (key string, b body)
@@ -61,7 +62,7 @@ type newestWalk struct {
 	b body
 }
 
-func (w *newestWalk) seek(key string) (bool, error) { return w.check(w.merge.seek(key)) }
+func (w *newestWalk) seek(lo, hi string) (bool, error) { return w.check(w.merge.seekIn(lo, hi)) }
 
 func (w *newestWalk) next() (bool, error) { return w.check(w.merge.next()) }
 
@@ -80,6 +81,7 @@ func (w *newestWalk) here() (string, body) { return w.key, w.b }
 type pastWalk struct {
 	at        Revision
 	now, then *merge // at the first records whose keys were not looked at yet
+	thenHi    string // where then ends
 	atNow     bool   // now is at a record
 	atThen    bool
 	key       string
@@ -93,14 +95,15 @@ func (w *pastWalk) release() {
 
 func (w *pastWalk) here() (string, body) { return w.key, w.b }
 
-func (w *pastWalk) seek(key string) (ok bool, err error) {
-	if w.atNow, err = w.now.seek(key); err != nil {
+func (w *pastWalk) seek(lo, hi string) (ok bool, err error) {
+	if w.atNow, err = w.now.seekIn(lo, hi); err != nil {
 		return false, err
 	}
-	if err := w.seekThen(key); err != nil {
+	w.thenHi = pastEnd(hi)
+	if err := w.seekThen(lo); err != nil {
 		return false, err
 	}
-	if w.atThen && w.ofThen() < key {
+	if w.atThen && w.ofThen() < lo {
 		// The key asked for is behind a record's, but not behind where its past is kept.
 		if err := w.seekThen(pastOf(w.ofThen())); err != nil {
 			return false, err
@@ -110,7 +113,7 @@ func (w *pastWalk) seek(key string) (ok bool, err error) {
 }
 
 func (w *pastWalk) seekThen(key string) (err error) {
-	w.atThen, err = w.then.seek(key)
+	w.atThen, err = w.then.seekIn(key, w.thenHi)
 	return err
 }
 
@@ -119,6 +122,15 @@ func (w *pastWalk) ofThen() string { return w.then.key[:max(0, len(w.then.key)-p
 
 // pastOf is behind all that bucket superseded has of key, and before any other key's.
 func pastOf(key string) string { return key + "\x01" }
+
+// pastEnd is behind all that bucket superseded has of the keys below hi, and before all that
+// it has of others.
+func pastEnd(hi string) string {
+	if key, _, ok := strings.Cut(hi, "\x00"); ok {
+		return pastOf(key) // no key has a zero byte
+	}
+	return hi
+}
 
 func (w *pastWalk) next() (bool, error) {
 	if err := w.pass(w.key); err != nil {
@@ -212,8 +224,8 @@ func (v *View) pastBody(key string) (body, error) {
 	}
 	m := v.merge(superseded)
 	defer m.release()
-	ok, err := m.seek(supersededKey(key, v.at))
-	if err != nil || !ok || !strings.HasPrefix(m.key, key+"\x00") {
+	ok, err := m.seekIn(supersededKey(key, v.at), pastOf(key))
+	if err != nil || !ok {
 		return nil, err
 	}
 	b, err = endedAfter(key, m.value, v.at)

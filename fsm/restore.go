@@ -1,9 +1,6 @@
 package fsm
 
-import (
-	"errors"
-	"strings"
-)
+import "errors"
 
 // restore finds how the records of a key, or below a prefix, differ from those of a revision,
 // and leaves what brings those back in a.changed, in the order of keys.
@@ -53,12 +50,4 @@ func (a *applier) bringBack(d *Difference, room *treeRoom) error {
 		}
 	}
 	return a.expand(op)
-}
-
-// prefixEnd is the first key behind all that begin with prefix; "" if there is none.
-func prefixEnd(prefix string) string {
-	if prefix == "" {
-		return ""
-	}
-	return strings.TrimSuffix(prefix, "/") + "0" // '0' is next to '/'
 }

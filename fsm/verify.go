@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // ChainError is a change that does not fit the chain of the change log. It is ErrDamaged.
@@ -97,11 +96,11 @@ func (v *View) bodyAt(key string, rev Revision) (body, error) {
 	m := v.merge(superseded)
 	defer m.release()
 	want := supersededKey(key, rev)
-	ok, err := m.seek(want)
+	ok, err := m.seekIn(want, pastOf(key))
 	if err != nil {
 		return nil, err
 	}
-	if ok && strings.HasPrefix(m.key, key+"\x00") {
+	if ok {
 		ended, err := endOf(key, m.value)
 		switch trimmed := isTrimmed(m.value); {
 		case err != nil || trimmed && ended > rev:

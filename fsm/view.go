@@ -94,14 +94,11 @@ func (v *View) Scan(lo, hi string, fn func(Record) bool) error {
 	w := v.walk()
 	defer w.release()
 	like := commonTexts
-	for ok, err := w.seek(lo); ; ok, err = w.next() {
+	for ok, err := w.seek(lo, hi); ; ok, err = w.next() {
 		if err != nil || !ok {
 			return err
 		}
 		key, b := w.here()
-		if hi != "" && key >= hi {
-			return nil
-		}
 		like = b.record(key, &like)
 		if !fn(like) {
 			return nil
@@ -184,7 +181,8 @@ func (v *View) rawBaseChanges(from Revision, fn func(key string, value []byte) e
 type merge struct {
 	layers [2]layer // active, frozen
 	base   cursor
-	atBase bool // base is at a key
+	atBase bool   // base is at a key
+	hi     string // the merge ends before this key; "": it has no end
 	key    string
 	value  []byte // as stored; it may alias the mapping
 }
@@ -218,7 +216,12 @@ func (m *merge) release() {
 }
 
 // seek moves to the first key not below key; false if there is none.
-func (m *merge) seek(key string) (bool, error) {
+func (m *merge) seek(key string) (bool, error) { return m.seekIn(key, "") }
+
+// seekIn moves to the first key in [key, hi), hi "" meaning no end; false if there is none,
+// and next ends there, too. So it does not pass over what was deleted behind hi.
+func (m *merge) seekIn(key, hi string) (bool, error) {
+	m.hi = hi
 	for i := range m.layers {
 		l := &m.layers[i]
 		l.move(l.iter.Seek(&entry{key: key}))
@@ -269,8 +272,11 @@ func (m *merge) settle() (bool, error) {
 		}
 		switch {
 		case m.atBase && (newest == nil || string(m.base.key) < newest.key):
+			if m.hi != "" && string(m.base.key) >= m.hi {
+				return false, nil
+			}
 			return true, m.fromBase()
-		case newest == nil:
+		case newest == nil || m.hi != "" && newest.key >= m.hi:
 			return false, nil
 		case newest.value != nil:
 			m.key, m.value = newest.key, newest.value
@@ -334,21 +340,17 @@ func (v *View) Children(prefix, after string, limit int) ([]Child, error) {
 // subtree that comes later. A name that key order hides so is the start of the
 // one found, up to a byte below '/'.
 func childAfter(w walk, prefix, after string) (string, error) {
-	from := prefix
+	from, end := prefix, prefixEnd(prefix)
 	if after != "" {
 		from = prefix + after + "\x00"
 	}
 	for {
-		ok, err := w.seek(from)
+		ok, err := w.seek(from, end)
 		if err != nil || !ok {
 			return "", err
 		}
 		key, _ := w.here()
-		rest, below := strings.CutPrefix(key, prefix)
-		if !below {
-			return "", nil
-		}
-		found, _, _ := strings.Cut(rest, "/")
+		found, _, _ := strings.Cut(strings.TrimPrefix(key, prefix), "/")
 		if found <= after {
 			// The subtree of after, or of a name before it that is its start.
 			from = prefix + found + "0" // '0' is next to '/'
@@ -368,11 +370,12 @@ func childAfter(w walk, prefix, after string) (string, error) {
 }
 
 // hasPrefix reports whether a key starts with prefix. It moves the walk.
-func hasPrefix(w walk, prefix string) (bool, error) {
-	ok, err := w.seek(prefix)
-	if err != nil || !ok {
-		return false, err
+func hasPrefix(w walk, prefix string) (bool, error) { return w.seek(prefix, prefixEnd(prefix)) }
+
+// prefixEnd is the first key behind all that begin with prefix; "" if there is none.
+func prefixEnd(prefix string) string {
+	if prefix == "" {
+		return ""
 	}
-	key, _ := w.here()
-	return strings.HasPrefix(key, prefix), nil
+	return strings.TrimSuffix(prefix, "/") + "0" // '0' is next to '/'
 }
