@@ -2,8 +2,10 @@ package fsm
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -84,4 +86,35 @@ func TestTrimmedNeighbourIsNotLookedAt(t *testing.T) {
 	res = r.do(Command{Ops: []Op{{Kind: Restore, Key: "a/", Revision: 3}}})
 	require.Equal(t, Compacted, res.Outcome)
 	require.Equal(t, Revision(6), res.Floor)
+}
+
+// rangesOf is how many ranges the tallies of a bucket are kept in.
+func (r *replica) rangesOf(in bucket) int { return len(r.s.tallies[in]) }
+
+// The keys of what is remembered for a time, and of what is superseded, come and go at other
+// places each time: the ranges they were in must go with them.
+func TestRangesGoWithTheirRecords(t *testing.T) {
+	r := newReplica(t)
+	ops := make([]Op, MaxTxnOps)
+	for round := range 40 {
+		for i := range ops {
+			ops[i] = put(fmt.Sprintf("key/%03d", i), strconv.Itoa(round))
+		}
+		r.do(Command{Ops: ops})
+		if round%10 == 9 {
+			r.flush()
+		}
+	}
+	require.Greater(t, r.rangesOf(superseded), 5)
+	for r.s.State().Floor < r.s.State().Revision {
+		r.maintain(Maintenance{Elapsed: time.Second, KeepFor: 1})
+		r.flush()
+	}
+	require.NoError(t, scrub(r.s))
+	require.Equal(t, 1, r.rangesOf(superseded))
+	want := r.s.State()
+	require.NoError(t, r.s.Close())
+	r.open()
+	require.Equal(t, want, r.s.State())
+	require.Equal(t, 1, r.rangesOf(superseded), "in the database, too")
 }

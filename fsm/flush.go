@@ -252,35 +252,11 @@ func (f *Flush) records(tx *bbolt.Tx, in bucket) (err error) {
 	if err != nil {
 		return err
 	}
-	out := make([]rangeTally, 0, len(rs)+1)
-	for i := range rs {
-		r := &rs[i]
-		if !touched[i] || r.tally.count <= rangeRecords && r.tally.bytes <= rangeBytes {
-			if touched[i] {
-				if err := putRange(tx, in, r); err != nil {
-					return err
-				}
-			}
-			out = append(out, *r)
-			continue
-		}
-		end := ""
-		if i+1 < len(rs) {
-			end = rs[i+1].start
-		}
-		parts, err := cutRange(tx, in, r, end)
-		if err != nil {
-			return err
-		}
-		for j := range parts {
-			if err := putRange(tx, in, &parts[j]); err != nil {
-				return err
-			}
-		}
-		out = append(out, parts...)
+	if rs, err = resizeRanges(tx, in, rs, touched); err != nil {
+		return err
 	}
-	f.s.tallies[in] = out
-	return addsUp(in, out, *f.state.tally(in))
+	f.s.tallies[in] = rs
+	return addsUp(in, rs, *f.state.tally(in))
 }
 
 // pathVerifier checks the pages on the way to keys, each once as long as the

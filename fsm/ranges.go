@@ -28,6 +28,11 @@ func putRange(tx *bbolt.Tx, in bucket, r *rangeTally) error {
 	return tx.Bucket([]byte(ranges.String())).Put([]byte(key), v)
 }
 
+// deleteRange removes the tally of a range that was joined with the one before.
+func deleteRange(tx *bbolt.Tx, in bucket, start string) error {
+	return tx.Bucket([]byte(ranges.String())).Delete([]byte(rangeKey(in, start)))
+}
+
 // findRange returns the position of the range that holds key.
 func findRange(rs []rangeTally, key string) int {
 	i, exact := slices.BinarySearchFunc(rs, key, func(r rangeTally, key string) int {
@@ -88,6 +93,56 @@ func addsUp(in bucket, rs []rangeTally, want tally) error {
 			in, len(rs), total.count, want.count)
 	}
 	return nil
+}
+
+// resizeRanges writes those of rs that were touched, cut if they grew too large, and joined with
+// the one before if both became small: what goes leaves no ranges behind, of which each flush
+// and each step of the scrub reads all. It returns the ranges there are now.
+func resizeRanges(tx *bbolt.Tx, in bucket, rs []rangeTally, touched []bool) ([]rangeTally, error) {
+	out := make([]rangeTally, 0, len(rs)+1)
+	changed := make([]bool, 0, len(rs)+1) // of out
+	for i := range rs {
+		r := &rs[i]
+		if touched[i] && (r.tally.count > rangeRecords || r.tally.bytes > rangeBytes) {
+			end := ""
+			if i+1 < len(rs) {
+				end = rs[i+1].start
+			}
+			parts, err := cutRange(tx, in, r, end)
+			if err != nil {
+				return nil, err
+			}
+			for j := range parts {
+				out, changed = append(out, parts[j]), append(changed, true)
+			}
+			continue
+		}
+		if last := len(out) - 1; last >= 0 && (touched[i] || changed[last]) && out[last].joins(r) {
+			if err := deleteRange(tx, in, r.start); err != nil {
+				return nil, err
+			}
+			out[last].tally.add(r.tally)
+			changed[last] = true
+			continue
+		}
+		out, changed = append(out, *r), append(changed, touched[i])
+	}
+	for i := range out {
+		if !changed[i] {
+			continue
+		}
+		if err := putRange(tx, in, &out[i]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// joins tells whether r and the next range are small enough to be one, far from being cut
+// again, or one of them is empty.
+func (r *rangeTally) joins(next *rangeTally) bool {
+	count, size := r.tally.count+next.tally.count, r.tally.bytes+next.tally.bytes
+	return r.tally.count == 0 || next.tally.count == 0 || count <= rangeRecords/2 && size <= rangeBytes/2
 }
 
 // cutRange returns the ranges that r, grown too large, is cut into, from its
