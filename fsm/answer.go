@@ -158,24 +158,31 @@ func (v *View) Answer(p *Principal, i *Idempotency) (Result, bool, error) {
 }
 
 // expire leaves in a.writes the removal of the answers that expired by now, the oldest first.
-func (a *applier) expire(now int64, room *int) error {
+// It tells whether there may be more of them.
+func (a *applier) expire(now int64) (more bool, err error) {
 	m := a.view().merge(answers)
 	defer m.release()
+	room := MaxMaintenance
 	ok, err := m.seek(expiryMark)
-	for ; ok && err == nil && *room > 0; ok, err = m.next() {
+	for ; ok && err == nil && room > 0; ok, err = m.next() {
 		if len(m.key) < len(expiryMark)+8 || !strings.HasPrefix(m.key, expiryMark) {
-			return damaged("answer %q: no time", m.key)
+			return false, damaged("answer %q: no time", m.key)
 		}
 		at := binary.BigEndian.Uint64([]byte(m.key[len(expiryMark):]))
 		if at > uint64(now) {
-			return nil
+			return false, nil
 		}
-		*room--
-		for _, key := range [...]string{m.key, answerMark + m.key[len(expiryMark)+8:]} {
-			if err := a.remove(answers, key); err != nil {
-				return err
-			}
+		room--
+		key := answerMark + m.key[len(expiryMark)+8:]
+		old, _, err := a.stored(answers, key)
+		if err != nil {
+			return false, err
 		}
+		if old == nil {
+			return false, damaged("answer %x: is missing, but not when it expires", key)
+		}
+		a.replace(answers, m.key, m.value, nil)
+		a.replace(answers, key, old, nil)
 	}
-	return err
+	return room <= 0, err
 }

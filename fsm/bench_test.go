@@ -6,8 +6,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -228,4 +230,86 @@ func BenchmarkVerifyImage(b *testing.B) {
 		require.Equal(b, uint64(n), st.Records)
 	}
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
+
+// benchMaintain is per Maintenance of a store that fill has made, all of it in the database.
+func benchMaintain(b *testing.B, m Maintenance, fill func(apply func(cmd Command)), check func(before, after State)) {
+	b.Helper()
+	data := encode(b, Command{Maintenance: &m})
+	b.ReportAllocs()
+	for range b.N {
+		b.StopTimer()
+		s, _ := benchStore(b, false)
+		n := Index(0)
+		fill(func(cmd Command) {
+			n++
+			cmd.Origin = Origin{1, 1, uint64(n)}
+			_, err := s.Apply([]Entry{{Index: n, Term: 1, Data: encode(b, cmd)}})
+			require.NoError(b, err)
+		})
+		require.NoError(b, s.BeginFlush().Commit())
+		before := s.State()
+		b.StartTimer()
+		res, err := s.Apply([]Entry{{Index: n + 1, Term: 1, Data: data}})
+		b.StopTimer()
+		require.NoError(b, err)
+		require.Equal(b, Maintained, res[0].Outcome)
+		check(before, s.State())
+		require.NoError(b, s.BeginFlush().Commit())
+	}
+}
+
+// BenchmarkExpire is of as many idempotency keys as one Maintenance forgets.
+func BenchmarkExpire(b *testing.B) {
+	benchMaintain(b, Maintenance{Elapsed: IdempotencyRetention}, func(apply func(cmd Command)) {
+		for i := range 2 * MaxMaintenance {
+			apply(Command{Idempotency: Idempotency{Key: strconv.Itoa(i)}, Ops: []Op{put(benchKey(i), "v")}})
+		}
+	}, func(before, after State) {
+		require.Equal(b, before.Answers-MaxMaintenance, after.Answers)
+	})
+}
+
+// BenchmarkSweep is of as many changes as one Maintenance sweeps, each of which superseded a
+// record.
+func BenchmarkSweep(b *testing.B) {
+	benchMaintain(b, Maintenance{Elapsed: time.Hour, KeepFor: time.Minute}, func(apply func(cmd Command)) {
+		for i := range 2 * MaxMaintenance {
+			apply(Command{Ops: []Op{put(benchKey(i*7919%100), strconv.Itoa(i))}})
+		}
+	}, func(_, after State) {
+		require.Equal(b, Revision(MaxMaintenance/2), after.Floor)
+	})
+}
+
+// BenchmarkSweepTree is of one change that removed a subtree of MaxTreeKeys keys.
+func BenchmarkSweepTree(b *testing.B) {
+	fill := 0
+	benchMaintain(b, Maintenance{Elapsed: time.Hour, KeepFor: time.Minute}, func(apply func(cmd Command)) {
+		var ops []Op
+		fill = 0
+		for i := range MaxTreeKeys {
+			if ops = append(ops, put(benchKey(i), "v")); len(ops) == MaxTxnOps || i == MaxTreeKeys-1 {
+				apply(Command{Ops: ops})
+				ops, fill = nil, fill+1
+			}
+		}
+		for range fill {
+			apply(Command{Maintenance: &Maintenance{KeepFor: 1, Elapsed: 1}})
+			apply(Command{Maintenance: &Maintenance{KeepFor: 1, Elapsed: 1}})
+		}
+		apply(Command{Ops: []Op{{Kind: DeleteTree}}})
+	}, func(before, after State) {
+		require.Equal(b, Revision(fill), before.Floor)
+		require.Equal(b, Revision(fill+1), after.Floor)
+	})
+}
+
+// BenchmarkTrim is of a key with as many versions too many as one Maintenance looks at.
+func BenchmarkTrim(b *testing.B) {
+	benchMaintain(b, Maintenance{KeepVersions: 1}, func(apply func(cmd Command)) {
+		for i := range 2 * MaxMaintenance {
+			apply(Command{Ops: []Op{put(benchKey(0), strconv.Itoa(i))}})
+		}
+	}, func(State, State) {})
 }

@@ -18,159 +18,165 @@ func (a *applier) maintain(m *Maintenance) (r Result, err error) {
 	st := &a.s.state
 	a.writes = a.writes[:0]
 	now := st.time + int64(m.Elapsed)
-	room := MaxMaintenance
-	if err := a.expire(now, &room); err != nil {
+	busy, err := a.expire(now)
+	if err != nil {
 		return Result{}, err
 	}
-	c := compaction{a: a, view: a.view(), floor: st.floor, chain: st.floorChain, trimmed: st.trimmed}
-	if m.KeepFor > 0 {
-		if err := c.sweep(now-int64(m.KeepFor), &room); err != nil {
-			return Result{}, err
-		}
+	c := compaction{
+		a: a, view: a.view(), floor: st.floor, chain: st.floorChain,
+		trimmed: st.trimmed, trimmedKeys: st.trimmedKeys,
 	}
-	if m.KeepVersions > 0 {
-		if err := c.trim(m.KeepVersions, &room); err != nil {
-			return Result{}, err
-		}
+	more, err := c.compact(m, now)
+	if err != nil {
+		return Result{}, err
 	}
 	// From here on nothing fails.
 	st.time = now
-	st.floor, st.floorChain, st.trimmed = c.floor, c.chain, c.trimmed
+	st.floor, st.floorChain, st.trimmed, st.trimmedKeys = c.floor, c.chain, c.trimmed, c.trimmedKeys
 	for i := range a.writes {
 		a.put(&a.writes[i])
 	}
-	return Result{Outcome: Maintained, Busy: room <= 0 || st.answers.count > 0}, nil
+	return Result{Outcome: Maintained, Busy: busy || more || st.answers.count > 0}, nil
 }
 
-// remove leaves the removal of what bucket in has under key, which must be something, in
-// a.writes.
-func (a *applier) remove(in bucket, key string) error {
-	old, delta, err := a.stored(in, key)
-	if err != nil {
-		return err
+// replace leaves in a.writes that value, nil for none, is put in the place of old, which is
+// what bucket in has under key.
+func (a *applier) replace(in bucket, key string, old, value []byte) {
+	w := write{in: in, key: key, value: value, old: old}
+	if e, found := a.s.active.tree(in).Get(&entry{key: key}); found {
+		w.delta = e.delta
 	}
-	if old == nil {
-		return damaged("record %q of bucket %s: is missing", key, in)
-	}
-	a.writes = append(a.writes, write{in: in, key: key, old: old, delta: delta})
-	return nil
+	a.writes = append(a.writes, w)
 }
 
 // compaction is one command's part of it.
 type compaction struct {
-	a       *applier
-	view    *View
-	floor   Revision
-	chain   [32]byte // at floor
-	trimmed Revision
+	a           *applier
+	view        *View
+	past        *merge // of superseded
+	floor       Revision
+	chain       [32]byte // at floor
+	trimmed     Revision
+	trimmedKeys uint64
 }
 
-// sweep raises the floor over the changes made at time until, or before.
-func (c *compaction) sweep(until int64, room *int) error {
-	for *room > 0 && c.floor < c.view.Revision() {
+// compact does what is due by now. It tells whether there may be more of it.
+func (c *compaction) compact(m *Maintenance, now int64) (more bool, err error) {
+	c.past = c.view.merge(superseded)
+	defer c.past.release()
+	if m.KeepFor > 0 {
+		if more, err = c.sweep(now - int64(m.KeepFor)); err != nil {
+			return false, err
+		}
+	}
+	if m.KeepVersions > 0 {
+		trim, err := c.trim(m.KeepVersions)
+		return more || trim, err
+	}
+	return more, nil
+}
+
+// sweep raises the floor over the changes made at time until, or before. It tells whether
+// there may be more of them.
+func (c *compaction) sweep(until int64) (more bool, err error) {
+	room := MaxMaintenance
+	for room > 0 && c.floor < c.view.Revision() {
 		ch, err := c.view.Change(c.floor + 1)
 		if err != nil || int64(ch.Time) > until {
-			return err
+			return false, err
 		}
 		for i := range ch.Ops {
 			if err := c.ended(ch.Ops[i].Key, ch.Revision); err != nil {
-				return err
+				return false, err
 			}
 		}
-		*room -= 1 + len(ch.Ops)
+		room -= 1 + len(ch.Ops)
 		c.floor, c.chain = ch.Revision, ch.Chain
 	}
-	return nil
+	return room <= 0, nil
 }
 
 // ended lets go of the record of key that ended at revision rev, if there is one.
 func (c *compaction) ended(key string, rev Revision) error {
-	m := c.view.merge(superseded)
-	defer m.release()
-	ok, err := m.seekIn(supersededKey(key, rev-1), pastOf(key))
+	ok, err := c.past.seekIn(supersededKey(key, rev-1), pastOf(key))
 	if err != nil || !ok {
 		return err
 	}
-	if end, err := endOf(key, m.value); err != nil || end != rev {
+	if end, err := endOf(key, c.past.value); err != nil || end != rev {
 		return err
 	}
-	return c.a.remove(superseded, m.key)
+	c.a.replace(superseded, c.past.key, c.past.value, nil)
+	return nil
 }
 
 // trim goes through the changes that were not looked at yet, and leaves keep superseded
-// records of each key that they changed.
-func (c *compaction) trim(keep int, room *int) error {
-	c.trimmed = max(c.trimmed, c.floor)
-	done := map[string]bool{}
-	for *room > 0 && c.trimmed < c.view.Revision() {
+// records of each key that they changed. It tells whether there may be more of them.
+func (c *compaction) trim(keep int) (more bool, err error) {
+	if c.trimmed < c.floor {
+		c.trimmed, c.trimmedKeys = c.floor, 0
+	}
+	room := MaxMaintenance
+	done := map[string]bool{} // their surplus is in the writes already
+	for room > 0 && c.trimmed < c.view.Revision() {
 		ch, err := c.view.Change(c.trimmed + 1)
 		if err != nil {
-			return err
+			return false, err
 		}
-		whole := true
-		for i := range ch.Ops {
-			key := ch.Ops[i].Key
+		room--
+		for ; c.trimmedKeys < uint64(len(ch.Ops)); c.trimmedKeys++ {
+			key := ch.Ops[c.trimmedKeys].Key
 			if done[key] {
 				continue
 			}
-			done[key] = true
-			all, err := c.trimKey(key, keep, room)
-			if err != nil {
-				return err
+			if room <= 0 {
+				return true, nil
 			}
-			whole = whole && all
+			done[key] = true
+			all, err := c.trimKey(key, keep, &room)
+			if err != nil || !all {
+				return true, err // the next command goes on with the same key
+			}
 		}
-		*room--
-		if !whole {
-			return nil // the next command goes on with the same change
-		}
-		c.trimmed++
+		c.trimmed, c.trimmedKeys = c.trimmed+1, 0
 	}
-	return nil
+	return room <= 0, nil
 }
 
 // trimKey lets the superseded records of key go but the newest, at most MaxMaintenance of
 // them; all says that these were all. What is below the floor is the sweep's.
 func (c *compaction) trimKey(key string, keep int, room *int) (all bool, err error) {
-	m := c.view.merge(superseded)
-	defer m.release()
+	m := c.past
 	var (
-		surplus []string
-		ended   Revision // the first of surplus
-		mark    bool     // the last of surplus is one
+		surplus int
+		ended   Revision // the first of them
+		last    string   // of them
+		old     []byte   // what last is
 	)
 	ok, err := m.seekIn(supersededKey(key, math.MaxUint64), pastOf(key))
-	for seen := 1; ok && err == nil; ok, err = m.next() {
+	for seen := 0; ok && err == nil && surplus < MaxMaintenance; ok, err = m.next() {
 		end, err := endOf(key, m.value)
 		if err != nil {
 			return false, err
 		}
-		if end <= c.floor || len(surplus) == MaxMaintenance {
+		if end <= c.floor {
 			break
 		}
 		*room--
-		if seen++; seen <= keep+1 {
+		if seen++; seen <= keep {
 			continue
 		}
-		if len(surplus) == 0 {
+		if surplus++; surplus == 1 {
 			ended = end
+		} else {
+			c.a.replace(superseded, last, old, nil)
 		}
-		surplus, mark = append(surplus, m.key), isTrimmed(m.value)
+		last, old = m.key, m.value
 	}
-	if err != nil || len(surplus) == 0 || len(surplus) == 1 && mark {
-		return true, err
-	}
-	last := surplus[len(surplus)-1]
-	for _, skey := range surplus[:len(surplus)-1] {
-		if err := c.a.remove(superseded, skey); err != nil {
-			return false, err
-		}
-	}
-	old, delta, err := c.a.stored(superseded, last)
 	if err != nil {
 		return false, err
 	}
-	value := encodeSuperseded(last, ended, nil)
-	c.a.writes = append(c.a.writes, write{in: superseded, key: last, value: value, old: old, delta: delta})
-	return len(surplus) < MaxMaintenance, nil
+	if surplus > 1 || surplus == 1 && !isTrimmed(old) {
+		c.a.replace(superseded, last, old, encodeSuperseded(last, ended, nil))
+	}
+	return surplus < MaxMaintenance, nil
 }

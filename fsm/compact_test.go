@@ -3,6 +3,7 @@ package fsm
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"testing"
 	"time"
@@ -117,4 +118,121 @@ func TestRangesGoWithTheirRecords(t *testing.T) {
 	r.open()
 	require.Equal(t, want, r.s.State())
 	require.Equal(t, 1, r.rangesOf(superseded), "in the database, too")
+}
+
+// versions writes revisions of one key: the value of each is its number.
+func (r *replica) versions(key string, from, to Revision) {
+	r.t.Helper()
+	for rev := from; rev <= to; rev++ {
+		require.Equal(r.t, rev, r.put(key, fmt.Sprint(rev)).Revision)
+	}
+}
+
+// readable reads key, whose value was always the revision, at each revision from floor to
+// now, and returns the first of those that can be read. Each from there on must be right; those
+// before must say that it is the oldest.
+func (r *replica) readable(t *testing.T, key string) (first Revision) {
+	t.Helper()
+	v := r.view(t)
+	for rev := v.State().Revision; rev >= max(v.State().Floor, 1); rev-- {
+		past, err := v.At(rev)
+		require.NoError(t, err)
+		rec, found, err := past.Get(key)
+		past.Close()
+		if floor := floorOf(err); floor != 0 {
+			require.Greater(t, floor, rev)
+			require.Equal(t, first, floor, "at revision %d", rev)
+			continue
+		}
+		require.NoError(t, err)
+		require.True(t, found, "absent at revision %d", rev)
+		require.Equal(t, fmt.Sprint(rev), string(rec.Value))
+		first = rev
+	}
+	return first
+}
+
+// More versions than one command lets go: the next one goes on, and in between each revision is
+// right or compacted.
+func TestTrimGoesOnWhereItStopped(t *testing.T) {
+	const n, keep = 2*MaxMaintenance + 700, 3
+	r := newReplica(t)
+	r.versions("k", 1, n)
+	// What is older than the part trimmed first is held until the next command, and read.
+	res := r.maintain(Maintenance{KeepVersions: keep})
+	require.True(t, res.Busy)
+	v := r.view(t)
+	readable := func(rev Revision) bool {
+		past, err := v.At(rev)
+		require.NoError(t, err)
+		defer past.Close()
+		rec, found, err := past.Get("k")
+		if err != nil {
+			require.Equal(t, Revision(n-keep), floorOf(err), "at revision %d", rev)
+			return false
+		}
+		require.True(t, found)
+		require.Equal(t, fmt.Sprint(rev), string(rec.Value))
+		return true
+	}
+	for rev := Revision(1); rev <= n; rev++ {
+		require.Equal(t, rev < n-keep-MaxMaintenance || rev >= n-keep, readable(rev), "revision %d", rev)
+	}
+	require.NoError(t, VerifyChain(t.Context(), v))
+	r.flush()
+	require.True(t, r.maintain(Maintenance{KeepVersions: keep}).Busy)
+	require.True(t, r.maintain(Maintenance{KeepVersions: keep}).Busy, "many changes are left to look at")
+	require.Equal(t, Revision(n-keep), r.readable(t, "k"))
+	for r.maintain(Maintenance{KeepVersions: keep}).Busy {
+		continue
+	}
+	r.flush()
+	require.Equal(t, Revision(n-keep), r.readable(t, "k"))
+	require.Equal(t, int64(keep+1), r.s.state.superseded.count, "what is kept, and the mark")
+	require.Equal(t, Revision(n), r.s.state.trimmed)
+	require.NoError(t, scrub(r.s))
+	require.NoError(t, VerifyChain(t.Context(), r.view(t)))
+}
+
+// A change of many keys, each of which has versions too many, is not trimmed at one go.
+func TestTrimStopsWithinAChange(t *testing.T) {
+	const versions = 12
+	r := newReplica(t)
+	ops := make([]Op, MaxTxnOps)
+	for rev := 1; rev <= versions; rev++ {
+		for i := range ops {
+			ops[i] = put(fmt.Sprintf("key/%03d", i), fmt.Sprint(rev))
+		}
+		r.do(Command{Ops: ops})
+	}
+	for step := 0; ; step++ {
+		before := r.s.state.superseded.count
+		res := r.maintain(Maintenance{KeepVersions: 2})
+		require.LessOrEqual(t, before-r.s.state.superseded.count, int64(MaxMaintenance))
+		if step == 0 {
+			require.Zero(t, r.s.state.trimmed)
+			require.Positive(t, r.s.state.trimmedKeys)
+			r.flush()
+			require.NoError(t, r.s.Close())
+			r.open()
+		}
+		for i := range ops {
+			first := r.readable(t, ops[i].Key)
+			require.Contains(t, []Revision{1, versions - 2}, first, ops[i].Key)
+		}
+		if !res.Busy {
+			break
+		}
+	}
+	require.Equal(t, Revision(versions), r.s.state.trimmed)
+	require.Equal(t, int64(3*MaxTxnOps), r.s.state.superseded.count)
+}
+
+func TestTrimKeepsAll(t *testing.T) {
+	for _, keep := range []int{0, 4, math.MaxInt} {
+		r := newReplica(t)
+		r.versions("k", 1, 5)
+		r.maintain(Maintenance{KeepVersions: keep})
+		require.Equal(t, Revision(1), r.readable(t, "k"), "%d versions", keep)
+	}
 }

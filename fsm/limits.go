@@ -27,9 +27,11 @@ const (
 	// MaxAnswersBytes bounds what is remembered of such keys, as stored. At it, commands with
 	// a new key are refused with IdempotencyFull.
 	MaxAnswersBytes = 256 << 20
-	// MaxMaintenance bounds the records that one Maintenance looks at, but for the last change
-	// that it goes into, which it always finishes.
-	MaxMaintenance = 1000
+	// MaxMaintenance bounds what each of the three parts of one Maintenance looks at, so that one
+	// part's backlog does not hold up the others: answers that expired; changes swept, and their
+	// keys; changes, and records of their keys, to be trimmed. The last change swept, and the last
+	// key trimmed, is finished beyond. A full one takes some 15 ms of each replica.
+	MaxMaintenance = 2048
 	// MaxElapsed bounds the time that one Maintenance lets pass.
 	MaxElapsed = 24 * time.Hour
 	// MaxGroups bounds a principal's groups.

@@ -48,6 +48,7 @@ type logical struct {
 	floor       Revision
 	floorChain  [32]byte // the chain at floor
 	trimmed     Revision // up to which the keys of changes were looked at for versions too many
+	trimmedKeys uint64   // how many keys of the change after it were, too
 	current     tally
 	superseded  tally
 	answers     tally
@@ -104,13 +105,14 @@ func (l *logical) hash() [32]byte {
 //	   121      8  floor
 //	   129     32  chain at the floor
 //	   161      8  revision up to which versions were counted
-//	   169     48  tally of current: 32 sum, 8 count, 8 bytes
-//	   217     48  tally of superseded
-//	   265     48  tally of answers
-//	   313     32  sum of windows
-//	   345      8  greatest accepted-at, two's complement
-//	   353      8  undecodable commands
-//	   361         members: count, then for each 8 raft id and its name, a text
+//	   169      8  keys of the change after it of which they were, too
+//	   177     48  tally of current: 32 sum, 8 count, 8 bytes
+//	   225     48  tally of superseded
+//	   273     48  tally of answers
+//	   321     32  sum of windows
+//	   353      8  greatest accepted-at, two's complement
+//	   361      8  undecodable commands
+//	   369         members: count, then for each 8 raft id and its name, a text
 //	               voters, learners, outgoing voters, next learners: count, then 8 each
 //	            1  auto leave: 0 or 1
 const (
@@ -128,6 +130,7 @@ func (l *logical) appendHashed(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(l.floor))
 	b = append(b, l.floorChain[:]...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(l.trimmed))
+	b = binary.LittleEndian.AppendUint64(b, l.trimmedKeys)
 	for _, in := range records {
 		b = l.tally(in).append(b)
 	}
@@ -184,6 +187,7 @@ func decodeLogical(value []byte) (logical, error) {
 	l.floor = Revision(d.uint64())
 	copy(l.floorChain[:], d.fixed(32))
 	l.trimmed = Revision(d.uint64())
+	l.trimmedKeys = d.uint64()
 	for _, in := range records {
 		*l.tally(in) = d.tally()
 	}
