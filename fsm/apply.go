@@ -246,7 +246,7 @@ func (a *applier) transact(cmd *Command) (Result, error) {
 	if r.Outcome == Applied {
 		a.commit(cmd, &r)
 	}
-	if cmd.Idempotency.Key != "" && !(cmd.Idempotency.OnlyIfDone && r.Outcome == CompareFailed) {
+	if cmd.Idempotency.Key != "" && (r.Outcome != CompareFailed || !cmd.Idempotency.OnlyIfDone) {
 		r.Revision = a.s.state.revision
 		a.remember(cmd, &ans, &r)
 	}
@@ -279,7 +279,7 @@ func (a *applier) evaluate(cmd *Command) (r Result, err error) {
 	a.changed = a.changed[:0]
 	next := a.s.state.revision + 1
 	r.Ops = make([]OpResult, len(ops))
-	room := treeRoom{keys: MaxTreeKeys, bytes: MaxTreeBytes}
+	room := treeRoom{keys: MaxTreeKeys, bytes: MaxTreeBytes, passed: MaxTreePassed}
 	for i := range ops {
 		op := &ops[i]
 		if op.Kind == DeleteTree || op.Kind == Restore {
@@ -336,16 +336,29 @@ func (a *applier) tree(op *Op, room *treeRoom) (r OpResult, refusal Result, err 
 		}
 	}
 	r.Changed = len(a.changed) > before
-	if c := a.changed[before:]; r.Changed && !op.isTree() && c[0].op.Kind == Put {
-		r.Revision, r.Created = a.s.state.revision+1, c[0].old == nil
+	if op.isTree() {
+		return r, refusal, nil
 	}
-	return r, refusal, nil
+	if r.Changed {
+		if c := &a.changed[before]; c.op.Kind == Put {
+			r.Revision, r.Created = a.s.state.revision+1, c.old == nil
+		}
+		return r, refusal, nil
+	}
+	old, _, _, err := a.lookup(op.Key)
+	if old != nil {
+		r.Revision = old.revision()
+	}
+	return r, refusal, err
 }
 
 // treeRoom is how much more the operations of a command on subtrees may touch.
-type treeRoom struct{ keys, bytes int }
+type treeRoom struct {
+	keys, bytes int
+	passed      int // keys that have a past, but were not there
+}
 
-func (r *treeRoom) exceeded() bool { return r.keys < 0 || r.bytes < 0 }
+func (r *treeRoom) exceeded() bool { return r.keys < 0 || r.bytes < 0 || r.passed < 0 }
 
 // removeTree finds the records below prefix and leaves the removal of each in
 // a.changed, in the order of keys, as if an operation had named it. It ends early when there

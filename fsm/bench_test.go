@@ -313,3 +313,61 @@ func BenchmarkTrim(b *testing.B) {
 		}
 	}, func(State, State) {})
 }
+
+// BenchmarkRestore is per restore of a subtree of MaxTreeKeys/2 keys that were all removed, all
+// of it in the database.
+func BenchmarkRestore(b *testing.B) {
+	s, _ := benchStore(b, false)
+	n := Index(0)
+	apply := func(cmd Command) {
+		n++
+		cmd.Origin = Origin{1, 1, uint64(n)}
+		res, err := s.Apply([]Entry{{Index: n, Term: 1, Data: encode(b, cmd)}})
+		require.NoError(b, err)
+		require.Equal(b, Applied, res[0].Outcome)
+	}
+	var ops []Op
+	for i := range MaxTreeKeys {
+		if ops = append(ops, put(benchKey(i), "v")); len(ops) == MaxTxnOps || i == MaxTreeKeys-1 {
+			apply(Command{Ops: ops})
+			ops = nil
+		}
+	}
+	full := s.State().Revision
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		b.StopTimer()
+		apply(Command{Ops: []Op{{Kind: DeleteTree}}})
+		require.NoError(b, s.BeginFlush().Commit())
+		b.StartTimer()
+		apply(Command{Ops: []Op{{Kind: Restore, Revision: full}}})
+	}
+}
+
+// BenchmarkRestorePastTheDead is per restore of nothing, where 100,000 keys came and went since.
+func BenchmarkRestorePastTheDead(b *testing.B) {
+	s, _ := benchStore(b, false)
+	n := Index(0)
+	apply := func(cmd Command) Result {
+		n++
+		cmd.Origin = Origin{1, 1, uint64(n)}
+		res, err := s.Apply([]Entry{{Index: n, Term: 1, Data: encode(b, cmd)}})
+		require.NoError(b, err)
+		return res[0]
+	}
+	var ops []Op
+	for i := range 100_000 {
+		if ops = append(ops, put(benchKey(i), "v")); len(ops) == MaxTxnOps {
+			apply(Command{Ops: ops})
+			apply(Command{Ops: []Op{{Kind: DeleteTree}}})
+			ops = nil
+		}
+	}
+	require.NoError(b, s.BeginFlush().Commit())
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		b.Log(apply(Command{Ops: []Op{{Kind: Restore, Revision: 0}}}).Outcome)
+	}
+}

@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
+	"reflect"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -267,7 +267,7 @@ func decodeTransaction(b []byte) (*Command, error) {
 			cmp.Revision = Revision(d.uint64())
 		}
 		if cmp.Kind == ValueIs {
-			cmp.Value = d.bytes(math.MaxInt)
+			cmp.Value = d.bytes()
 		}
 	}
 	c.Ops = d.ops()
@@ -298,7 +298,7 @@ func (d *decoder) ops() (ops []Op) {
 		case Put:
 			contentType = d.textLike(contentType)
 			op.ContentType = contentType
-			op.Value = d.bytes(math.MaxInt)
+			op.Value = d.bytes()
 		case Restore:
 			op.Revision = Revision(d.uint64())
 		case Delete, DeleteTree:
@@ -320,8 +320,11 @@ func (m *Maintenance) validate() error {
 // validate checks everything but the encoded size and the origin, which is not
 // known yet when a command is encoded.
 func (c *Command) validate() error {
-	if c.Maintenance != nil {
-		return c.Maintenance.validate()
+	if m := c.Maintenance; m != nil {
+		if !reflect.DeepEqual(c, &Command{Maintenance: m}) {
+			return errors.New("fsm: maintenance, and more in the same command")
+		}
+		return m.validate()
 	}
 	if err := checkText("request id", c.RequestID, MaxRequestIDBytes); err != nil {
 		return err
@@ -571,10 +574,10 @@ func (d *decoder) count(limit int) int {
 }
 
 // bytes reads a length and returns that many bytes, not copied.
-func (d *decoder) bytes(limit int) []byte {
+func (d *decoder) bytes() []byte {
 	n := d.uvarint()
-	if n > uint64(len(d.b)) || n > uint64(limit) {
-		d.fail(fmt.Sprintf("a length of %d is more than allowed or than follow", n))
+	if n > uint64(len(d.b)) {
+		d.fail(fmt.Sprintf("a length of %d is more than follow", n))
 		return nil
 	}
 	v := d.b[:n:n]
@@ -591,12 +594,12 @@ func (d *decoder) bool() bool {
 	return b == 1
 }
 
-func (d *decoder) text() string { return string(d.bytes(math.MaxInt)) }
+func (d *decoder) text() string { return string(d.bytes()) }
 
 // textLike is text, but hands out like again if that is what it reads:
 // neighbours mostly share a content type.
 func (d *decoder) textLike(like string) string {
-	if b := d.bytes(math.MaxInt); string(b) != like {
+	if b := d.bytes(); string(b) != like {
 		return string(b)
 	}
 	return like

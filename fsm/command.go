@@ -151,8 +151,8 @@ const (
 	// Restore makes Key, a key, or a prefix as of DeleteTree, what it was at Revision: what was
 	// put since goes, what was changed or deleted since comes back, all at a new revision. It is
 	// decided when the command is applied. If there are more than MaxTreeKeys keys below the
-	// prefix now or then, or MaxTreeBytes of what differs, the outcome is TreeTooLarge; Compacted
-	// if the revision is not held any more.
+	// prefix now or then, MaxTreePassed that were there at other times, or MaxTreeBytes of what
+	// differs, the outcome is TreeTooLarge; Compacted if the revision is not held any more.
 	Restore
 )
 

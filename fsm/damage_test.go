@@ -290,3 +290,61 @@ func FuzzDecodeStored(f *testing.F) {
 		}
 	})
 }
+
+// One byte of a stored change, anywhere in its value, edited in the file: the chain's check and the
+// scrub both name its revision, be it the first, one in the middle or the last.
+func TestAByteOfAStoredChangeEdited(t *testing.T) {
+	r := newReplica(t)
+	for i := range 40 {
+		r.do(Command{
+			RequestID: "req-" + strconv.Itoa(i), AcceptedAt: int64(i), Comment: "why " + strconv.Itoa(i),
+			Ops: []Op{put("a/"+strconv.Itoa(i%7), strconv.Itoa(i))},
+		})
+		if i == 9 {
+			r.maintain(Maintenance{Elapsed: 1})
+		}
+	}
+	for r.s.State().Floor == 0 {
+		r.maintain(Maintenance{KeepFor: 1})
+	}
+	require.Equal(t, Revision(10), r.s.State().Floor)
+	r.flush()
+	require.NoError(t, VerifyChain(t.Context(), r.view(t)))
+	file, err := os.ReadFile(r.path)
+	require.NoError(t, err)
+	for _, rev := range []Revision{11, 25, 40} {
+		value, found, err := r.s.base.changes.stored(changeKey(rev))
+		require.NoError(t, err)
+		require.True(t, found)
+		at := bytes.Index(file, value)
+		require.Positive(t, at)
+		require.Equal(t, at, bytes.LastIndex(file, value))
+		for i := range value {
+			r.overwrite(int64(at+i), []byte{value[i] ^ 1})
+			v, err := r.s.View()
+			require.NoError(t, err)
+			for name, err := range map[string]error{"verify": VerifyChain(t.Context(), v), "scrub": scrub(r.s)} {
+				var bad *ChainError
+				require.ErrorAs(t, err, &bad, "%s, byte %d", name, i)
+				require.Equal(t, rev, bad.Revision, "%s, byte %d", name, i)
+				require.ErrorIs(t, err, ErrDamaged)
+			}
+			v.Close()
+			r.s.scrub = scrubber{}
+			r.overwrite(int64(at+i), file[at+i:at+i+1])
+		}
+	}
+	require.NoError(t, scrub(r.s))
+
+	// A byte of what a change stored: it is that change that cannot be shown to be right.
+	rec, found, err := r.s.base.current.stored("a/3")
+	require.NoError(t, err)
+	require.True(t, found)
+	at := bytes.Index(file, rec)
+	r.overwrite(int64(at+len(rec)-1), []byte{rec[len(rec)-1] ^ 1})
+	var bad *ChainError
+	require.ErrorAs(t, VerifyChain(t.Context(), r.view(t)), &bad)
+	require.Equal(t, Revision(39), bad.Revision)
+	require.Contains(t, bad.Reason, `record "a/3" of bucket current: checksum does not match`)
+	r.overwrite(int64(at+len(rec)-1), rec[len(rec)-1:])
+}

@@ -19,6 +19,9 @@ const (
 	// subtrees may touch: keys, and the bytes of their keys and records.
 	MaxTreeKeys  = 10_000
 	MaxTreeBytes = 32 << 20
+	// MaxTreePassed bounds the keys that a Restore passes over: below its prefix there is
+	// something of them in the past, but not at the revision.
+	MaxTreePassed = 50_000
 	// MaxIdempotencyKeyBytes bounds the key under which a client repeats a write.
 	MaxIdempotencyKeyBytes = 255
 	// IdempotencyRetention is how long such a key is remembered, in replicated time. It is

@@ -26,8 +26,11 @@ func (v *View) At(rev Revision) (*View, error) {
 	return &View{p: v.p, past: true, at: rev}, nil
 }
 
-// asOf is At for a view of the applier's, which holds no reference and is not closed.
-func (v *View) asOf(rev Revision) *View { return &View{p: v.p, past: true, at: rev} }
+// asOf is At for a view of the applier's, which holds no reference and is not closed. A walk of
+// it ends where room does.
+func (v *View) asOf(rev Revision, room *treeRoom) *View {
+	return &View{p: v.p, past: true, at: rev, room: room}
+}
 
 // Revision is the newest revision that the view shows.
 func (v *View) Revision() Revision {
@@ -51,7 +54,7 @@ type walk interface {
 
 func (v *View) walk() walk {
 	if v.past {
-		return &pastWalk{at: v.at, now: v.merge(current), then: v.merge(superseded)}
+		return &pastWalk{at: v.at, room: v.room, now: v.merge(current), then: v.merge(superseded)}
 	}
 	return &newestWalk{merge: v.merge(current)}
 }
@@ -80,9 +83,10 @@ func (w *newestWalk) here() (string, body) { return w.key, w.b }
 // not newer, be it current or superseded, unless it had ended by then.
 type pastWalk struct {
 	at        Revision
-	now, then *merge // at the first records whose keys were not looked at yet
-	thenHi    string // where then ends
-	atNow     bool   // now is at a record
+	room      *treeRoom // nil: enough
+	now, then *merge    // at the first records whose keys were not looked at yet
+	thenHi    string    // where then ends
+	atNow     bool      // now is at a record
 	atThen    bool
 	key       string
 	b         body
@@ -166,6 +170,11 @@ func (w *pastWalk) settle() (bool, error) {
 		if b != nil {
 			w.key, w.b = key, b
 			return true, nil
+		}
+		if w.room != nil {
+			if w.room.passed--; w.room.exceeded() {
+				return false, nil
+			}
 		}
 		if err := w.pass(key); err != nil {
 			return false, err

@@ -12,7 +12,7 @@ func (a *applier) restore(op *Op, room *treeRoom) (refusal Result, err error) {
 	case op.Revision < now.p.state.Floor:
 		return Result{Outcome: Compacted, Floor: now.p.state.Floor}, nil
 	}
-	then := now.asOf(op.Revision)
+	then := now.asOf(op.Revision, room)
 	lo, hi := op.Key, op.Key+"\x00"
 	if op.isTree() {
 		hi = prefixEnd(op.Key)

@@ -150,13 +150,9 @@ func (sc *scrubber) log(b *base, l *logical, budget int) (done bool, err error) 
 		if c.read > budget {
 			return false, nil
 		}
-		key := string(c.key)
-		if _, err := unseal(changes, key, c.val); err != nil {
-			return false, err
-		}
-		ch, err := decodeChange(key, c.val)
+		ch, err := openChange(string(c.key), c.val)
 		if err != nil {
-			return false, err
+			return false, asChainError(sc.revision+1, err)
 		}
 		if sc.chain, err = follow(sc.revision, sc.chain, &ch, c.val); err != nil {
 			return false, err

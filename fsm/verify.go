@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // ChainError is a change that does not fit the chain of the change log. It is ErrDamaged.
@@ -25,13 +26,22 @@ func chainError(rev Revision, what string, args ...any) error {
 	return &ChainError{Revision: rev, Reason: fmt.Sprintf(what, args...)}
 }
 
+// asChainError is err as what is wrong with the change of revision rev, if it is damage.
+func asChainError(rev Revision, err error) error {
+	var named *ChainError
+	if errors.As(err, &named) || !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	return chainError(rev, "%s", strings.TrimPrefix(err.Error(), ErrDamaged.Error()+": "))
+}
+
 // VerifyChain recomputes the change log of v from its floor on: each change's hash from the
 // one before it, the content of each change from the records it stored, as far as they are
 // held, and the head against the state's. It reads all changes and all records, until ctx
 // ends.
 //
-// Errors: *ChainError, which names the first change that does not fit; ErrDamaged, wrapped, if
-// something else cannot be read; ctx's.
+// Errors: *ChainError, which names the first change that does not fit, or cannot be read, or whose
+// records cannot; ctx's.
 func VerifyChain(ctx context.Context, v *View) error {
 	st := v.State()
 	at, chain := st.Floor, st.FloorChain
@@ -41,20 +51,19 @@ func VerifyChain(ctx context.Context, v *View) error {
 		}
 		ch, err := openChange(key, value)
 		if err != nil {
-			return chainError(at+1, "%v", err)
+			return err
 		}
 		if chain, err = follow(at, chain, &ch, value); err != nil {
 			return err
 		}
-		at = ch.Revision
-		err = v.verifyContent(&ch)
-		if fault := (*ChainError)(nil); errors.Is(err, ErrDamaged) && !errors.As(err, &fault) {
-			return chainError(at, "what it stored cannot be read: %v", err)
+		if err := v.verifyContent(&ch); err != nil {
+			return err
 		}
-		return err
+		at = ch.Revision
+		return nil
 	})
 	if err != nil {
-		return err
+		return asChainError(at+1, err)
 	}
 	if at != st.Revision || chain != st.Chain {
 		return chainError(at, "the log ends here, the state is at %d, or their hashes differ", st.Revision)
@@ -89,9 +98,9 @@ func (v *View) verifyContent(ch *Change) error {
 // bodyAt returns the record that key got at revision rev, current or superseded, which the
 // change log says it did; nil if it was trimmed since.
 func (v *View) bodyAt(key string, rev Revision) (body, error) {
-	b, err := v.body(key)
-	if err != nil || b != nil && b.revision() == rev {
-		return b, err
+	b, newest := v.body(key)
+	if b != nil && b.revision() == rev {
+		return b, nil
 	}
 	m := v.merge(superseded)
 	defer m.release()
@@ -108,6 +117,9 @@ func (v *View) bodyAt(key string, rev Revision) (body, error) {
 		case m.key == want && !trimmed:
 			return checkBody(key, m.value[checksumBytes+endedBytes:])
 		}
+	}
+	if newest != nil {
+		return nil, newest // it may be the one
 	}
 	return nil, chainError(rev, "the record it stored under %q is missing", key)
 }

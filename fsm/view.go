@@ -16,6 +16,7 @@ type View struct {
 	p    *snapshot
 	past bool // it shows revision at, not the newest
 	at   Revision
+	room *treeRoom // of its walks; nil: enough
 }
 
 // View takes a snapshot of the newest applied state, without waiting for apply
