@@ -38,14 +38,6 @@ func (m *model) happened(rev Revision, prefix string) []event {
 	return out
 }
 
-// as is the model as it was at a revision.
-func (m *model) as(rev Revision) *model {
-	if rev == m.revision {
-		return m
-	}
-	return &model{records: m.was[rev], revision: rev}
-}
-
 func requireEvents(t require.TestingT, want, got []event) {
 	require.Len(t, got, len(want))
 	for i := range want {
@@ -59,7 +51,7 @@ func requireEvents(t require.TestingT, want, got []event) {
 func (x *machine) newest(t *rapid.T) heldView {
 	v, err := x.r.s.View()
 	require.NoError(t, err)
-	return heldView{v, x.m}
+	return heldView{v, x.m, x.m.revision}
 }
 
 // history compares what happened to keys, and below a prefix, with the model.
@@ -72,9 +64,9 @@ func (x *machine) history(t *rapid.T) {
 }
 
 func (h heldView) history(t *rapid.T) {
-	shown := Revision(rapid.Uint64Range(0, uint64(h.m.revision)).Draw(t, "revision"))
-	v, err := h.v.At(shown)
-	require.NoError(t, err)
+	shown := Revision(rapid.Uint64Range(uint64(h.m.floor), uint64(h.m.revision)).Draw(t, "revision"))
+	past := h.at(t, shown)
+	v := past.v
 	defer v.Close()
 	from := shown + Revision(rapid.IntRange(-3, 3).Draw(t, "from"))
 	if from > shown+3 {
@@ -82,24 +74,19 @@ func (h heldView) history(t *rapid.T) {
 	}
 	most := rapid.IntRange(1, 20).Draw(t, "most")
 	key := genKey.Draw(t, "key")
-	var want, got []event
-	for rev := min(from, shown); rev >= 1 && len(want) < most; rev-- {
-		for _, e := range h.m.happened(rev, key) {
-			if e.Key == key {
-				want = append(want, e)
-			}
-		}
-	}
+	want := h.m.keyHistory(key, min(from, shown))
+	want = want[:min(most, len(want))]
+	var got []event
 	require.NoError(t, v.KeyHistory(key, from, func(rev Revision, e Event) bool {
 		got = append(got, kept(rev, e))
 		return len(got) < most
 	}))
 	requireEvents(t, want, got)
 
-	if shown == 0 {
+	if shown == h.m.floor {
 		return
 	}
-	rev := Revision(rapid.Uint64Range(1, uint64(shown)).Draw(t, "change"))
+	rev := Revision(rapid.Uint64Range(uint64(h.m.floor)+1, uint64(shown)).Draw(t, "change"))
 	prefix := rapid.SampledFrom([]string{"", "a/", "a-b/", "b/a/"}).Draw(t, "prefix")
 	ch, err := v.Change(rev)
 	require.NoError(t, err)
@@ -111,7 +98,33 @@ func (h heldView) history(t *rapid.T) {
 		return true
 	}))
 	slices.SortFunc(got, func(a, b event) int { return strings.Compare(a.Key, b.Key) })
-	requireEvents(t, h.m.happened(rev, prefix), got)
+	want = h.m.happened(rev, prefix)
+	for i := range want {
+		if e := &want[i]; !e.Deleted && !h.m.held(e.Key, rev) {
+			e.Event = Event{Key: e.Key, Trimmed: true}
+		}
+	}
+	requireEvents(t, want, got)
+}
+
+// keyHistory is what happened to key at revision from and before, newest first, up to the first
+// that nothing is held of.
+func (m *model) keyHistory(key string, from Revision) (out []event) {
+	for rev := from; rev >= 1; rev-- {
+		for _, e := range m.happened(rev, key) {
+			switch i := slices.IndexFunc(m.past[key], func(p pastRecord) bool { return p.ended == rev }); {
+			case e.Key != key:
+			case !e.Deleted && !m.held(key, rev), e.Deleted && i < 0:
+				return out
+			default:
+				out = append(out, e)
+				if e.Deleted && m.past[key][i].mark {
+					return out
+				}
+			}
+		}
+	}
+	return out
 }
 
 // times compares the revisions of moments, as a view of some revision knows them, with the
@@ -119,7 +132,7 @@ func (h heldView) history(t *rapid.T) {
 func (x *machine) times(t *rapid.T) {
 	h := x.newest(t)
 	defer h.v.Close()
-	shown := Revision(rapid.Uint64Range(0, uint64(h.m.revision)).Draw(t, "revision"))
+	shown := Revision(rapid.Uint64Range(uint64(h.m.floor), uint64(h.m.revision)).Draw(t, "revision"))
 	v, err := h.v.At(shown)
 	require.NoError(t, err)
 	defer v.Close()
@@ -132,6 +145,10 @@ func (x *machine) times(t *rapid.T) {
 			}
 		}
 		got, err := v.RevisionAt(time.Unix(0, moment))
+		if h.m.floor > 0 && want <= h.m.floor { // when that was changed is not held
+			require.Equal(t, h.m.floor, floorOf(err))
+			continue
+		}
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
@@ -176,17 +193,13 @@ func (x *machine) diff(t *rapid.T) {
 }
 
 func (h heldView) diff(t *rapid.T) {
-	at := func(label string) (*View, *model) {
-		rev := Revision(rapid.Uint64Range(0, uint64(h.m.revision)).Draw(t, label))
+	at := func(label string) (*View, heldView) {
+		rev := Revision(rapid.Uint64Range(uint64(h.m.floor), uint64(h.m.revision)).Draw(t, label))
+		past := h.at(t, rev)
 		if rev == h.m.revision && rapid.Bool().Draw(t, "newest") {
-			v, err := h.v.At(rev)
-			require.NoError(t, err)
-			v.past = false
-			return v, h.m
+			past.v.past = false
 		}
-		v, err := h.v.At(rev)
-		require.NoError(t, err)
-		return v, h.m.as(rev)
+		return past.v, past
 	}
 	before, was := at("before")
 	defer before.Close()
@@ -194,31 +207,33 @@ func (h heldView) diff(t *rapid.T) {
 	defer after.Close()
 	bound := rapid.OneOf(rapid.Just(""), genKey)
 	lo, hi := bound.Draw(t, "lo"), bound.Draw(t, "hi")
-	all := maps.Clone(was.records)
-	if all == nil {
-		all = map[string]Record{}
-	}
-	maps.Copy(all, is.records)
+	records := [2]map[string]Record{h.m.as(was.rev).records, h.m.as(is.rev).records}
 	var keys []string
-	for _, key := range slices.Sorted(maps.Keys(all)) {
-		if key >= lo && (hi == "" || key < hi) && was.records[key].Revision != is.records[key].Revision {
+	for _, key := range slices.Sorted(maps.Keys(union(records[0], records[1]))) {
+		if key >= lo && (hi == "" || key < hi) && records[0][key].Revision != records[1][key].Revision {
 			keys = append(keys, key)
 		}
 	}
 	var got []string
-	require.NoError(t, Diff(before, after, lo, hi, func(d Difference) bool {
+	err := Diff(before, after, lo, hi, func(d Difference) bool {
 		got = append(got, d.Key)
-		for _, side := range []struct {
-			have *Record
-			of   *model
-		}{{d.Before, was}, {d.After, is}} {
-			want, there := side.of.records[d.Key]
-			require.Equal(t, there, side.have != nil, d.Key)
+		for i, have := range [2]*Record{d.Before, d.After} {
+			want, there := records[i][d.Key]
+			require.Equal(t, there, have != nil, d.Key)
 			if there {
-				requireRecords(t, []Record{want}, []Record{*side.have})
+				requireRecords(t, []Record{want}, []Record{*have})
 			}
 		}
 		return true
-	}))
-	require.Equal(t, keys, got)
+	})
+	_, beforeFloor := h.m.compactedIn(was.rev, lo, hi)
+	_, afterFloor := h.m.compactedIn(is.rev, lo, hi)
+	if beforeFloor == 0 && afterFloor == 0 {
+		require.NoError(t, err)
+		require.Equal(t, keys, got)
+		return
+	}
+	require.Contains(t, []Revision{beforeFloor, afterFloor}, floorOf(err))
+	require.NotZero(t, floorOf(err))
+	require.True(t, slices.Equal(keys[:min(len(got), len(keys))], got))
 }

@@ -3,112 +3,332 @@ package fsm
 import (
 	"bytes"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"testing"
-
-	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
+	"time"
 )
 
 // model is the store as a reader of the documentation would write it: maps, and
 // copies of them.
 type model struct {
 	records  map[string]Record
-	past     map[string]Revision // superseded key -> the revision that ended it
-	changes  []Change            // only Revision, At, Ops
-	was      []map[string]Record // the records of each past revision
+	past     map[string][]pastRecord // of each key what is held of its past, oldest first
+	changes  []Change                // only Revision, At, Time, Ops; of all revisions, held or not
+	was      []map[string]Record     // the records of each past revision, held or not
 	revision Revision
 	at       int64
+
+	time        time.Duration
+	floor       Revision
+	trimmed     Revision
+	trimmedKeys int
+	answers     map[string]remembered // by principal and idempotency key
+}
+
+// pastRecord is a superseded record, or the mark in the place of some.
+type pastRecord struct {
+	rev, ended Revision
+	mark       bool
+}
+
+// remembered is the answer to a command with an idempotency key.
+type remembered struct {
+	request [32]byte
+	result  Result
+	expires time.Duration
 }
 
 func newModel() *model {
-	return &model{records: map[string]Record{}, past: map[string]Revision{}}
+	return &model{
+		records: map[string]Record{}, past: map[string][]pastRecord{}, answers: map[string]remembered{},
+	}
 }
 
 func (m *model) clone() *model {
 	c := *m
-	c.records, c.past, c.changes = maps.Clone(m.records), maps.Clone(m.past), slices.Clone(m.changes)
-	c.was = slices.Clone(m.was)
+	c.records, c.past, c.answers = maps.Clone(m.records), maps.Clone(m.past), maps.Clone(m.answers)
+	c.changes, c.was = slices.Clip(m.changes), slices.Clip(m.was)
 	return &c
 }
 
 // apply does what a command that was not applied before does.
 func (m *model) apply(cmd *Command) Result {
-	res := Result{Origin: cmd.Origin, Revision: m.revision}
-	for i, c := range cmd.Compares {
-		rec, exists := m.records[c.Key]
-		holds := map[CompareKind]bool{
-			KeyExists: exists, KeyAbsent: !exists, RevisionIs: exists && rec.Revision == c.Revision,
-		}[c.Kind]
-		if !holds {
-			res.Outcome, res.FailedCompare, res.Current = CompareFailed, i, rec.Revision
-			return res
+	if cmd.Maintenance != nil {
+		return m.maintain(cmd.Maintenance)
+	}
+	idem := &cmd.Idempotency
+	id := string(cmd.Principal.identity()) + idem.Key
+	if known, ok := m.answers[id]; ok && idem.Key != "" {
+		if known.request != idem.Request {
+			return Result{Outcome: KeyReused, Revision: m.revision}
 		}
+		known.result.Replayed = true
+		return known.result
 	}
-	before := maps.Clone(m.records)
-	next := m.revision + 1
-	at := max(m.at, cmd.AcceptedAt)
-	var changed []ChangedKey
-	res.Ops = []OpResult{}
-	var tree int
-	for _, op := range cmd.Ops {
-		if op.Kind == DeleteTree {
-			tree += len(m.scan(op.Key, after(op.Key)))
-		}
+	res := m.transact(cmd)
+	res.Revision = m.revision
+	if idem.Key != "" && (!idem.OnlyIfDone || res.Outcome != CompareFailed) {
+		m.answers[id] = remembered{idem.Request, res, m.time + IdempotencyRetention}
 	}
-	if tree > MaxTreeKeys {
-		res.Outcome, res.Ops = TreeTooLarge, nil
-		return res
-	}
-	for _, op := range cmd.Ops {
-		if op.Kind == DeleteTree {
-			gone := m.scan(op.Key, after(op.Key))
-			for _, rec := range gone {
-				changed = append(changed, ChangedKey{Delete, rec.Key})
-				m.past[supersededKey(rec.Key, rec.Revision)] = next
-				delete(m.records, rec.Key)
-			}
-			res.Ops = append(res.Ops, OpResult{Changed: len(gone) > 0, Removed: len(gone)})
+	return res
+}
+
+func (m *model) transact(cmd *Command) (res Result) {
+	ops := cmd.Ops
+	for i := range cmd.Compares {
+		if m.holds(&cmd.Compares[i]) {
 			continue
 		}
-		old, exists := m.records[op.Key]
-		r := OpResult{Revision: old.Revision}
-		equal := exists && bytes.Equal(old.Value, op.Value) && old.ContentType == op.ContentType
-		if op.Kind == Put && !equal || op.Kind == Delete && exists {
-			changed = append(changed, ChangedKey{op.Kind, op.Key})
-			r.Changed = true
-			if exists {
-				m.past[supersededKey(op.Key, old.Revision)] = next
-				delete(m.records, op.Key)
-			}
-			r.Revision = 0
-			if op.Kind == Put {
-				r.Revision, r.Created = next, !exists
-				rec := Record{
-					Key: op.Key, Value: op.Value, ContentType: op.ContentType,
-					Revision: next, CreateRevision: next, Version: 1,
-					ModifiedAt: at, ModifiedBy: cmd.Principal.String(),
-				}
-				if exists {
-					rec.CreateRevision, rec.Version = old.CreateRevision, old.Version+1
-				}
-				m.records[op.Key] = rec
-			}
+		res.FailedCompare, res.Current = i, m.records[cmd.Compares[i].Key].Revision
+		if len(cmd.Else) == 0 {
+			res.Outcome = CompareFailed
+			return res
 		}
-		res.Ops = append(res.Ops, r)
+		ops, res.Else = cmd.Else, true
+		break
+	}
+	for i := range ops {
+		if outcome, floor := m.refuses(&ops[i]); outcome != 0 {
+			return Result{Outcome: outcome, Floor: floor}
+		}
+	}
+	w := &modelWrite{m: m, before: maps.Clone(m.records), by: cmd.Principal.String(), at: max(m.at, cmd.AcceptedAt)}
+	for i := range ops {
+		res.Ops = append(res.Ops, w.do(&ops[i]))
 	}
 	res.Outcome = Unchanged
-	if len(changed) > 0 {
+	if len(w.changed) > 0 {
 		res.Outcome = Applied
-		m.revision, m.at = next, at
-		m.was = append(m.was, before)
-		m.changes = append(m.changes, Change{Revision: next, At: at, Ops: changed})
+		m.revision++
+		m.at = w.at
+		m.was = append(m.was, w.before)
+		m.changes = append(m.changes, Change{Revision: m.revision, At: w.at, Time: m.time, Ops: w.changed})
 	}
-	res.Revision = m.revision
 	return res
+}
+
+func (m *model) holds(c *Compare) bool {
+	rec, exists := m.records[c.Key]
+	return map[CompareKind]bool{
+		KeyExists: exists, KeyAbsent: !exists, RevisionIs: exists && rec.Revision == c.Revision,
+		ValueIs: exists && bytes.Equal(rec.Value, c.Value),
+	}[c.Kind]
+}
+
+// refuses tells why op cannot be done at all; 0 if it can.
+func (m *model) refuses(op *Op) (outcome Outcome, floor Revision) {
+	lo, hi := op.bounds()
+	switch {
+	case op.Kind == DeleteTree && len(m.scan(lo, hi)) > MaxTreeKeys:
+		return TreeTooLarge, 0
+	case op.Kind != Restore:
+		return 0, 0
+	case op.Revision > m.revision:
+		return FutureRevision, 0
+	case op.Revision < m.floor:
+		return Compacted, m.floor
+	}
+	if _, floor := m.compactedIn(op.Revision, lo, hi); floor != 0 {
+		return Compacted, floor
+	}
+	return 0, 0
+}
+
+// bounds are where the keys lie that op is about.
+func (op *Op) bounds() (lo, hi string) {
+	if op.isTree() {
+		return op.Key, after(op.Key)
+	}
+	return op.Key, op.Key + "\x00"
+}
+
+// modelWrite is a transaction under way.
+type modelWrite struct {
+	m       *model
+	before  map[string]Record
+	by      string
+	at      int64
+	changed []ChangedKey
+}
+
+func (w *modelWrite) do(op *Op) (r OpResult) {
+	m := w.m
+	lo, hi := op.bounds()
+	_, exists := m.records[op.Key]
+	switch op.Kind {
+	case Put:
+		r.Changed = w.put(op.Key, op.Value, op.ContentType)
+		r.Created = !exists
+		r.Revision = m.records[op.Key].Revision
+		return r
+	case Delete:
+		return OpResult{Changed: w.remove(op.Key)}
+	case DeleteTree:
+		for _, rec := range m.scan(lo, hi) {
+			w.remove(rec.Key)
+			r.Removed++
+		}
+	case Restore:
+		was := m.as(op.Revision)
+		for _, key := range slices.Sorted(maps.Keys(union(m.records, was.records))) {
+			rec, there := was.records[key]
+			switch {
+			case key < lo || hi != "" && key >= hi:
+			case there && w.put(key, rec.Value, rec.ContentType):
+				r.Restored++
+			case !there && w.remove(key):
+				r.Removed++
+			}
+		}
+		if !op.isTree() {
+			r.Revision = m.records[op.Key].Revision
+			r.Created = r.Restored > 0 && !exists
+		}
+	}
+	r.Changed = r.Removed+r.Restored > 0
+	return r
+}
+
+// put stores a value, unless it is there already.
+func (w *modelWrite) put(key string, value []byte, contentType string) bool {
+	old, exists := w.m.records[key]
+	if exists && bytes.Equal(old.Value, value) && old.ContentType == contentType {
+		return false
+	}
+	next := w.m.revision + 1
+	rec := Record{
+		Key: key, Value: value, ContentType: contentType, Revision: next, CreateRevision: next, Version: 1,
+		ModifiedAt: w.at, ModifiedBy: w.by,
+	}
+	if exists {
+		rec.CreateRevision, rec.Version = old.CreateRevision, old.Version+1
+		w.end(key)
+	}
+	w.m.records[key] = rec
+	w.changed = append(w.changed, ChangedKey{Put, key})
+	return true
+}
+
+func (w *modelWrite) remove(key string) bool {
+	if _, exists := w.m.records[key]; !exists {
+		return false
+	}
+	w.end(key)
+	delete(w.m.records, key)
+	w.changed = append(w.changed, ChangedKey{Delete, key})
+	return true
+}
+
+// end makes the record of key one of the past.
+func (w *modelWrite) end(key string) {
+	old := pastRecord{rev: w.m.records[key].Revision, ended: w.m.revision + 1}
+	w.m.past[key] = append(slices.Clip(w.m.past[key]), old)
+}
+
+func (m *model) maintain(mt *Maintenance) Result {
+	m.time += mt.Elapsed
+	maps.DeleteFunc(m.answers, func(_ string, a remembered) bool { return a.expires <= m.time })
+	busy := len(m.answers) > 0
+	if mt.KeepFor > 0 {
+		busy = m.sweep(m.time-mt.KeepFor) || busy
+	}
+	if mt.KeepVersions > 0 {
+		busy = m.trim(mt.KeepVersions) || busy
+	}
+	return Result{Outcome: Maintained, Revision: m.revision, Busy: busy}
+}
+
+// sweep raises the floor over changes, and lets go of what they ended.
+func (m *model) sweep(until time.Duration) (more bool) {
+	room := MaxMaintenance
+	for room > 0 && m.floor < m.revision && m.changes[m.floor].Time <= until {
+		ch := &m.changes[m.floor]
+		m.floor++
+		for _, op := range ch.Ops {
+			m.keep(op.Key, slices.DeleteFunc(slices.Clone(m.past[op.Key]), func(p pastRecord) bool { return p.ended <= m.floor }))
+		}
+		room -= 1 + len(ch.Ops)
+	}
+	return room <= 0
+}
+
+func (m *model) keep(key string, past []pastRecord) {
+	m.past[key] = past
+	if len(past) == 0 {
+		delete(m.past, key)
+	}
+}
+
+// trim leaves keep records of the past of each key that a change changed that was not looked at.
+// In this model no key has more than MaxMaintenance too many.
+func (m *model) trim(keep int) (more bool) {
+	if m.trimmed < m.floor {
+		m.trimmed, m.trimmedKeys = m.floor, 0
+	}
+	room, done := MaxMaintenance, map[string]bool{}
+	for room > 0 && m.trimmed < m.revision {
+		ops := m.changes[m.trimmed].Ops
+		for room--; m.trimmedKeys < len(ops); m.trimmedKeys++ {
+			key := ops[m.trimmedKeys].Key
+			if done[key] {
+				continue
+			}
+			if room <= 0 {
+				return true
+			}
+			done[key] = true
+			past := m.past[key]
+			room -= len(past)
+			if surplus := len(past) - keep; surplus > 0 {
+				mark := pastRecord{rev: past[0].rev, ended: past[surplus-1].ended, mark: true}
+				m.keep(key, append([]pastRecord{mark}, past[surplus:]...))
+			}
+		}
+		m.trimmed, m.trimmedKeys = m.trimmed+1, 0
+	}
+	return room <= 0
+}
+
+// compacted is from which revision on key can be read again, if it cannot at revision at; else 0.
+func (m *model) compacted(key string, at Revision) Revision {
+	for _, p := range m.past[key] {
+		if p.mark && p.rev <= at && at < p.ended {
+			return p.ended
+		}
+	}
+	return 0
+}
+
+// compactedIn is the first key in [lo, hi) that cannot be read at revision at, and from when on it
+// can; 0 if all can.
+func (m *model) compactedIn(at Revision, lo, hi string) (first string, floor Revision) {
+	for key := range m.past {
+		if f := m.compacted(key, at); f != 0 && key >= lo && (hi == "" || key < hi) && (floor == 0 || key < first) {
+			first, floor = key, f
+		}
+	}
+	return first, floor
+}
+
+// held tells whether the record that key got at a revision still is.
+func (m *model) held(key string, rev Revision) bool {
+	return m.records[key].Revision == rev ||
+		slices.ContainsFunc(m.past[key], func(p pastRecord) bool { return p.rev == rev && !p.mark })
+}
+
+// as is the model as it was at a revision.
+func (m *model) as(rev Revision) *model {
+	if rev == m.revision {
+		return m
+	}
+	return &model{records: m.was[rev], revision: rev}
+}
+
+func union(a, b map[string]Record) map[string]Record {
+	all := map[string]Record{}
+	maps.Copy(all, a)
+	maps.Copy(all, b)
+	return all
 }
 
 // after is the least text that is greater than all that start with prefix.
@@ -161,356 +381,4 @@ func (m *model) children(prefix, after string, limit int) []Child {
 		}
 	}
 	return out
-}
-
-// genKey draws from few keys, with names on both sides of '/' in byte order.
-var genKey = rapid.Custom(func(t *rapid.T) string {
-	names := []string{"a", "a-b", "a.b", "a0", "b", "a-", "ü"}
-	return strings.Join(rapid.SliceOfN(rapid.SampledFrom(names), 1, 3).Draw(t, "key"), "/")
-})
-
-var genValue = rapid.Custom(func(t *rapid.T) []byte {
-	if rapid.IntRange(0, 30).Draw(t, "large") == 0 {
-		return bytes.Repeat([]byte("large "), rapid.IntRange(500, 4000).Draw(t, "length"))
-	}
-	return []byte(rapid.SampledFrom([]string{"", "1", "2", "true"}).Draw(t, "value"))
-})
-
-// machine is a store beside its model, and a second replica that never flushes.
-type machine struct {
-	r     *replica
-	m     *model
-	lazy  *replica
-	flush *Flush
-	views []heldView
-	image *Image // nil when none is held
-}
-
-type heldView struct {
-	v *View
-	m *model
-}
-
-func TestStoreAgainstModel(t *testing.T) {
-	dir := memoryDir(t)
-	rapid.Check(t, func(t *rapid.T) {
-		sub, err := os.MkdirTemp(dir, "run") //nolint:usetesting // rapid's T has no directory, and each run needs its own
-		require.NoError(t, err)
-		defer func() { require.NoError(t, os.RemoveAll(sub)) }()
-		open := func(name string) *replica {
-			r := &replica{t: t, path: filepath.Join(sub, name)}
-			require.NoError(t, Create(r.path, testGenesis, testOptions))
-			r.open()
-			return r
-		}
-		x := &machine{r: open("db"), lazy: open("lazy"), m: newModel()}
-		defer func() {
-			x.closeViews()
-			x.closeImage()
-			require.NoError(t, x.r.s.Close())
-			require.NoError(t, x.lazy.s.Close())
-		}()
-		t.Repeat(map[string]func(*rapid.T){
-			"write":       x.write,
-			"write again": x.write,
-			"write more":  x.writeMany,
-			"begin flush": x.beginFlush,
-			"commit":      x.commit,
-			"crash":       x.crash,
-			"hold view":   x.holdView,
-			"close views": func(*rapid.T) { x.closeViews() },
-			"hold image":  x.holdImage,
-			"read image":  x.readImage,
-			"past":        x.past,
-			"history":     x.history,
-			"diff":        x.diff,
-			"times":       x.times,
-			"scan":        x.scan,
-			"children":    x.children,
-			"scrub":       x.scrub,
-			"":            x.check,
-		})
-	})
-}
-
-func (x *machine) command(t *rapid.T) Command {
-	cmd := Command{
-		AcceptedAt: int64(rapid.IntRange(0, 100).Draw(t, "accepted at")),
-		Comment:    rapid.SampledFrom([]string{"", "why"}).Draw(t, "comment"),
-	}
-	if rapid.Bool().Draw(t, "user") {
-		cmd.Principal = Principal{Kind: User, Tenant: "t", Object: "o"}
-	}
-	for range rapid.IntRange(0, 2).Draw(t, "compares") {
-		c := Compare{
-			Kind: rapid.SampledFrom([]CompareKind{KeyExists, KeyAbsent, RevisionIs}).Draw(t, "compare"),
-			Key:  genKey.Draw(t, "key"),
-		}
-		if c.Kind == RevisionIs {
-			c.Revision = x.m.records[c.Key].Revision + Revision(rapid.IntRange(0, 9).Draw(t, "off")/9)
-		}
-		cmd.Compares = append(cmd.Compares, c)
-	}
-	for _, key := range rapid.SliceOfNDistinct(genKey, 0, 4, rapid.ID[string]).Draw(t, "keys") {
-		op := del(key)
-		if rapid.IntRange(0, 2).Draw(t, "put") > 0 {
-			op = Op{Kind: Put, Key: key, Value: genValue.Draw(t, "value"), ContentType: "text/plain"}
-		}
-		cmd.Ops = append(cmd.Ops, op)
-	}
-	if rapid.IntRange(0, 3).Draw(t, "tree") == 0 {
-		prefix := ""
-		if rapid.IntRange(0, 5).Draw(t, "root") > 0 {
-			prefix = genKey.Draw(t, "subtree") + "/"
-		}
-		cmd.Ops = slices.DeleteFunc(cmd.Ops, func(op Op) bool { return strings.HasPrefix(op.Key, prefix) })
-		at := rapid.IntRange(0, len(cmd.Ops)).Draw(t, "at")
-		cmd.Ops = slices.Insert(cmd.Ops, at, Op{Kind: DeleteTree, Key: prefix})
-	}
-	return cmd
-}
-
-func (x *machine) do(t *rapid.T, cmd Command) {
-	res := x.r.do(cmd)
-	want := x.m.apply(&cmd)
-	want.Index, want.Term, want.Origin = res.Index, res.Term, res.Origin
-	if res.Ops == nil {
-		res.Ops = []OpResult{}
-	}
-	if want.Outcome == CompareFailed {
-		want.Ops = []OpResult{}
-	}
-	require.Equal(t, want, res)
-	x.lazy.do(cmd)
-	require.Equal(t, x.lazy.s.State(), x.r.s.State(), "a replica that never flushes differs")
-}
-
-func (x *machine) write(t *rapid.T) { x.do(t, x.command(t)) }
-
-// writeMany makes trees of several pages.
-func (x *machine) writeMany(t *rapid.T) {
-	base := genKey.Draw(t, "base")
-	cmd := Command{}
-	for i := range rapid.IntRange(1, 300).Draw(t, "n") {
-		cmd.Ops = append(cmd.Ops, put(base+"/"+strings.Repeat("x", i%7)+string(rune('a'+i%20))+string(rune('0'+i/20)), "v"))
-	}
-	seen := map[string]bool{}
-	cmd.Ops = slices.DeleteFunc(cmd.Ops, func(op Op) bool {
-		twice := seen[op.Key]
-		seen[op.Key] = true
-		return twice
-	})
-	x.do(t, cmd)
-	if rapid.Bool().Draw(t, "delete") {
-		for i := range cmd.Ops {
-			cmd.Ops[i] = del(cmd.Ops[i].Key)
-		}
-		x.do(t, cmd)
-	}
-}
-
-func (x *machine) beginFlush(*rapid.T) {
-	if x.flush == nil {
-		x.flush = x.r.s.BeginFlush()
-	}
-}
-
-func (x *machine) commit(t *rapid.T) {
-	if x.flush != nil {
-		require.NoError(t, x.flush.Commit())
-		x.flush = nil
-	}
-}
-
-func (x *machine) crash(t *rapid.T) {
-	x.closeViews()
-	x.closeImage()
-	x.flush = nil
-	before := x.r.s.State()
-	x.r.crash()
-	require.Equal(t, before, x.r.s.State(), "after the log was replayed")
-}
-
-func (x *machine) holdView(t *rapid.T) {
-	if len(x.views) < 4 {
-		v, err := x.r.s.View()
-		require.NoError(t, err)
-		x.views = append(x.views, heldView{v, x.m.clone()})
-	}
-}
-
-func (x *machine) closeViews() {
-	for _, h := range x.views {
-		h.v.Close()
-	}
-	x.views = nil
-}
-
-func (x *machine) holdImage(t *rapid.T) {
-	if x.image == nil {
-		x.image = openImage(t, x.r.s)
-	}
-}
-
-// readImage opens what the image gives as a database, which must come to the
-// same state from the entries after it.
-func (x *machine) readImage(t *rapid.T) {
-	x.holdImage(t)
-	st := x.image.State()
-	s := requireImage(t, x.r.path+".image", readImage(t, x.image), st)
-	defer func() { require.NoError(t, s.Close()) }()
-	_, err := s.Apply(x.r.log[st.Applied:])
-	require.NoError(t, err)
-	require.Equal(t, x.r.s.State(), s.State())
-	x.closeImage()
-}
-
-func (x *machine) closeImage() {
-	if x.image != nil {
-		x.image.Close()
-		x.image = nil
-	}
-}
-
-// any returns one of the held views, or a new one.
-func (x *machine) any(t *rapid.T) heldView {
-	x.holdView(t)
-	return rapid.SampledFrom(x.views).Draw(t, "view")
-}
-
-// anyPast returns a view of any revision that a held view has, which closes it.
-func (x *machine) anyPast(t *rapid.T) (heldView, func()) {
-	h := x.any(t)
-	rev := Revision(rapid.Uint64Range(0, uint64(h.m.revision)).Draw(t, "revision"))
-	v, err := h.v.At(rev)
-	require.NoError(t, err)
-	require.Equal(t, rev, v.Revision())
-	require.Equal(t, h.v.State(), v.State())
-	return heldView{v, h.m.as(rev)}, v.Close
-}
-
-// past reads all there was at some revision, key by key.
-func (x *machine) past(t *rapid.T) {
-	h, done := x.anyPast(t)
-	defer done()
-	var all []Record
-	require.NoError(t, h.v.Scan("", "", func(r Record) bool {
-		r.Value = bytes.Clone(r.Value)
-		all = append(all, r)
-		return true
-	}))
-	requireRecords(t, h.m.scan("", ""), all)
-	for _, key := range append(slices.Collect(maps.Keys(x.m.records)), genKey.Draw(t, "key")) {
-		rec, found, err := h.v.Get(key)
-		require.NoError(t, err)
-		want, exists := h.m.records[key]
-		require.Equal(t, exists, found, key)
-		if found {
-			requireRecords(t, []Record{want}, []Record{rec})
-		}
-	}
-}
-
-func (x *machine) scan(t *rapid.T) {
-	h, done := x.anyPast(t)
-	defer done()
-	bound := rapid.OneOf(rapid.Just(""), genKey, rapid.Custom(func(t *rapid.T) string { return genKey.Draw(t, "behind") + "\x00" }))
-	lo, hi := bound.Draw(t, "lo"), bound.Draw(t, "hi")
-	var got []Record
-	require.NoError(t, h.v.Scan(lo, hi, func(r Record) bool {
-		r.Value = bytes.Clone(r.Value)
-		got = append(got, r)
-		return true
-	}))
-	requireRecords(t, h.m.scan(lo, hi), got)
-}
-
-func (x *machine) children(t *rapid.T) {
-	h, done := x.anyPast(t)
-	defer done()
-	prefix := rapid.OneOf(rapid.Just(""), rapid.Custom(func(t *rapid.T) string { return genKey.Draw(t, "prefix") + "/" })).Draw(t, "prefix")
-	after := rapid.SampledFrom([]string{"", "a", "a-", "a-b", "zz"}).Draw(t, "after")
-	limit := rapid.IntRange(1, 5).Draw(t, "limit")
-	got, err := h.v.Children(prefix, after, limit)
-	require.NoError(t, err)
-	want := h.m.children(prefix, after, limit)
-	require.Len(t, got, len(want))
-	for i := range want {
-		require.Equal(t, want[i].Name, got[i].Name)
-		require.Equal(t, want[i].Subtree, got[i].Subtree, want[i].Name)
-		require.Equal(t, want[i].Record != nil, got[i].Record != nil, want[i].Name)
-		if want[i].Record != nil {
-			requireRecords(t, []Record{*want[i].Record}, []Record{*got[i].Record})
-		}
-	}
-}
-
-func (x *machine) scrub(t *rapid.T) { require.NoError(t, scrub(x.r.s)) }
-
-// check compares all there is with the model after each step.
-func (x *machine) check(t *rapid.T) {
-	v, err := x.r.s.View()
-	require.NoError(t, err)
-	defer v.Close()
-	require.Equal(t, x.m.revision, v.State().Revision)
-	require.Equal(t, uint64(len(x.m.records)), v.State().Records)
-	var got []Record
-	require.NoError(t, v.Scan("", "", func(r Record) bool {
-		r.Value = bytes.Clone(r.Value)
-		got = append(got, r)
-		return true
-	}))
-	requireRecords(t, x.m.scan("", ""), got)
-	for _, want := range got {
-		rec, found, err := v.Get(want.Key)
-		require.NoError(t, err)
-		require.True(t, found)
-		requireRecords(t, []Record{want}, []Record{rec})
-	}
-	require.NoError(t, VerifyChain(t.Context(), v))
-	i := 0
-	require.NoError(t, v.Changes(1, v.State().Revision, func(ch Change) bool {
-		require.Equal(t, x.m.changes[i].Revision, ch.Revision)
-		require.Equal(t, x.m.changes[i].At, ch.At)
-		require.Equal(t, x.m.changes[i].Ops, ch.Ops)
-		i++
-		return true
-	}))
-	require.Len(t, x.m.changes, i)
-	past := map[string]Revision{}
-	m := v.merge(superseded)
-	defer m.release()
-	ok, err := m.seek("")
-	for ; ok && err == nil; ok, err = m.next() {
-		past[m.key] = body(m.value[checksumBytes:]).revision() // the ending revision lies where a body has its own
-	}
-	require.NoError(t, err)
-	require.Equal(t, x.m.past, past)
-}
-
-// requireRecords is require.Equal, but for the difference between no value and an
-// empty one.
-func requireRecords(t require.TestingT, want, got []Record) {
-	require.Len(t, got, len(want))
-	for i := range want {
-		w, g := want[i], got[i]
-		require.True(t, bytes.Equal(w.Value, g.Value), "value of %s", w.Key)
-		w.Value, g.Value = nil, nil
-		require.Equal(t, w, g)
-	}
-}
-
-// memoryDir is a directory in memory-backed storage, if there is any.
-func memoryDir(t *testing.T) string {
-	t.Helper()
-	const shm = "/dev/shm"
-	if info, err := os.Stat(shm); err != nil || !info.IsDir() {
-		return t.TempDir()
-	}
-	dir, err := os.MkdirTemp(shm, "confman-fsm-") //nolint:usetesting // t.TempDir may be on a disk
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	return dir
 }

@@ -75,6 +75,23 @@ func (r *replica) do(cmd Command) Result {
 	return r.apply(encode(r.t, cmd))
 }
 
+// doAll applies cmds in one Apply.
+func (r *replica) doAll(cmds []Command) []Result {
+	r.t.Helper()
+	before := len(r.log)
+	for _, cmd := range cmds {
+		if cmd.Maintenance == nil {
+			r.seq++
+			cmd.Origin = Origin{Node: 1, Incarnation: 1, Seq: r.seq}
+		}
+		r.log = append(r.log, Entry{Index: Index(len(r.log) + 1), Term: 1, Data: encode(r.t, cmd)})
+	}
+	res, err := r.s.Apply(r.log[before:])
+	require.NoError(r.t, err)
+	require.Len(r.t, res, len(cmds))
+	return res
+}
+
 // apply applies one entry's data.
 func (r *replica) apply(data []byte) Result {
 	r.t.Helper()
