@@ -23,7 +23,7 @@ func (a *applier) maintain(m *Maintenance) (r Result, err error) {
 		return Result{}, err
 	}
 	c := compaction{
-		a: a, view: a.view(), floor: st.floor, chain: st.floorChain,
+		a: a, view: a.view(), floor: st.floor, at: st.floorAt, chain: st.floorChain,
 		trimmed: st.trimmed, trimmedKeys: st.trimmedKeys,
 	}
 	more, err := c.compact(m, now)
@@ -32,7 +32,8 @@ func (a *applier) maintain(m *Maintenance) (r Result, err error) {
 	}
 	// From here on nothing fails.
 	st.time = now
-	st.floor, st.floorChain, st.trimmed, st.trimmedKeys = c.floor, c.chain, c.trimmed, c.trimmedKeys
+	st.floor, st.floorAt, st.floorChain = c.floor, c.at, c.chain
+	st.trimmed, st.trimmedKeys = c.trimmed, c.trimmedKeys
 	for i := range a.writes {
 		a.put(&a.writes[i])
 	}
@@ -55,6 +56,7 @@ type compaction struct {
 	view        *View
 	past        *merge // of superseded
 	floor       Revision
+	at          int64    // when the change of floor was accepted
 	chain       [32]byte // at floor
 	trimmed     Revision
 	trimmedKeys uint64
@@ -91,7 +93,7 @@ func (c *compaction) sweep(until int64) (more bool, err error) {
 			}
 		}
 		room -= 1 + len(ch.Ops)
-		c.floor, c.chain = ch.Revision, ch.Chain
+		c.floor, c.at, c.chain = ch.Revision, ch.At, ch.Chain
 	}
 	return room <= 0, nil
 }

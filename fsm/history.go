@@ -65,7 +65,7 @@ func (v *View) RevisionAt(t time.Time) (Revision, error) {
 		failed = err
 		return err != nil || time.Unix(0, ch.At).After(t)
 	})
-	if n == 0 && oldest > 0 && failed == nil {
+	if n == 0 && oldest > 0 && failed == nil && time.Unix(0, v.p.state.FloorAt).After(t) {
 		failed = &CompactedError{Floor: oldest}
 	}
 	return oldest + Revision(n), failed

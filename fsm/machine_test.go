@@ -453,6 +453,9 @@ func (x *machine) check(t *rapid.T) {
 	require.Equal(t, uint64(len(x.m.records)), st.Records)
 	require.Equal(t, x.m.time, st.Time)
 	require.Equal(t, x.m.floor, st.Floor)
+	if st.Floor > 0 {
+		require.Equal(t, x.m.changes[st.Floor-1].At, st.FloorAt)
+	}
 	require.Equal(t, uint64(len(x.m.answers)), st.Answers)
 	require.Equal(t, x.m.trimmed, x.r.s.state.trimmed)
 	require.Equal(t, uint64(x.m.trimmedKeys), x.r.s.state.trimmedKeys)

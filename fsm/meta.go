@@ -20,8 +20,10 @@ type State struct {
 	// Time is the replicated time: how long the cluster has had a leader that measured it.
 	Time time.Duration
 	// Floor is the oldest revision that can be read; the change log begins after it. What only
-	// older ones show is compacted. FloorChain is the hash chain at it.
+	// older ones show is compacted. FloorAt is when its change was accepted (Change.At), FloorChain
+	// the hash chain at it.
 	Floor      Revision
+	FloorAt    int64
 	FloorChain [32]byte
 	// Answers is how many idempotency keys are remembered.
 	Answers uint64
@@ -46,6 +48,7 @@ type logical struct {
 	chain       [32]byte
 	time        int64 // replicated, ns
 	floor       Revision
+	floorAt     int64    // when the change of floor was accepted
 	floorChain  [32]byte // the chain at floor
 	trimmed     Revision // up to which the keys of changes were looked at for versions too many
 	trimmedKeys uint64   // how many keys of the change after it were, too
@@ -74,6 +77,7 @@ func (l *logical) state() State {
 		Chain:       l.chain,
 		Time:        time.Duration(l.time),
 		Floor:       l.floor,
+		FloorAt:     l.floorAt,
 		FloorChain:  l.floorChain,
 		Answers:     uint64(l.answers.count) / 2,
 		Conf:        l.conf,
@@ -103,16 +107,17 @@ func (l *logical) hash() [32]byte {
 //	    81     32  head of the chain
 //	   113      8  replicated time, nanoseconds
 //	   121      8  floor
-//	   129     32  chain at the floor
-//	   161      8  revision up to which versions were counted
-//	   169      8  keys of the change after it of which they were, too
-//	   177     48  tally of current: 32 sum, 8 count, 8 bytes
-//	   225     48  tally of superseded
-//	   273     48  tally of answers
-//	   321     32  sum of windows
-//	   353      8  greatest accepted-at, two's complement
-//	   361      8  undecodable commands
-//	   369         members: count, then for each 8 raft id and its name, a text
+//	   129      8  when the change of the floor was accepted, two's complement
+//	   137     32  chain at the floor
+//	   169      8  revision up to which versions were counted
+//	   177      8  keys of the change after it of which they were, too
+//	   185     48  tally of current: 32 sum, 8 count, 8 bytes
+//	   233     48  tally of superseded
+//	   281     48  tally of answers
+//	   329     32  sum of windows
+//	   361      8  greatest accepted-at, two's complement
+//	   369      8  undecodable commands
+//	   377         members: count, then for each 8 raft id and its name, a text
 //	               voters, learners, outgoing voters, next learners: count, then 8 each
 //	            1  auto leave: 0 or 1
 const (
@@ -128,6 +133,7 @@ func (l *logical) appendHashed(b []byte) []byte {
 	b = append(b, l.chain[:]...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(l.time))
 	b = binary.LittleEndian.AppendUint64(b, uint64(l.floor))
+	b = binary.LittleEndian.AppendUint64(b, uint64(l.floorAt))
 	b = append(b, l.floorChain[:]...)
 	b = binary.LittleEndian.AppendUint64(b, uint64(l.trimmed))
 	b = binary.LittleEndian.AppendUint64(b, l.trimmedKeys)
@@ -185,6 +191,7 @@ func decodeLogical(value []byte) (logical, error) {
 	copy(l.chain[:], d.fixed(32))
 	l.time = int64(d.uint64())
 	l.floor = Revision(d.uint64())
+	l.floorAt = int64(d.uint64())
 	copy(l.floorChain[:], d.fixed(32))
 	l.trimmed = Revision(d.uint64())
 	l.trimmedKeys = d.uint64()

@@ -33,8 +33,11 @@ func (c *call) datetime(f *freshness) error {
 
 // dateOf is when the change of the revision that v shows was accepted, 0 for the empty store.
 func dateOf(v *fsm.View) (int64, error) {
-	if v.Revision() == 0 {
+	switch s := v.State(); v.Revision() {
+	case 0:
 		return 0, nil
+	case s.Floor: // its line of the change log is compacted
+		return s.FloorAt, nil
 	}
 	ch, err := v.Change(v.Revision())
 	return ch.At, err
