@@ -63,6 +63,8 @@ type Settings struct {
 	// election, and gives the oldest up when there is no room: so answers that take up to
 	// MaxReadRounds half elections still count.
 	MaxReadRounds int
+	// Watch bounds what watchers are given; the drivers', not the core's.
+	Watch WatchLimits
 	// Checks turns on the expensive invariants.
 	Checks bool
 	// Mark, unless nil, is told each time the core comes by one of its rare places

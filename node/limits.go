@@ -72,6 +72,10 @@ const (
 	// overlayCost is about how many times its bytes a small command takes in the overlay.
 	overlayCost = 4
 
+	// MaxWatchers bounds the watchers of one node; the next one is refused with
+	// ErrTooManyWatchers.
+	MaxWatchers = 10_000
+
 	// scrubStepBytes is how much of the database one Scrub effect checks.
 	scrubStepBytes = 1 << 20
 )

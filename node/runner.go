@@ -70,6 +70,11 @@ type Runner struct {
 	status  atomic.Pointer[Status] // the core's, after its last step; nil until formed
 	waiting atomic.Pointer[[]string]
 	applied occasion // entries were applied, or an image installed
+	watches *Watches
+	// watching is held while watches is told of a view, and while another store takes the
+	// place of a damaged one: it must not be told of that one afterwards.
+	watching sync.Mutex
+	watchers sync.WaitGroup // the goroutine that tells watches
 
 	stop     chan struct{} // closed when the node is to stop
 	done     chan struct{} // closed when the node has stopped
@@ -125,12 +130,14 @@ func Start(cfg RunnerConfig) (*Runner, error) {
 		stop:     make(chan struct{}),
 		done:     make(chan struct{}),
 		released: make(chan struct{}),
+		watches:  NewWatches(cfg.Watch),
 	}
 	r.inbox.init()
 	r.loop.waiters = make(map[uint64]*waiter)
 	if err := r.open(); err != nil {
 		return nil, err
 	}
+	r.watchers.Go(r.watchLoop)
 	go r.run()
 	return r, nil
 }
@@ -301,6 +308,7 @@ func (r *Runner) run() {
 	r.runLoop()
 	r.answerAll()
 	errs := []error{r.wire.Close()}
+	r.watchers.Wait()
 	m := r.member.Load()
 	if m != nil {
 		m.workers.stop()

@@ -187,7 +187,12 @@ func (r *Runner) install(m *member, index uint64) error {
 	if err != nil {
 		return err
 	}
+	r.watching.Lock()
+	if st := r.status.Load(); st != nil && st.Damage != nil {
+		r.watches.End() // what the store showed of the past need not have been true
+	}
 	old := m.store.Swap(store)
+	r.watching.Unlock()
 	if old != nil {
 		m.retired.Go(func() {
 			if err := old.Close(); err != nil {
