@@ -100,6 +100,10 @@ func (a *api) route() {
 	tree(http.MethodGet, "/history", (*call).history)
 	tree(http.MethodGet, "/diff", (*call).diff)
 	tree(http.MethodPost, "/rollback", (*call).rollback)
+	// They are open for as long as their clients like, and are counted apart: node.MaxWatchers.
+	watch := a.unlimited((*call).watch)
+	r.Handle(http.MethodGet, base+"/watch", watch.handle)
+	r.Handle(http.MethodGet, base+"/watch/*path", watch.handle)
 	tree(http.MethodPost, "/import", (*call).importTree)
 	tree(http.MethodGet, "/export", (*call).export)
 	r.Handle(http.MethodPost, base+"/txn", a.limited((*call).txn).handle)

@@ -68,6 +68,8 @@ var (
 	varyHeader    = []string{"Accept, Accept-Datetime, Accept-Encoding"}
 	noCacheHeader = []string{"no-cache"}
 	closeHeader   = []string{"close"}
+	// noBufferHeader tells nginx, and who took it over from there, to pass each event on at once.
+	noBufferHeader = []string{"no"}
 )
 
 // setID takes the client's request id if it is usable, else makes one.
@@ -192,22 +194,10 @@ func (c *call) send(a answer, st standing, status *node.NodeStatus) {
 
 // fail answers with the problem that err is.
 func (c *call) fail(err error) {
-	p := problemOf(err)
-	if p.cause != nil {
-		c.api.Logger.Error("request failed", slog.String("request_id", c.id), slog.String("problem", p.name),
-			slog.String("method", c.r.Method), slog.String("path", c.r.URL.Path), slog.Any("error", p.cause))
-	}
-	status := c.api.Node.Status()
+	p, status, leader := c.problem(err)
 	outcome := p.outcome
 	if outcome == 0 && isWrite(c.r.Method) {
 		outcome = node.NotApplied // refused before anything was proposed
-	}
-	leader := leaderName(&status, p.leader)
-	if leader == "" {
-		leader = leaderName(&status, status.Leader)
-	}
-	if p.name == kindForming.name && len(status.Waiting) > 0 {
-		p = p.with("waiting_for", status.Waiting)
 	}
 	c.buf = p.appendJSON(c.buf[:0], c.id, leader, outcome)
 	h := c.w.Header()
@@ -216,6 +206,24 @@ func (c *call) fail(err error) {
 	}
 	h["Cache-Control"] = noStoreHeader
 	c.send(answer{status: p.status, contentType: problemHeader}, standingFor(err, &status), &status)
+}
+
+// problem is what err is to the client, with the name of the leader. What is behind it is logged.
+func (c *call) problem(err error) (p *problem, status node.NodeStatus, leader string) {
+	p = problemOf(err)
+	if p.cause != nil {
+		c.api.Logger.Error("request failed", slog.String("request_id", c.id), slog.String("problem", p.name),
+			slog.String("method", c.r.Method), slog.String("path", c.r.URL.Path), slog.Any("error", p.cause))
+	}
+	status = c.api.Node.Status()
+	leader = leaderName(&status, p.leader)
+	if leader == "" {
+		leader = leaderName(&status, status.Leader)
+	}
+	if p.name == kindForming.name && len(status.Waiting) > 0 {
+		p = p.with("waiting_for", status.Waiting)
+	}
+	return p, status, leader
 }
 
 var (

@@ -22,6 +22,9 @@ type Node interface {
 	WaitRevision(ctx context.Context, rev fsm.Revision) error
 	// View is what is applied here, and the proof of how fresh that is.
 	View() (*fsm.View, node.Freshness, error)
+	// Watch registers a watcher of a key, or of the subtree below path if that ends in a
+	// slash or is "", for the changes after revision from. Its views are this node's.
+	Watch(path string, from fsm.Revision) (*node.Watcher, error)
 	// Status is called for every request: it must be cheap.
 	Status() node.NodeStatus
 	// StoreDamaged tells the node that reading v, which is open, met damage (fsm.ErrDamaged).

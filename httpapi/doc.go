@@ -50,6 +50,16 @@
 // accepted, Content-Location where it stays. Both are whole seconds: a change at 10:00:00.7
 // is of 10:00:00.
 //
+// # Watching
+//
+// GET /watch streams the changes after from_revision, or from now on, as server-sent events: each
+// event is a transaction with all that it did to the key or subtree, and its id the revision. A
+// heartbeat is a comment with an id alone: everything up to that revision was sent. Whoever goes on
+// after the id it has, at any node, by from_revision or Last-Event-ID, gets each change once.
+// A stream ends with an event: error that is a problem; most say to go on at another node. With wait
+// the next changes come as one answer, or none after that time. Watches are bounded by
+// [node.MaxWatchers], apart from other requests.
+//
 // # Values
 //
 // A PUT stores its body unchanged, with its Content-Type. Without one, or with

@@ -52,6 +52,8 @@ func causeOf(err error) *problem {
 		return problemf(kindFutureRevision, "%s", strings.TrimPrefix(err.Error(), fsm.ErrFuture.Error()+": "))
 	case errors.Is(err, node.ErrOverloaded):
 		return problemf(kindOverloaded, "the queue of this node or of the leader is full")
+	case errors.Is(err, node.ErrTooManyWatchers):
+		return problemf(kindTooManyWatchers, "this node has %d watchers, the most it takes; ask another one", node.MaxWatchers).with("limit", node.MaxWatchers)
 	case errors.Is(err, node.ErrNoQuorum):
 		return problemf(kindNoQuorum, "no leader is known here, or it does not reach a majority of the nodes")
 	case errors.Is(err, node.ErrForming):

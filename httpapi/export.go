@@ -194,13 +194,7 @@ func (e *exporter) release() {
 func (e *exporter) records(v *fsm.View, t target) error {
 	err := scanTree(v, t, func(rec fsm.Record) bool {
 		if formOf(rec.ContentType, rec.Value) == formJSON && bytes.ContainsAny(rec.Value, "\r\n") {
-			e.buf = append(e.buf, `{"path":`...)
-			e.buf = appendString(e.buf, rec.Key)
-			e.buf = append(e.buf, `,"value":`...)
-			e.buf = appendBase64(e.buf, rec.Value)
-			e.buf = append(e.buf, `,"content_type":`...)
-			e.buf = appendString(e.buf, rec.ContentType)
-			e.buf = appendChange(e.buf, &rec)
+			e.buf = appendOctetRecord(e.buf, &rec)
 		} else {
 			e.buf = appendRecord(e.buf, &rec)
 		}

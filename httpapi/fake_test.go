@@ -26,6 +26,7 @@ type fakeNode struct {
 	path  string // of the store
 	store *fsm.Store
 	done  chan struct{}
+	hub   *node.Watches
 
 	mu     sync.Mutex
 	index  fsm.Index
@@ -54,7 +55,7 @@ func newFakeNode(tb testing.TB) *fakeNode {
 	store, err := fsm.Open(path, opts)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, store.Close()) })
-	n := &fakeNode{tb: tb, path: path, store: store, done: make(chan struct{})}
+	n := &fakeNode{tb: tb, path: path, store: store, done: make(chan struct{}), hub: node.NewWatches(node.WatchLimits{})}
 	n.status.ID, n.status.Leader, n.status.Role = 1, 1, node.Leader
 	n.status.Term, n.status.Reachable = 3, []uint64{2}
 	n.status.Formed, n.status.Ready, n.status.Fresh = true, true, true
@@ -96,6 +97,14 @@ func (n *fakeNode) Propose(ctx context.Context, cmd *fsm.Command) (fsm.Result, e
 	}
 	res, err := n.store.Apply([]fsm.Entry{{Index: n.index, Term: 3, Data: data}})
 	if err != nil {
+		return fsm.Result{}, err
+	}
+	v, err := n.store.View()
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	defer v.Close()
+	if err = n.hub.Advance(v); err != nil {
 		return fsm.Result{}, err
 	}
 	if n.outcome != 0 {
@@ -148,6 +157,10 @@ func (n *fakeNode) View() (*fsm.View, node.Freshness, error) {
 	}
 	v, err := n.store.View()
 	return v, node.Freshness{}, err
+}
+
+func (n *fakeNode) Watch(path string, from fsm.Revision) (*node.Watcher, error) {
+	return n.hub.Watch(path, from)
 }
 
 func (n *fakeNode) Status() node.NodeStatus {

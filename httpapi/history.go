@@ -185,20 +185,26 @@ func (p *historyPage) add(ch *fsm.Change, e *fsm.Event) {
 		p.items = appendRecord(p.items, &e.Record)
 		p.items = append(p.items, `,"action":"put"`...)
 	}
+	p.items = appendWhy(p.items, ch)
+	p.items = append(p.items, '}')
+}
+
+// appendWhy appends what is known of a change beside who made it, and when.
+func appendWhy(b []byte, ch *fsm.Change) []byte {
 	if ch.Comment != "" {
-		p.items = append(p.items, `,"comment":`...)
-		p.items = appendString(p.items, ch.Comment)
+		b = append(b, `,"comment":`...)
+		b = appendString(b, ch.Comment)
 	}
 	if ch.RequestID != "" {
-		p.items = append(p.items, `,"request_id":`...)
-		p.items = appendString(p.items, ch.RequestID)
+		b = append(b, `,"request_id":`...)
+		b = appendString(b, ch.RequestID)
 	}
 	if ch.Source.IsValid() {
-		p.items = append(p.items, `,"source":"`...)
-		p.items = ch.Source.AppendTo(p.items)
-		p.items = append(p.items, '"')
+		b = append(b, `,"source":"`...)
+		b = ch.Source.AppendTo(b)
+		b = append(b, '"')
 	}
-	p.items = append(p.items, '}')
+	return b
 }
 
 // diffPage is a page of the keys that differ between two revisions.

@@ -52,6 +52,17 @@ func appendRecord(b []byte, rec *fsm.Record) []byte {
 	return appendChange(b, rec)
 }
 
+// appendOctetRecord is appendRecord with the value as base64, whatever it is.
+func appendOctetRecord(b []byte, rec *fsm.Record) []byte {
+	b = append(b, `{"path":`...)
+	b = appendString(b, rec.Key)
+	b = append(b, `,"value":`...)
+	b = appendBase64(b, rec.Value)
+	b = append(b, `,"content_type":`...)
+	b = appendString(b, rec.ContentType)
+	return appendChange(b, rec)
+}
+
 // appendChange appends what is known about a record's changes.
 func appendChange(b []byte, rec *fsm.Record) []byte {
 	b = append(b, `,"revision":`...)

@@ -141,6 +141,15 @@ const (
 	// maxKeptEncodedBytes is the largest output buffer that an encoder keeps.
 	maxKeptEncodedBytes = 1 << 20
 
+	// DefaultHeartbeat is the longest silence of a stream of changes unless its client asks
+	// for another: shorter than the patience of what may be in between.
+	DefaultHeartbeat = 15 * time.Second
+	MinHeartbeat     = time.Second
+	MaxHeartbeat     = 5 * time.Minute
+
+	// MaxWatchWait bounds how long a long-poll waits for a change.
+	MaxWatchWait = 5 * time.Minute
+
 	// MaxExports bounds what is under way of exports, verifications and rollbacks in chunks: each
 	// keeps a view open for long, and 128 KiB or more.
 	MaxExports = 64

@@ -43,6 +43,7 @@ var (
 	kindSubtreeTooLarge  = kind{"subtree-too-large", "The subtree is too large for one transaction", http.StatusRequestEntityTooLarge, false}
 	kindUnsupportedMedia = kind{"unsupported-media-type", "The body's type is not taken here", http.StatusUnsupportedMediaType, false}
 	kindOverloaded       = kind{"overloaded", "Too much is in flight", http.StatusServiceUnavailable, true}
+	kindTooManyWatchers  = kind{"too-many-watchers", "The node has as many watchers as it takes", http.StatusServiceUnavailable, true}
 	kindNoQuorum         = kind{"no-quorum", "No quorum answered in time", http.StatusServiceUnavailable, true}
 	kindForming          = kind{"forming", "The cluster is not formed yet", http.StatusServiceUnavailable, true}
 	kindStopping         = kind{"stopping", "The node is stopping", http.StatusServiceUnavailable, true}

@@ -252,6 +252,31 @@ var errorCases = []errorCase{
 	{name: "history of what was before the floor", request: "GET /api/v1/history/no/", setup: compactedTo2},
 	{name: "diff from a revision that is compacted", request: "GET /api/v1/diff/seed?from=1", setup: compactedTo2},
 	{name: "diff with a record that is compacted", request: "GET /api/v1/diff/?from=1", setup: keepsOneVersion},
+	{name: "watch of a bad path", request: "GET /api/v1/watch/a//b"},
+	{name: "watch from no revision", request: "GET /api/v1/watch/a?from_revision=new"},
+	{name: "watch from the future", request: "GET /api/v1/watch/a?from_revision=99"},
+	{name: "watch from what a minority does not know", request: "GET /api/v1/watch/a?from_revision=99", setup: quorumless},
+	{name: "watch after no event", request: "GET /api/v1/watch/a", headers: []string{"Last-Event-ID: first"}},
+	{name: "watch after two events", request: "GET /api/v1/watch/a?from_revision=1", headers: []string{"Last-Event-ID: 2"}},
+	{name: "watch with a heartbeat too often", request: "GET /api/v1/watch/a?heartbeat=10ms"},
+	{name: "watch with a heartbeat too seldom", request: "GET /api/v1/watch/a?heartbeat=1h"},
+	{name: "watch with a heartbeat that is none", request: "GET /api/v1/watch/a?heartbeat=often"},
+	{name: "watch with an unknown parameter", request: "GET /api/v1/watch/a?from=1"},
+	{name: "watch that waits too long", request: "GET /api/v1/watch/a?wait=1h"},
+	{name: "watch that waits backwards", request: "GET /api/v1/watch/a?wait=-1s"},
+	{name: "watch that waits with a heartbeat", request: "GET /api/v1/watch/a?wait=1s&heartbeat=1s"},
+	{name: "watch that waits, as a stream", request: "GET /api/v1/watch/a?wait=1s", headers: []string{"Accept: text/event-stream"}},
+	{name: "watch not acceptable", request: "GET /api/v1/watch/a", headers: []string{"Accept: application/json"}},
+	{name: "watch of what is compacted", request: "GET /api/v1/watch/?from_revision=0", setup: compactedTo2},
+	{name: "watch beyond the limit", request: "GET /api/v1/watch/a", setup: func(f *fixture) {
+		for range node.MaxWatchers {
+			_, err := f.node.hub.Watch("elsewhere", 0)
+			require.NoError(f.tb, err)
+		}
+	}},
+	{name: "watch while stopping", request: "GET /api/v1/watch/a", setup: func(f *fixture) { close(f.drained) }},
+	{name: "watch while rebuilding", request: "GET /api/v1/watch/a", setup: func(f *fixture) { f.node.viewErr = node.ErrRebuilding }},
+	{name: "method not allowed on a watch", request: "HEAD /api/v1/watch/a"},
 	{name: "min_revision no number", request: "GET /api/v1/config/a?min_revision=new"},
 	{name: "min_revision not there in time", request: "GET /api/v1/config/a?min_revision=7"},
 	{name: "recursive no boolean", request: "GET /api/v1/config/?recursive=1"},

@@ -22,6 +22,7 @@ var (
 	chunkParams  = []string{"chunked"}
 
 	historyParams = []string{"consistency", "max_staleness", "min_revision", "revision", "limit", "cursor", "verify"}
+	watchParams   = []string{"from_revision", "heartbeat", "wait"}
 	diffParams    = []string{"consistency", "max_staleness", "min_revision", "from", "to", "limit", "cursor"}
 )
 
@@ -153,6 +154,20 @@ func (q *query) revision(name string) (fsm.Revision, bool, error) {
 		return 0, false, invalidParameter(name, "is "+strconv.Quote(v)+", want a number: a revision")
 	}
 	return fsm.Revision(n), true, nil
+}
+
+// duration reads a parameter that is a time from least to most; false if it is not given.
+func (q *query) duration(name string, least, most time.Duration) (time.Duration, bool, error) {
+	v, ok := q.get(name)
+	if !ok {
+		return 0, false, nil
+	}
+	d, err := parseSeconds(v)
+	if err != nil || d < least || d > most {
+		return 0, false, invalidParameter(name, fmt.Sprintf(
+			"is %q, want seconds (2.5) or a duration (500ms) from %v to %v", v, least, most))
+	}
+	return d, true, nil
 }
 
 // flag reads a parameter that is true or false, which it is if it is not given.

@@ -1,0 +1,350 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
+)
+
+const typeEvents = "text/event-stream"
+
+var eventsHeader = []string{typeEvents}
+
+// watchRequest is what GET /watch asks for.
+type watchRequest struct {
+	target
+	from      fsm.Revision
+	fromNow   bool // there is no from
+	heartbeat time.Duration
+	wait      time.Duration // of a long-poll
+	poll      bool
+}
+
+// path is what package node knows the target by.
+func (r *watchRequest) path() string {
+	if r.subtree {
+		return r.prefix()
+	}
+	return r.key
+}
+
+// watch answers GET /watch: the changes after a revision as they are applied here, as a
+// stream of events or, with wait, as a list of the next ones.
+func (c *call) watch() error {
+	r, err := c.watchRequest()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-c.api.drained:
+		return node.ErrStopped
+	default:
+	}
+	if r.fromNow {
+		v, _, err := c.api.Node.View()
+		if err != nil {
+			return err
+		}
+		r.from = v.State().Revision
+		v.Close()
+	}
+	// Registered first: those that wait for a revision count, too.
+	w, err := c.api.Node.Watch(r.path(), r.from)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	control := http.NewResponseController(c.w)
+	// The connection is read from meanwhile, to see the client leave: not to time out.
+	_ = control.SetReadDeadline(time.Time{})
+	_ = control.SetWriteDeadline(time.Time{})
+	if err := c.awaitStart(r.from); err != nil {
+		return err
+	}
+	if r.poll {
+		return c.longPoll(&r, w, control)
+	}
+	return c.stream(&r, w, control)
+}
+
+func (c *call) watchRequest() (r watchRequest, err error) {
+	if r.target, err = parseTarget(c.r.URL, c.param); err != nil {
+		return r, err
+	}
+	q, err := parseQuery(c.r.URL.RawQuery, watchParams)
+	if err != nil {
+		return r, err
+	}
+	given := false
+	if r.from, given, err = q.revision("from_revision"); err != nil {
+		return r, err
+	}
+	r.fromNow = !given
+	if ids := c.r.Header["Last-Event-Id"]; len(ids) > 0 {
+		id, err := strconv.ParseUint(ids[0], 10, 64)
+		switch {
+		case err != nil || len(ids) > 1:
+			return r, invalidHeader("Last-Event-ID", "is "+quote(ids[0])+", want a revision: the id of the last event that was received")
+		case given && fsm.Revision(id) != r.from:
+			return r, invalidHeader("Last-Event-ID", fmt.Sprintf("is %d, which contradicts from_revision=%d: leave one of them out", id, r.from))
+		}
+		r.from, r.fromNow = fsm.Revision(id), false
+	}
+	if r.wait, r.poll, err = q.duration("wait", 0, MaxWatchWait); err != nil {
+		return r, err
+	}
+	r.heartbeat, given, err = q.duration("heartbeat", MinHeartbeat, MaxHeartbeat)
+	switch {
+	case err != nil:
+		return r, err
+	case given && r.poll:
+		return r, invalidParameter("heartbeat", "contradicts wait: only a stream has heartbeats")
+	case !given:
+		r.heartbeat = DefaultHeartbeat
+	}
+	offer := typeEvents
+	if r.poll {
+		offer = typeJSON
+	}
+	if accepted(c.r, offer) < 0 {
+		return r, notAcceptable(offer)
+	}
+	return r, nil
+}
+
+// awaitStart waits until this node has applied the revision that a watch begins after. One
+// that is not here yet may be at other nodes: a quorum is asked.
+func (c *call) awaitStart(from fsm.Revision) error {
+	applied := func() (fsm.Revision, error) {
+		v, _, err := c.api.Node.View()
+		if err != nil {
+			return 0, err
+		}
+		defer v.Close()
+		return v.State().Revision, nil
+	}
+	newest, err := applied()
+	if err != nil || from <= newest {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.r.Context(), ReadWait)
+	defer cancel()
+	if err = c.api.Node.Linearize(ctx); err != nil {
+		return err
+	}
+	if newest, err = applied(); err == nil && from > newest {
+		err = problemf(kindFutureRevision, "the watch begins after revision %d, the newest is %d", from, newest)
+	}
+	return err
+}
+
+// take gives what there is for w, and how fresh the state was that it was read from.
+func (c *call) take(w *node.Watcher) (batch []node.WatchChange, through fsm.Revision, st standing, err error) {
+	v, proof, err := c.api.Node.View()
+	if err != nil {
+		return nil, 0, st, err
+	}
+	defer v.Close()
+	if batch, through, err = w.Take(v); err != nil {
+		c.tellDamage(v, err)
+		return nil, 0, st, err
+	}
+	st.revision = v.State().Revision
+	st.age, st.fresh = c.api.age(proof)
+	return batch, through, st, nil
+}
+
+// rest waits until there may be more for w, or the timer is up. An error ends the watch.
+func (c *call) rest(w *node.Watcher, timer <-chan time.Time) (timeout bool, err error) {
+	select {
+	case <-w.Woken():
+	case <-timer:
+		return true, nil
+	case <-c.r.Context().Done():
+		return false, context.Canceled
+	case <-c.api.drained:
+		return false, node.ErrStopped
+	case <-c.api.Node.Done():
+		return false, node.ErrStopped
+	}
+	return false, nil
+}
+
+// longPoll answers with the next changes, or with none once it has waited for so long.
+func (c *call) longPoll(r *watchRequest, w *node.Watcher, control *http.ResponseController) error {
+	timer := time.NewTimer(r.wait)
+	defer timer.Stop()
+	for timeout := false; ; {
+		batch, through, st, err := c.take(w)
+		if err != nil {
+			return err
+		}
+		if len(batch) > 0 || timeout {
+			_ = control.SetWriteDeadline(c.api.Now().Add(TransferTimeout))
+			status := c.api.Node.Status()
+			c.buf = appendChanges(c.buf[:0], through, batch)
+			c.w.Header()["Cache-Control"] = noStoreHeader
+			c.send(answer{status: http.StatusOK, contentType: jsonHeader}, st, &status)
+			return nil
+		}
+		if timeout, err = c.rest(w, timer.C); err != nil {
+			return err
+		}
+	}
+}
+
+// stream answers with events until the client leaves or nothing more can be given.
+func (c *call) stream(r *watchRequest, w *node.Watcher, control *http.ResponseController) error {
+	// The first look comes before the headers: what is not held any more is a plain error.
+	batch, _, st, err := c.take(w)
+	if err != nil {
+		return err
+	}
+	s := &eventStream{c: c, control: control}
+	status := c.api.Node.Status()
+	h := c.w.Header()
+	h["Cache-Control"] = noStoreHeader
+	h["X-Accel-Buffering"] = noBufferHeader
+	c.head(answer{status: http.StatusOK, contentType: eventsHeader, length: -1}, st, &status)
+	s.bookmark(r.from) // who is cut off before the first event knows where to go on
+	timer := time.NewTimer(r.heartbeat)
+	defer timer.Stop()
+	for timeout := false; ; {
+		for i := range batch {
+			s.change(&batch[i])
+		}
+		if timeout {
+			s.bookmark(w.Through())
+		}
+		batch = nil // it may be large, and the wait long
+		if sent, ok := s.flush(); !ok {
+			return nil
+		} else if sent {
+			timer.Reset(r.heartbeat)
+		}
+		if timeout, err = c.rest(w, timer.C); err == nil && !timeout {
+			batch, _, _, err = c.take(w)
+		}
+		if err != nil {
+			if !errors.Is(err, context.Canceled) {
+				s.fail(err)
+			}
+			return nil
+		}
+	}
+}
+
+// eventStream gathers events and sends them. Nothing is sent after an error.
+type eventStream struct {
+	c       *call
+	control *http.ResponseController
+}
+
+// flush sends what was gathered: whether there was anything, and whether the client takes it.
+func (s *eventStream) flush() (sent, ok bool) {
+	c := s.c
+	if len(c.buf) == 0 {
+		return false, true
+	}
+	// It bounds one batch, not the wait for the next: HTTP/2 would end the stream at it.
+	_ = s.control.SetWriteDeadline(c.api.Now().Add(TransferTimeout))
+	_, err := c.w.Write(c.buf)
+	if err == nil {
+		err = s.control.Flush()
+	}
+	_ = s.control.SetWriteDeadline(time.Time{})
+	if c.buf = c.buf[:0]; cap(c.buf) > maxKeptBytes/16 {
+		c.buf = nil // ten thousand of them wait
+	}
+	return true, err == nil || errors.Is(err, http.ErrNotSupported)
+}
+
+// change appends an event: a change, with its revision as the id to resume after.
+func (s *eventStream) change(ch *node.WatchChange) {
+	b := appendID(s.c.buf, ch.Revision)
+	b = append(b, "event: change\ndata: "...)
+	at := len(b)
+	b = appendWatchChange(b, ch)
+	s.c.buf = append(splitLines(b, at), "\n\n"...)
+}
+
+// bookmark appends a heartbeat that moves the id on without an event.
+func (s *eventStream) bookmark(through fsm.Revision) {
+	s.c.buf = append(s.c.buf, ": heartbeat\n"...)
+	s.c.buf = append(appendID(s.c.buf, through), '\n')
+}
+
+// fail ends the stream with the problem that err is.
+func (s *eventStream) fail(err error) {
+	s.c.buf = append(s.c.buf, "event: error\ndata: "...)
+	p, _, leader := s.c.problem(err)
+	s.c.buf = append(p.appendJSON(s.c.buf, s.c.id, leader, 0), '\n')
+	s.flush()
+}
+
+func appendID(b []byte, rev fsm.Revision) []byte {
+	b = append(b, "id: "...)
+	return append(strconv.AppendUint(b, uint64(rev), 10), '\n')
+}
+
+// splitLines makes of the text from at on as many data lines as it has: a JSON value may
+// hold line breaks.
+func splitLines(b []byte, at int) []byte {
+	if bytes.IndexByte(b[at:], '\n') < 0 {
+		return b
+	}
+	return append(b[:at:at], bytes.ReplaceAll(b[at:], []byte("\n"), []byte("\ndata: "))...)
+}
+
+// appendChanges appends the answer of a long-poll.
+func appendChanges(b []byte, through fsm.Revision, batch []node.WatchChange) []byte {
+	b = append(b, `{"revision":`...)
+	b = strconv.AppendUint(b, uint64(through), 10)
+	b = append(b, `,"changes":[`...)
+	for i := range batch {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendWatchChange(b, &batch[i])
+	}
+	return append(b, ']', '}', '\n')
+}
+
+// appendWatchChange appends a change: who made it, when and why, and all it did to what is
+// watched.
+func appendWatchChange(b []byte, ch *node.WatchChange) []byte {
+	b = append(b, `{"revision":`...)
+	b = strconv.AppendUint(b, uint64(ch.Revision), 10)
+	b = append(b, `,"modified_at":"`...)
+	b = time.Unix(0, ch.At).UTC().AppendFormat(b, time.RFC3339Nano)
+	b = append(b, `","modified_by":`...)
+	b = appendString(b, ch.Principal.String())
+	b = appendWhy(b, &ch.Change)
+	b = append(b, `,"events":[`...)
+	for i := range ch.Events {
+		e := &ch.Events[i]
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if e.Deleted {
+			b = append(b, `{"path":`...)
+			b = appendString(b, e.Key)
+			b = append(b, `,"action":"delete"}`...)
+			continue
+		}
+		if formOf(e.Record.ContentType, e.Record.Value) == formJSON && bytes.IndexByte(e.Record.Value, '\r') >= 0 {
+			b = appendOctetRecord(b, &e.Record) // an event stream would take it for the end of a line
+		} else {
+			b = appendRecord(b, &e.Record)
+		}
+		b = append(b, `,"action":"put"}`...)
+	}
+	return append(b, ']', '}')
+}
