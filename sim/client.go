@@ -65,7 +65,10 @@ type keySlot struct {
 }
 
 // name is the key, or what the keys of the batch begin with.
-func (k *keySlot) name() string { return k.prefix + "." + strconv.Itoa(k.generation) }
+func (k *keySlot) name() string { return k.below() + strconv.Itoa(k.generation) }
+
+// below is what all its names begin with.
+func (k *keySlot) below() string { return k.prefix + "/" }
 
 // keys are all keys below the name.
 func (k *keySlot) keys() []string {

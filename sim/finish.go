@@ -50,6 +50,7 @@ func (w *World) finish() {
 	w.scrubAll()
 	w.readBack()
 	w.settle()
+	w.clients.watchLast()
 	for _, r := range w.members() {
 		w.inspect(r)
 	}

@@ -316,6 +316,11 @@ func (r *replica) install(index uint64) (node.Input, error) {
 		return nil, fmt.Errorf("the image is of index %d, the core wants %d", r.imageIndex, index)
 	}
 	tainted := r.tainted
+	if r.core.Status().Damage != nil || tainted || r.diverged {
+		// As the runner does; and the world knows what no node does: an image that a laggard
+		// takes may also replace a state that is not what the others' is.
+		r.watches.End()
+	}
 	r.closeViews()
 	r.closeImage()
 	if r.db != nil {
@@ -337,6 +342,7 @@ func (r *replica) install(index uint64) (node.Input, error) {
 		return nil, err
 	}
 	r.w.judge.count("image installed")
+	r.tellWatches()
 	if tainted && !r.tainted {
 		r.w.judge.count("store rebuilt")
 	}

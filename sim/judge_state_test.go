@@ -85,16 +85,16 @@ func TestViewMoves(t *testing.T) {
 	w := running(t, 1)
 	r := w.nodes[0]
 	for range 1000 {
-		r.hold("k0.0")
+		r.hold("k0/0")
 	}
 	require.Len(t, r.held, maxHeld)
 	w.run(w.now + int64(time.Second))
 	require.NoError(t, w.err)
 	if len(r.held) == 0 {
-		r.hold("k0.0")
+		r.hold("k0/0")
 	}
 	for range 1000 {
-		r.hold("k0.0")
+		r.hold("k0/0")
 	}
 	r.held[0].state.Revision++
 	r.look()

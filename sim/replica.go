@@ -76,6 +76,7 @@ type replica struct {
 	core    *node.Core
 	log     raftLog
 	db      *fsm.Store
+	watches *node.Watches
 	rng     generator
 	raft    generator // raft's randomness
 	timing  generator // of its disk
@@ -272,6 +273,10 @@ func (r *replica) join() error {
 		return err
 	}
 	r.w.judge.joined(r, id)
+	r.watches = node.NewWatches(r.w.setup.node.Watch)
+	if r.db != nil {
+		r.tellWatches()
+	}
 	r.storage.sending.incarnation = id.Incarnation
 	r.lastApplied, r.gaveUp = uint64(state.Applied), false
 	r.claimed = 0
@@ -543,7 +548,7 @@ func (r *replica) abandon() {
 			r.w.fail(JudgeStop, "%s: closing the store: %w", r.name, err)
 		}
 	}
-	r.up, r.core, r.form, r.log, r.db = false, nil, nil, nil, nil
+	r.up, r.core, r.form, r.log, r.db, r.watches = false, nil, nil, nil, nil, nil
 	r.storage = storage{}
 	clear(r.inbox)
 	r.inbox = r.inbox[:0]

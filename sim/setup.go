@@ -49,6 +49,7 @@ type setup struct {
 	bursts    float64 // of a client's turns in which it calls many operations at once
 	crashes   float64 // of operations that their client does not live to see the end of
 	large     float64 // of puts with a large value
+	lazy      float64 // of the turns of watchers in which they take nothing
 	bounded   float64 // of local reads that say how old the answer may be
 
 	load  string  // the workload besides registers and batches; empty: none
@@ -196,6 +197,7 @@ func newSetup(o Options) setup {
 		s.swarm(g, o)
 	case Calm:
 	}
+	s.watching(newGenerator(o.Seed, "watching"))
 	if g := newGenerator(o.Seed, "behind"); s.nodes == 5 && mix != Calm && g.IntN(3) == 0 {
 		s.behind = g.between(4*time.Second, 20*time.Second)
 		// The log must leave them behind in that time.
@@ -204,6 +206,14 @@ func newSetup(o Options) setup {
 	}
 	s.narrow(o)
 	return s
+}
+
+// watching draws the limits of watchers: small, so that they are left behind and caught up.
+func (s *setup) watching(g generator) {
+	w := &s.node.Watch
+	w.Pending, w.Gap = pick(g, 0, 1, 2, 4), pick(g, 0, 1, 3, 10)
+	w.Changes, w.Bytes, w.Scan = pick(g, 0, 1, 3), pick(g, 0, 1, 500), pick(g, 0, 1, 5, 50)
+	s.lazy = pick(g, 0, 0.3, 0.8)
 }
 
 // uniform is every fault, none of them often.
@@ -427,6 +437,7 @@ func (s *setup) String() string {
 	if s.load != "" {
 		fmt.Fprintf(&b, " %s %.2f", s.load, s.loads)
 	}
+	fmt.Fprintf(&b, ", watch %+v lazy %.1f", s.node.Watch, s.lazy)
 	fmt.Fprintf(&b, ", at most %d writes and %d read rounds", s.node.MaxProposals, s.node.MaxReadRounds)
 	fmt.Fprintf(&b, ", catch up %d, chunks %d B at %d B/s, flush %d B/%v", s.node.CatchUpEntries, s.node.ImageChunkBytes, s.node.ImageBytesPerSecond, s.node.FlushBytes, s.node.FlushInterval)
 	for k, every := range s.faults {

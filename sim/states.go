@@ -84,7 +84,10 @@ var states = []string{
 	"store rebuilt",
 	"view held",
 	"vote granted",
+	"watch: compacted",
+	"watch: store is being rebuilt from a peer",
 	"watched",
+	"watcher does not read",
 	"write: not_applied: disk is full: no writes are taken",
 	"write: not_applied: no quorum answered in time",
 	"write: not_applied: store is being rebuilt from a peer",
@@ -97,6 +100,7 @@ var states = []string{
 // holes are the names that no world reaches, and why not. A sweep demands all but
 // these, so whoever closes a hole takes its name out.
 var holes = map[string]string{
+	"watch: compacted":      "no world lets go of its history",
 	"key without an answer": "keys are worn before the search for an order gets long",
 	markPrefix + "write repeated, and its first time forgotten": "no node takes as many writes in one life as the window holds",
 }

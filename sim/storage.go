@@ -352,6 +352,7 @@ func (r *replica) apply() {
 		if wrong >= 0 {
 			r.wentAstray(results[wrong])
 		}
+		r.tellWatches()
 		s.reports = append(s.reports, node.Applied{Results: results, Hash: r.db.State().Hash, OverlayBytes: r.db.OverlayBytes()})
 		s.reportsBy = max(s.reportsBy, r.w.now+int64(r.rng.between(0, 2*r.w.setup.reportDelay)))
 		r.w.queue.push(event{at: s.reportsBy, kind: evApplied, node: r, life: r.life})

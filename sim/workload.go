@@ -220,7 +220,7 @@ func isSet(key string) bool { return strings.HasPrefix(key, setPrefix) }
 // historyKey is the key under which the history has a key of the store.
 func historyKey(key string) string {
 	if isSet(key) {
-		key, _, _ = strings.Cut(key, elementOf)
+		key = key[:strings.LastIndex(key, elementOf)]
 	}
 	return key
 }
