@@ -101,11 +101,13 @@ func (c *Client) SeenRevision() uint64 {
 }
 
 // observe remembers the revision of an answer.
-func (c *Client) observe(h http.Header) {
+func (c *Client) observe(h http.Header) { c.saw(metaOf(h).Revision) }
+
+// saw remembers a revision.
+func (c *Client) saw(now uint64) {
 	if c.seen == nil {
 		return
 	}
-	now := metaOf(h).Revision
 	for {
 		was := c.seen.Load()
 		if now <= was || c.seen.CompareAndSwap(was, now) {

@@ -31,6 +31,14 @@ const (
 	// MaxLineBytes bounds one record of a stream, as the servers do.
 	MaxLineBytes = 6*MaxValueBytes + 64<<10
 
+	// MaxChangeBytes bounds one change of a watch: a transaction of the largest size, six
+	// bytes for each of its own.
+	MaxChangeBytes = 64 << 20
+	// DefaultHeartbeat is WatchOptions.Heartbeat unless set, MissedHeartbeats is after how
+	// many without a word a node is given up.
+	DefaultHeartbeat = 10 * time.Second
+	MissedHeartbeats = 3
+
 	// MaxChunkRecords and MaxChunkBytes bound one request of an import: enough for
 	// several transactions to be under way at once, little enough to repeat. Its
 	// last record may exceed the bytes.

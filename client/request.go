@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -43,6 +44,11 @@ type request struct {
 	unbounded bool
 	// stream: consume keeps the body and closes it.
 	stream bool
+	// silence bounds that of a stream; zero: timeout.
+	silence time.Duration
+	// moved is set by a consume whose answer gave something before it failed: the next
+	// attempt begins afresh.
+	moved bool
 }
 
 // pathOf is the escaped path of a route and a key, or of a subtree with a slash at its end.
@@ -108,6 +114,12 @@ func (c *Client) do(ctx context.Context, r *request, consume func(*http.Response
 			case f.health == good:
 				c.endpoints.answered(ep)
 			}
+			if r.moved {
+				r.moved, result.Attempts, backoff = false, 0, c.opts.MinBackoff
+				if f.again && ctx.Err() == nil {
+					break // the order may be of long ago
+				}
+			}
 			stop := !f.again || f.outcome == Unknown && !r.repeatable
 			if stop || c.exhausted(r, result.Attempts) || ctx.Err() != nil {
 				return result
@@ -171,7 +183,7 @@ func (c *Client) attempt(ctx context.Context, ep *endpoint, r *request, consume 
 		return &failure{err: causeOf(ctx, err), outcome: r.outcome(sent.Load()), again: true, health: bad}
 	}
 	c.observe(resp.Header)
-	resp.Body = &body{ReadCloser: resp.Body, ctx: ctx, timer: timer, timeout: r.timeout, stop: stop, stream: r.stream}
+	resp.Body = &body{ReadCloser: resp.Body, ctx: ctx, timer: timer, timeout: cmp.Or(r.silence, r.timeout), stop: stop, stream: r.stream}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		defer resp.Body.Close()
 		return r.refused(resp)
@@ -185,6 +197,10 @@ func (c *Client) attempt(ctx context.Context, ep *endpoint, r *request, consume 
 	if err := consume(resp); err != nil {
 		if kept {
 			_ = resp.Body.Close()
+		}
+		var p *Problem
+		if errors.As(err, &p) { // within a stream
+			return &failure{err: err, again: p.Retryable, health: p.health()}
 		}
 		return &failure{err: err, outcome: r.outcome(true), again: !errors.Is(err, ErrAnswer), health: bad}
 	}
