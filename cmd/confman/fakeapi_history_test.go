@@ -76,6 +76,28 @@ func (a *fakeAPI) history(w http.ResponseWriter, r *http.Request, rest string) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"revision": newest, "items": events})
 }
 
+// watch gives what there is and closes the stream: who wants more comes again.
+func (a *fakeAPI) watch(w http.ResponseWriter, r *http.Request, rest string) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	from, err := strconv.ParseUint(r.URL.Query().Get("from_revision"), 10, 64)
+	if err != nil {
+		from = a.revision
+	}
+	for revision := from + 1; revision <= a.revision; revision++ {
+		ch := client.Change{Revision: revision, ModifiedAt: fakeNow, ModifiedBy: "anonymous", Comment: a.comments[revision]}
+		for _, path := range different(rest, a.past[revision-1], a.past[revision]) {
+			rec, ok := a.past[revision][path]
+			rec.Path = path
+			ch.Events = append(ch.Events, client.Event{Record: rec, Deleted: !ok})
+		}
+		if len(ch.Events) > 0 {
+			text, _ := json.Marshal(ch)
+			_, _ = fmt.Fprintf(w, "id: %d\nevent: change\ndata: %s\n\n", revision, text)
+		}
+	}
+	_, _ = fmt.Fprintf(w, ": heartbeat\nid: %d\n\n", a.revision)
+}
+
 func (a *fakeAPI) diff(w http.ResponseWriter, r *http.Request, rest string) {
 	from, err := strconv.ParseUint(r.URL.Query().Get("from"), 10, 64)
 	before := a.past[from]

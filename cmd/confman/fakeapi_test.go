@@ -173,6 +173,8 @@ func (a *fakeAPI) answer(w http.ResponseWriter, r *http.Request) {
 		})
 	case route == "history":
 		a.history(w, r, rest)
+	case route == "watch":
+		a.watch(w, r, rest)
 	case route == "diff":
 		a.diff(w, r, rest)
 	case route == "import":

@@ -72,7 +72,7 @@ compare of a transaction did not hold.`,
 		root.AddCommand(cmd)
 	}
 	for _, make := range []func(*session) *cobra.Command{
-		newGet, newPut, newPatch, newRm, newLs, newTxn, newHistory, newDiff, newRollback, newImport, newExport, newCluster,
+		newGet, newPut, newPatch, newRm, newLs, newTxn, newWatch, newHistory, newDiff, newRollback, newImport, newExport, newCluster,
 	} {
 		s := &session{env: e}
 		cmd := make(s)

@@ -33,6 +33,7 @@ var routes = []struct {
 	{"GET", "/history", "history teams/payments/lock", "", "/history/teams/payments/lock"},
 	{"GET", "/history", "history /", "", "/history/"},
 	{"GET", "/history", "history --verify", "", "/history/?verify=true"},
+	{"GET", "/watch", "watch teams/ --from 40 --count 1", "", "/watch/teams/?from_revision=40&heartbeat=10s"},
 	{"GET", "/diff", "diff teams/ --from 41 --to 42", "", "/diff/teams/?from=41&to=42"},
 	{"POST", "/rollback", "rollback teams/ --to 41", "", "/rollback/teams/"},
 	{"POST", "/rollback", "rollback teams/payments/lock --to 41 --chunked", "", "/rollback/teams/payments/lock?chunked=true"},
