@@ -424,8 +424,26 @@ func (f *fleet) converge() standing {
 // running is a client command under way.
 type running struct {
 	cmd      *exec.Cmd
-	out, err bytes.Buffer
+	out, err output
 	ended    chan struct{}
+}
+
+// output is what a command has printed so far.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 // begin starts a client command against all nodes.

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/confman/confman/client"
+)
+
+// lastWatched is the value after which nothing more is written.
+const lastWatched = `"the last"`
+
+// TestE2EWatch: watchers see every change once, in order and transactions whole, while nodes
+// are killed, stopped, held up and started again under them.
+func TestE2EWatch(t *testing.T) {
+	f := up(t, 3)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	newClient := func(first int) *client.Client {
+		var urls []string
+		for i := range f.nodes {
+			urls = append(urls, f.nodes[(first+i)%len(f.nodes)].url())
+		}
+		c, err := client.New(client.Options{Endpoints: urls, AttemptTimeout: 5 * time.Second})
+		require.NoError(t, err)
+		return c
+	}
+	type seen struct {
+		path    string
+		changes []client.Change
+		err     error
+	}
+	var all sync.WaitGroup
+	streams := make([]*seen, 9)
+	for i := range streams {
+		s := &seen{path: []string{"w/", "", "w/a"}[i/3]}
+		streams[i] = s
+		c := newClient(i)
+		all.Go(func() {
+			for ch, err := range c.Watch(ctx, s.path, client.WatchOptions{FromStart: true, Heartbeat: time.Second}) {
+				if s.err = err; err != nil {
+					return
+				}
+				s.changes = append(s.changes, ch)
+				if slices.ContainsFunc(ch.Events, func(e client.Event) bool { return string(e.Value) == lastWatched }) {
+					return
+				}
+			}
+		})
+	}
+	shell := f.begin("watch", "w/a", "--from", "0", "-o", "json")
+
+	stop := make(chan struct{})
+	var writers sync.WaitGroup
+	for w := range 3 {
+		writers.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				// What became of it does not matter here: the history says what there was.
+				value := fmt.Sprintf("%d.%d", w, i)
+				url := f.nodes[w].url()
+				switch i % 4 {
+				case 0, 1:
+					_, _ = f.send(http.MethodPost, url+"/api/v1/import/w", fmt.Sprintf(`{"a":%q,"b":%q,"c":%q}`, value, value, value))
+				case 2:
+					_, _ = f.send(http.MethodPut, url+configPath+"elsewhere/"+fmt.Sprint(i%50), value)
+				case 3:
+					_, _ = f.send(http.MethodDelete, url+configPath+"w/c", "")
+				}
+			}
+		})
+	}
+	grow := func(seenBy ...*proc) {
+		var from uint64
+		f.until(readyWait, "the cluster is written to", func() bool {
+			for _, p := range seenBy {
+				if s, ok := f.standing(p); ok && s.Revision > 0 {
+					if from == 0 {
+						from = s.Revision
+					}
+					return s.Revision > from+200
+				}
+			}
+			return false
+		})
+	}
+	for range 2 {
+		grow(f.nodes...)
+		leader := f.leader()
+		f.kill(leader)
+		grow(f.others(leader)...)
+		f.start(leader)
+		f.await(leader)
+		follower := f.others(f.leader())[0]
+		f.stop(follower)
+		grow(f.others(follower)...)
+		f.start(follower)
+		f.await(follower)
+		held := f.leader()
+		require.NoError(t, held.signal(syscall.SIGSTOP))
+		grow(f.others(held)...)
+		require.NoError(t, held.signal(syscall.SIGCONT))
+		f.await(f.nodes...)
+	}
+	close(stop)
+	writers.Wait()
+	c := newClient(0)
+	_, _, err := c.Put(ctx, "w/a", []byte(lastWatched), client.TypeJSON, client.WriteOptions{})
+	require.NoError(t, err)
+	all.Wait()
+
+	want := map[string][]string{}
+	for path := range map[string]bool{"w/": true, "": true, "w/a": true} {
+		for e, err := range c.History(ctx, path, client.HistoryOptions{}) {
+			require.NoError(t, err)
+			want[path] = append(want[path], shownEvent(&e))
+		}
+		slices.Sort(want[path])
+	}
+	for i, s := range streams {
+		require.NoError(t, s.err)
+		var got []string
+		last := uint64(0)
+		for _, ch := range s.changes {
+			require.Greater(t, ch.Revision, last, "stream %d: a revision comes once, and in order", i)
+			last = ch.Revision
+			for _, e := range ch.Events {
+				require.Equal(t, ch.Revision, e.Revision)
+				got = append(got, shownEvent(&e))
+			}
+		}
+		slices.Sort(got)
+		require.Equal(t, want[s.path], got, "stream %d of %q", i, s.path)
+	}
+	t.Logf("%d events, %d below w/", len(want[""]), len(want["w/"]))
+
+	f.until(readyWait, "the command has shown the last change", func() bool { return strings.Contains(shell.out.String(), "the last") })
+	require.NoError(t, shell.cmd.Process.Signal(syscall.SIGINT))
+	r := shell.result()
+	assert.Zero(t, r.code, "Ctrl-C is how it ends: %s", r.err)
+	var lines []string
+	for line := range strings.Lines(r.out) {
+		var ch client.Change
+		require.NoError(t, json.Unmarshal([]byte(line), &ch))
+		for _, e := range ch.Events {
+			lines = append(lines, shownEvent(&e))
+		}
+	}
+	slices.Sort(lines)
+	assert.Equal(t, want["w/a"], lines)
+}
+
+func shownEvent(e *client.Event) string {
+	return fmt.Sprintf("%09d %s %v %s", e.Revision, e.Path, e.Deleted, e.Value)
+}
