@@ -62,7 +62,12 @@ func (c *clients) attach(i int) {
 	case 1:
 		prefix = c.keys[0].below()
 	case 2:
-		prefix = c.keys[v.rng.IntN(len(c.keys))].below()
+		slot := &c.keys[v.rng.IntN(len(c.keys))]
+		prefix = slot.below()
+		// No other key begins with the name of one of few.
+		if keys := slot.keys(); len(keys) > 0 && v.rng.IntN(2) == 0 {
+			prefix = keys[v.rng.IntN(len(keys))]
+		}
 	}
 	c.streams++
 	v.node = r
