@@ -1,6 +1,11 @@
 package fsm
 
-import "github.com/tidwall/btree"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/tidwall/btree"
+)
 
 // overlay is what was applied since a commit of the database: the base knows
 // nothing of it yet. Its trees are copy-on-write: a reader's copy costs nothing
@@ -86,4 +91,11 @@ func (e *entry) size() int { return entryBytes + len(e.key) + len(e.value) }
 func (o *overlay) log(rev Revision, value []byte) {
 	o.changes = append(o.changes, changeEntry{rev, value})
 	o.bytes += changeBytes + len(value)
+}
+
+// changesFrom are the records of the change log from revision from on. Whoever follows the
+// log asks for the last few of many.
+func (o *overlay) changesFrom(from Revision) []changeEntry {
+	i, _ := slices.BinarySearchFunc(o.changes, from, func(ch changeEntry, rev Revision) int { return cmp.Compare(ch.revision, rev) })
+	return o.changes[i:]
 }

@@ -153,10 +153,7 @@ func (v *View) rawChanges(from Revision, fn func(key string, value []byte) error
 		if o == nil {
 			continue
 		}
-		for _, ch := range o.changes {
-			if ch.revision < from {
-				continue
-			}
+		for _, ch := range o.changesFrom(from) {
 			if err := fn(changeKey(ch.revision), ch.value); err != nil {
 				return err
 			}
