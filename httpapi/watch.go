@@ -208,11 +208,7 @@ func (c *call) stream(r *watchRequest, w *node.Watcher, control *http.ResponseCo
 		return err
 	}
 	s := &eventStream{c: c, control: control}
-	status := c.api.Node.Status()
-	h := c.w.Header()
-	h["Cache-Control"] = noStoreHeader
-	h["X-Accel-Buffering"] = noBufferHeader
-	c.head(answer{status: http.StatusOK, contentType: eventsHeader, length: -1}, st, &status)
+	s.begin(st)
 	s.bookmark(r.from) // who is cut off before the first event knows where to go on
 	timer := time.NewTimer(r.heartbeat)
 	defer timer.Stop()
@@ -245,6 +241,15 @@ func (c *call) stream(r *watchRequest, w *node.Watcher, control *http.ResponseCo
 type eventStream struct {
 	c       *call
 	control *http.ResponseController
+}
+
+// begin sends the headers. What it needs for that is large, and off the stack while it waits.
+func (s *eventStream) begin(st standing) {
+	status := s.c.api.Node.Status()
+	h := s.c.w.Header()
+	h["Cache-Control"] = noStoreHeader
+	h["X-Accel-Buffering"] = noBufferHeader
+	s.c.head(answer{status: http.StatusOK, contentType: eventsHeader, length: -1}, st, &status)
 }
 
 // flush sends what was gathered: whether there was anything, and whether the client takes it.
