@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,8 +19,12 @@ import (
 	"github.com/confman/confman/client"
 )
 
-// lastWatched is the value after which nothing more is written.
-const lastWatched = `"the last"`
+const (
+	// lastWatched is the value after which nothing more is written.
+	lastWatched = `"the last"`
+	// watchedBranches are enough that no key has as many versions as the history keeps of one.
+	watchedBranches = 10
+)
 
 // TestE2EWatch: watchers see every change once, in order and transactions whole, while nodes
 // are killed, stopped, held up and started again under them.
@@ -44,7 +49,7 @@ func TestE2EWatch(t *testing.T) {
 	var all sync.WaitGroup
 	streams := make([]*seen, 9)
 	for i := range streams {
-		s := &seen{path: []string{"w/", "", "w/a"}[i/3]}
+		s := &seen{path: []string{"w/", "", "w/0/a"}[i/3]}
 		streams[i] = s
 		c := newClient(i)
 		all.Go(func() {
@@ -59,7 +64,7 @@ func TestE2EWatch(t *testing.T) {
 			}
 		})
 	}
-	shell := f.begin("watch", "w/a", "--from", "0", "-o", "json")
+	shell := f.begin("watch", "w/0/a", "--from", "0", "-o", "json")
 
 	stop := make(chan struct{})
 	var writers sync.WaitGroup
@@ -76,11 +81,11 @@ func TestE2EWatch(t *testing.T) {
 				url := f.nodes[w].url()
 				switch i % 4 {
 				case 0, 1:
-					_, _ = f.send(http.MethodPost, url+"/api/v1/import/w", fmt.Sprintf(`{"a":%q,"b":%q,"c":%q}`, value, value, value))
+					_, _ = f.send(http.MethodPost, url+"/api/v1/import/w/"+strconv.Itoa(i/4%watchedBranches), fmt.Sprintf(`{"a":%q,"b":%q,"c":%q}`, value, value, value))
 				case 2:
 					_, _ = f.send(http.MethodPut, url+configPath+"elsewhere/"+fmt.Sprint(i%50), value)
 				case 3:
-					_, _ = f.send(http.MethodDelete, url+configPath+"w/c", "")
+					_, _ = f.send(http.MethodDelete, url+configPath+"w/0/c", "")
 				}
 			}
 		})
@@ -120,12 +125,12 @@ func TestE2EWatch(t *testing.T) {
 	close(stop)
 	writers.Wait()
 	c := newClient(0)
-	_, _, err := c.Put(ctx, "w/a", []byte(lastWatched), client.TypeJSON, client.WriteOptions{})
+	_, _, err := c.Put(ctx, "w/0/a", []byte(lastWatched), client.TypeJSON, client.WriteOptions{})
 	require.NoError(t, err)
 	all.Wait()
 
 	want := map[string][]string{}
-	for path := range map[string]bool{"w/": true, "": true, "w/a": true} {
+	for path := range map[string]bool{"w/": true, "": true, "w/0/a": true} {
 		for e, err := range c.History(ctx, path, client.HistoryOptions{}) {
 			require.NoError(t, err)
 			want[path] = append(want[path], shownEvent(&e))
@@ -162,7 +167,7 @@ func TestE2EWatch(t *testing.T) {
 		}
 	}
 	slices.Sort(lines)
-	assert.Equal(t, want["w/a"], lines)
+	assert.Equal(t, want["w/0/a"], lines)
 }
 
 func shownEvent(e *client.Event) string {
