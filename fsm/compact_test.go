@@ -228,6 +228,40 @@ func TestTrimStopsWithinAChange(t *testing.T) {
 	require.Equal(t, int64(3*MaxTxnOps), r.s.state.superseded.count)
 }
 
+// A sweep that overtakes a trim within a change leaves nothing of where that stood.
+func TestSweepOvertakesATrim(t *testing.T) {
+	r := newReplica(t)
+	ops := make([]Op, MaxTxnOps)
+	for rev := 1; rev <= 6; rev++ {
+		for i := range ops {
+			ops[i] = put(fmt.Sprintf("key/%03d", i), fmt.Sprint(rev))
+		}
+		r.do(Command{Ops: ops})
+	}
+	r.maintain(Maintenance{KeepVersions: 1})
+	require.Zero(t, r.s.state.trimmed)
+	require.Positive(t, r.s.state.trimmedKeys)
+	r.maintain(Maintenance{Elapsed: 1})
+	for i := range ops {
+		ops[i].Value = []byte("7")
+	}
+	r.do(Command{Ops: ops})
+	for r.s.State().Floor < 6 {
+		r.maintain(Maintenance{KeepFor: 1})
+		require.NoError(t, VerifyChain(t.Context(), r.view(t)))
+		r.flush()
+	}
+	for r.maintain(Maintenance{KeepVersions: 1}).Busy {
+		continue
+	}
+	require.Equal(t, Revision(7), r.s.state.trimmed)
+	require.Zero(t, r.s.state.trimmedKeys)
+	require.Equal(t, int64(MaxTxnOps), r.s.state.superseded.count)
+	require.Equal(t, Revision(6), r.readable(t, "key/007"))
+	r.flush()
+	require.NoError(t, scrub(r.s))
+}
+
 func TestTrimKeepsAll(t *testing.T) {
 	for _, keep := range []int{0, 4, math.MaxInt} {
 		r := newReplica(t)

@@ -73,7 +73,7 @@ func (h heldView) history(t *rapid.T) {
 		from = 0
 	}
 	most := rapid.IntRange(1, 20).Draw(t, "most")
-	key := genKey.Draw(t, "key")
+	key := genHotKey.Draw(t, "key")
 	want := h.m.keyHistory(key, min(from, shown))
 	want = want[:min(most, len(want))]
 	var got []event

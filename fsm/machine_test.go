@@ -22,6 +22,9 @@ var genKey = rapid.Custom(func(t *rapid.T) string {
 	return strings.Join(rapid.SliceOfN(rapid.SampledFrom(names), 1, 3).Draw(t, "key"), "/")
 })
 
+// genHotKey draws mostly from very few, which so get many versions.
+var genHotKey = rapid.OneOf(rapid.SampledFrom([]string{"a", "a/b", "a-b"}), genKey)
+
 var genValue = rapid.Custom(func(t *rapid.T) []byte {
 	if rapid.IntRange(0, 30).Draw(t, "large") == 0 {
 		return bytes.Repeat([]byte("large "), rapid.IntRange(500, 4000).Draw(t, "length"))
@@ -69,6 +72,8 @@ func TestStoreAgainstModel(t *testing.T) {
 			"write":       x.write,
 			"write again": x.write,
 			"write more":  x.writeMany,
+			"churn":       x.churn,
+			"churn again": x.churn,
 			"write batch": x.writeBatch,
 			"maintain":    x.maintain,
 			"begin flush": x.beginFlush,
@@ -78,18 +83,19 @@ func TestStoreAgainstModel(t *testing.T) {
 			"close views": func(*rapid.T) { x.closeViews() },
 			"hold image":  x.holdImage,
 			"read image":  x.readImage,
-			"past":        x.past,
-			"history":     x.history,
-			"diff":        x.diff,
-			"times":       x.times,
-			"scan":        x.scan,
-			"children":    x.children,
-			"answer":      x.answer,
-			"all of past": x.allOfPast,
+			"read":        x.read,
 			"scrub":       x.scrub,
 			"":            x.check,
 		})
 	})
+}
+
+// read compares what the store answers in one of its ways.
+func (x *machine) read(t *rapid.T) {
+	for range 3 {
+		ways := []func(*rapid.T){x.past, x.history, x.diff, x.times, x.scan, x.children, x.answer, x.allOfPast}
+		ways[rapid.IntRange(0, len(ways)-1).Draw(t, "way")](t)
+	}
 }
 
 func (x *machine) command(t *rapid.T) Command {
@@ -98,13 +104,13 @@ func (x *machine) command(t *rapid.T) Command {
 		Comment:    rapid.SampledFrom([]string{"", "why"}).Draw(t, "comment"),
 		Principal:  rapid.SampledFrom(modelPrincipals).Draw(t, "principal"),
 	}
-	if rapid.IntRange(0, 3).Draw(t, "keyed") == 0 {
+	if rapid.IntRange(0, 2).Draw(t, "keyed") == 0 {
 		cmd.Idempotency = genIdempotency.Draw(t, "idempotency")
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "compares") {
 		c := Compare{
 			Kind: rapid.SampledFrom([]CompareKind{KeyExists, KeyAbsent, RevisionIs, ValueIs}).Draw(t, "compare"),
-			Key:  genKey.Draw(t, "key"),
+			Key:  genHotKey.Draw(t, "key"),
 		}
 		rec := x.m.records[c.Key]
 		switch off := rapid.IntRange(0, 9).Draw(t, "off") == 9; {
@@ -143,7 +149,7 @@ var genIdempotency = rapid.Custom(func(t *rapid.T) Idempotency {
 
 // ops draws the operations of one branch.
 func (x *machine) ops(t *rapid.T) (ops []Op) {
-	for _, key := range rapid.SliceOfNDistinct(genKey, 0, 4, rapid.ID[string]).Draw(t, "keys") {
+	for _, key := range rapid.SliceOfNDistinct(genHotKey, 0, 4, rapid.ID[string]).Draw(t, "keys") {
 		op := del(key)
 		switch rapid.IntRange(0, 6).Draw(t, "op") {
 		case 0, 1:
@@ -200,7 +206,7 @@ func (x *machine) write(t *rapid.T) { x.do(t, x.command(t)) }
 func (x *machine) writeBatch(t *rapid.T) {
 	var cmds []Command
 	for range rapid.IntRange(2, 6).Draw(t, "commands") {
-		if rapid.IntRange(0, 2).Draw(t, "maintain") == 0 {
+		if rapid.IntRange(0, 3).Draw(t, "maintain") == 0 {
 			cmds = append(cmds, maintenance(t))
 		} else {
 			cmds = append(cmds, x.command(t))
@@ -213,12 +219,26 @@ func maintenance(t *rapid.T) Command {
 	times := func(label string, of ...time.Duration) time.Duration { return rapid.SampledFrom(of).Draw(t, label) }
 	return Command{Maintenance: &Maintenance{
 		Elapsed:      times("elapsed", 0, 1, time.Minute, IdempotencyRetention-1, IdempotencyRetention),
-		KeepFor:      times("keep for", 0, 1, time.Minute, time.Hour, math.MaxInt64),
-		KeepVersions: rapid.SampledFrom([]int{0, 1, 2, 5, math.MaxInt}).Draw(t, "keep versions"),
+		KeepFor:      times("keep for", 0, 0, time.Minute, time.Hour, 8*time.Hour, math.MaxInt64),
+		KeepVersions: rapid.SampledFrom([]int{0, 1, 1, 2, 5, math.MaxInt}).Draw(t, "keep versions"),
 	}}
 }
 
 func (x *machine) maintain(t *rapid.T) { x.do(t, maintenance(t)) }
+
+// churn gives keys a past: a few keys written and deleted, many times, in one Apply.
+func (x *machine) churn(t *rapid.T) {
+	keys := rapid.SliceOfNDistinct(genHotKey, 1, 2, rapid.ID[string]).Draw(t, "keys")
+	var cmds []Command
+	for i := range rapid.IntRange(4, 12).Draw(t, "times") {
+		op := put(keys[i%len(keys)], strings.Repeat("v", i))
+		if i%5 == 4 {
+			op = del(op.Key)
+		}
+		cmds = append(cmds, Command{Ops: []Op{op}})
+	}
+	x.do(t, cmds...)
+}
 
 // writeMany makes trees of several pages.
 func (x *machine) writeMany(t *rapid.T) {
@@ -252,6 +272,7 @@ func (x *machine) commit(t *rapid.T) {
 	if x.flush != nil {
 		require.NoError(t, x.flush.Commit())
 		x.flush = nil
+		x.scrub(t)
 	}
 }
 
@@ -426,7 +447,7 @@ func (x *machine) answer(t *rapid.T) {
 		i := genIdempotency.Draw(t, "idempotency")
 		got, known, err := h.v.Answer(&p, &i)
 		require.NoError(t, err)
-		want, there := h.m.answers[string(p.identity())+i.Key]
+		want, there := h.m.answers[p.String()+i.Key]
 		require.Equal(t, there, known)
 		switch {
 		case !there:

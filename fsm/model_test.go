@@ -57,7 +57,7 @@ func (m *model) apply(cmd *Command) Result {
 		return m.maintain(cmd.Maintenance)
 	}
 	idem := &cmd.Idempotency
-	id := string(cmd.Principal.identity()) + idem.Key
+	id := cmd.Principal.String() + idem.Key
 	if known, ok := m.answers[id]; ok && idem.Key != "" {
 		if known.request != idem.Request {
 			return Result{Outcome: KeyReused, Revision: m.revision}
