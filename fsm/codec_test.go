@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/hex"
 	"flag"
+	"math"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -27,29 +29,56 @@ var goldenCommand = Command{
 		Kind: User, Issuer: "https://login.example/t/v2.0", Tenant: "t-1", Object: "o-1", App: "a-1",
 		Roles: []string{"Config.Write"}, Groups: [][16]byte{{1, 2, 3}, {0xff}},
 	},
+	Idempotency: Idempotency{Key: "try-7", Request: [32]byte{0: 0xaa, 31: 0xbb}, OnlyIfDone: true},
 	Compares: []Compare{
 		{Kind: KeyExists, Key: "a"}, {Kind: KeyAbsent, Key: "b"}, {Kind: RevisionIs, Key: "c/d", Revision: 300},
+		{Kind: ValueIs, Key: "e", Value: []byte("29")},
 	},
 	Ops: []Op{
 		{Kind: Put, Key: "c/d", Value: []byte("30"), ContentType: "application/json"},
 		{Kind: Delete, Key: "a"},
 		{Kind: DeleteTree, Key: "t/"},
+		{Kind: Restore, Key: "r/", Revision: 299},
 	},
+	Else: []Op{
+		{Kind: Put, Key: "e", Value: []byte{0xff}, ContentType: "application/octet-stream"},
+		{Kind: Delete, Key: "f"},
+		{Kind: Restore, Key: "c/d", Revision: 298},
+	},
+}
+
+// goldenMaintenance has every field set.
+var goldenMaintenance = Command{
+	Maintenance: &Maintenance{Elapsed: time.Second, KeepFor: 30 * 24 * time.Hour, KeepVersions: 100},
 }
 
 // The encoding is in logs on disk: it changes only together with its version.
 func TestGoldenCommand(t *testing.T) {
-	const path = "testdata/command_v1.hex"
 	b := encode(t, goldenCommand)
+	requireGolden(t, "command_v1", b)
+	got, err := Decode(b)
+	require.NoError(t, err)
+	require.Equal(t, &goldenCommand, got)
+
+	b = encode(t, goldenMaintenance)
+	requireGolden(t, "maintenance_v1", b)
+	got, err = Decode(b)
+	require.NoError(t, err)
+	require.Equal(t, &goldenMaintenance, got)
+	_, ok := OriginOf(b)
+	require.False(t, ok, "it is no client's")
+}
+
+// requireGolden compares b with a file in testdata.
+func requireGolden(t *testing.T, name string, b []byte) {
+	t.Helper()
+	path := "testdata/" + name + ".hex"
 	if *rewrite {
 		require.NoError(t, os.WriteFile(path, []byte(hex.Dump(b)), 0o600))
 	}
 	want, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, string(want), hex.Dump(b))
-	got, err := Decode(b)
-	require.NoError(t, err)
-	require.Equal(t, &goldenCommand, got)
 }
 
 var genText = func(limit int) *rapid.Generator[string] {
@@ -58,6 +87,38 @@ var genText = func(limit int) *rapid.Generator[string] {
 		return strings.ToValidUTF8(s, "")
 	})
 }
+
+var genMaintenance = rapid.Custom(func(t *rapid.T) Command {
+	return Command{Maintenance: &Maintenance{
+		Elapsed:      time.Duration(rapid.Int64Range(0, int64(MaxElapsed)).Draw(t, "elapsed")),
+		KeepFor:      time.Duration(rapid.Int64Range(0, math.MaxInt64).Draw(t, "keep for")),
+		KeepVersions: rapid.IntRange(0, math.MaxInt).Draw(t, "keep versions"),
+	}}
+})
+
+// genOps draws the operations of one branch.
+var genOps = rapid.Custom(func(t *rapid.T) (ops []Op) {
+	for _, key := range rapid.SliceOfNDistinct(genKey, 0, 4, rapid.ID[string]).Draw(t, "keys") {
+		op := Op{Kind: rapid.SampledFrom([]OpKind{Put, Delete, Restore}).Draw(t, "op"), Key: key}
+		switch op.Kind {
+		case Put:
+			op.ContentType = genText(MaxContentTypeBytes).Draw(t, "content type")
+			op.Value = rapid.SliceOf(rapid.Byte()).Draw(t, "value")
+		case Restore:
+			op.Revision = Revision(rapid.Uint64().Draw(t, "revision"))
+		case Delete, DeleteTree:
+		}
+		ops = append(ops, op)
+	}
+	tree := Op{Kind: rapid.SampledFrom([]OpKind{DeleteTree, Restore}).Draw(t, "tree"), Key: "tree/"}
+	if tree.Kind == Restore {
+		tree.Revision = Revision(rapid.Uint64().Draw(t, "revision"))
+	}
+	if rapid.Bool().Draw(t, "with a tree") {
+		ops = append(ops, tree)
+	}
+	return ops
+})
 
 var genCommand = rapid.Custom(func(t *rapid.T) Command {
 	c := Command{
@@ -88,24 +149,46 @@ var genCommand = rapid.Custom(func(t *rapid.T) Command {
 		c.Principal.Groups = append(c.Principal.Groups, [16]byte(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "group")))
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "compares") {
-		cmp := Compare{Kind: rapid.SampledFrom([]CompareKind{KeyExists, KeyAbsent, RevisionIs}).Draw(t, "compare"), Key: genKey.Draw(t, "key")}
+		cmp := Compare{Kind: rapid.SampledFrom([]CompareKind{KeyExists, KeyAbsent, RevisionIs, ValueIs}).Draw(t, "compare"), Key: genKey.Draw(t, "key")}
 		if cmp.Kind == RevisionIs {
 			cmp.Revision = Revision(rapid.Uint64().Draw(t, "revision"))
 		}
+		if cmp.Kind == ValueIs {
+			cmp.Value = rapid.SliceOf(rapid.Byte()).Draw(t, "value")
+		}
 		c.Compares = append(c.Compares, cmp)
 	}
-	for _, key := range rapid.SliceOfNDistinct(genKey, 0, 4, rapid.ID[string]).Draw(t, "keys") {
-		op := del(key)
-		if rapid.Bool().Draw(t, "put") {
-			op = Op{
-				Kind: Put, Key: key, ContentType: genText(MaxContentTypeBytes).Draw(t, "content type"),
-				Value: rapid.SliceOf(rapid.Byte()).Draw(t, "value"),
-			}
+	if rapid.Bool().Draw(t, "keyed") {
+		c.Idempotency = Idempotency{
+			Key:        "k" + genText(MaxIdempotencyKeyBytes-1).Draw(t, "idempotency key"),
+			Request:    [32]byte(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "request")),
+			OnlyIfDone: rapid.Bool().Draw(t, "only if done"),
 		}
-		c.Ops = append(c.Ops, op)
+	}
+	c.Ops = genOps.Draw(t, "operations")
+	if len(c.Compares) > 0 {
+		c.Else = genOps.Draw(t, "else")
 	}
 	return c
 })
+
+func TestDecodeMaintenanceIsTheInverseOfEncode(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := genMaintenance.Draw(t, "maintenance")
+		b := encode(t, c)
+		got, err := Decode(b)
+		require.NoError(t, err)
+		require.Equal(t, &c, got)
+		cut := rapid.IntRange(1, len(b)-1).Draw(t, "cut")
+		_, err = Decode(b[:cut])
+		require.ErrorIs(t, err, ErrUndecodable, "cut at %d", cut)
+		_, err = Decode(append(bytes.Clone(b), 0))
+		require.ErrorIs(t, err, ErrUndecodable, "a byte follows")
+		b[rapid.IntRange(originAt, acceptedAt-1).Draw(t, "at")] = 1
+		_, err = Decode(b)
+		require.ErrorIs(t, err, ErrUndecodable, "it has an origin")
+	})
+}
 
 func TestDecodeIsTheInverseOfEncode(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -135,6 +218,7 @@ func TestDecodeIsTheInverseOfEncode(t *testing.T) {
 // the same, and nothing past a limit gets in.
 func FuzzDecode(f *testing.F) {
 	f.Add(encode(f, goldenCommand))
+	f.Add(encode(f, goldenMaintenance))
 	f.Add(encode(f, Command{}))
 	f.Add([]byte{})
 	f.Add([]byte{2})
@@ -232,6 +316,25 @@ func TestEncodeRefusesWhatIsOverALimit(t *testing.T) {
 		{"unknown compare", Command{Compares: []Compare{{Key: "a"}}}, "compare of unknown kind 0"},
 		{"revision not asked for", Command{Compares: []Compare{{Kind: KeyExists, Key: "a", Revision: 1}}}, "does not ask for one"},
 		{"bad key", Command{Ops: []Op{put("a//b", "")}}, "has an empty segment"},
+		{"idempotency key at the limit", Command{Idempotency: Idempotency{Key: strings.Repeat("x", MaxIdempotencyKeyBytes)}}, ""},
+		{"idempotency key too long", Command{Idempotency: Idempotency{Key: strings.Repeat("x", MaxIdempotencyKeyBytes+1)}}, "idempotency key: 256, at most 255"},
+		{"request without its key", Command{Idempotency: Idempotency{Request: [32]byte{1}}}, "without an idempotency key"},
+		{"only if done without a key", Command{Idempotency: Idempotency{OnlyIfDone: true}}, "without an idempotency key"},
+		{"else without a compare", Command{Else: []Op{del("a")}}, "but no compare"},
+		{"key in both branches", Command{Compares: compares[:1], Ops: []Op{del("a")}, Else: []Op{del("a")}}, ""},
+		{"key twice in the other branch", Command{Compares: compares[:1], Else: []Op{del("a"), del("a")}}, `key "a" has two operations`},
+		{"too many operations in the other branch", Command{Compares: compares[:1], Else: many(MaxTxnOps + 1)}, "operations of the transaction: 513"},
+		{"value not asked for", Command{Compares: []Compare{{Kind: KeyExists, Key: "a", Value: []byte("x")}}}, "has a value but does not ask for one"},
+		{"restore with a value", Command{Ops: []Op{{Kind: Restore, Key: "a", Value: []byte("x")}}}, "carries a value"},
+		{"revision of a put", Command{Ops: []Op{{Kind: Put, Key: "a", Revision: 1}}}, "does not restore one"},
+		{"key in a subtree to restore", Command{Ops: []Op{restore("a/", 1), put("a/b", "")}}, `it is below "a/"`},
+		{"key beside a subtree to restore", Command{Ops: []Op{restore("a/", 1), restore("a", 1)}}, ""},
+		{"maintenance", goldenMaintenance, ""},
+		{"maintenance and more", Command{Maintenance: goldenMaintenance.Maintenance, Ops: []Op{del("a")}}, "maintenance, and more"},
+		{"time that goes back", Command{Maintenance: &Maintenance{Elapsed: -1}}, "lets -1ns pass"},
+		{"time that goes too fast", Command{Maintenance: &Maintenance{Elapsed: MaxElapsed + 1}}, "want at most 24h0m0s"},
+		{"negative retention", Command{Maintenance: &Maintenance{KeepFor: -1}}, "negative"},
+		{"negative versions", Command{Maintenance: &Maintenance{KeepVersions: -1}}, "negative"},
 		{"bad key in a compare", Command{Compares: []Compare{{Kind: KeyExists, Key: "/a"}}}, "starts or ends with a slash"},
 	} {
 		_, err := c.cmd.Encode()

@@ -258,6 +258,8 @@ func FuzzDecodeStored(f *testing.F) {
 	f.Add(byte(changes), r.s.active.changes[0].value)
 	f.Add(byte(windows), r.s.windows[1].encode())
 	f.Add(byte(metadata), r.s.state.encode())
+	f.Add(byte(answers), encodeAnswer("k", 1, &goldenCommand.Idempotency, &goldenAnswer))
+	f.Add(byte(superseded), encodeSuperseded(supersededKey("k", 1), 2, nil))
 	require.NoError(f, r.s.Close())
 	f.Fuzz(func(t *testing.T, in byte, value []byte) {
 		if len(value) < checksumBytes {
@@ -278,6 +280,19 @@ func FuzzDecodeStored(f *testing.F) {
 		case metadata:
 			seal(metadata, metaKey, value)
 			_, err = decodeLogical(value)
+		case answers:
+			i := goldenCommand.Idempotency
+			var res Result
+			if res, err = decodeAnswer(value, &i); err == nil && res.Replayed {
+				again, err := decodeAnswer(encodeAnswer("k", 1, &i, &res), &i)
+				require.NoError(t, err)
+				require.Equal(t, res, again)
+			}
+		case superseded:
+			_, err = endedAfter("k", value, 1)
+			if floorOf(err) != 0 {
+				err = nil
+			}
 		default:
 			seal(current, "k", value)
 			var b body
