@@ -31,7 +31,9 @@ var goldenCommand = Command{
 	},
 	Idempotency: Idempotency{Key: "try-7", Request: [32]byte{0: 0xaa, 31: 0xbb}, OnlyIfDone: true},
 	Compares: []Compare{
-		{Kind: KeyExists, Key: "a"}, {Kind: KeyAbsent, Key: "b"}, {Kind: RevisionIs, Key: "c/d", Revision: 300},
+		{Kind: KeyExists, Key: "a"},
+		{Kind: KeyAbsent, Key: "b"},
+		{Kind: RevisionIs, Key: "c/d", Revision: 300},
 		{Kind: ValueIs, Key: "e", Value: []byte("29")},
 	},
 	Ops: []Op{

@@ -4,27 +4,28 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 // flipped is a small database with what it must answer: a tree of two levels, a
-// value over several pages, superseded records, windows, and freed pages whose
-// old records have good checksums.
+// value over several pages, superseded records and marks in the place of some, a change log
+// that begins at a floor, answers to idempotency keys, windows, and freed pages whose old
+// records have good checksums.
 type flipped struct {
 	path  string
 	image []byte
 	// states are what the last two commits hold, by applied index: when the newer
 	// meta page is damaged, the older commit is the database.
-	states map[Index]map[string]Record
+	states map[Index]*model
 	log    []Entry
 }
 
@@ -33,13 +34,13 @@ var flipOptions = Options{NoSync: true, MmapBytes: 1 << 20}
 
 func newFlipped(t *testing.T) *flipped {
 	t.Helper()
-	f := &flipped{path: filepath.Join(memoryDir(t), "db"), states: map[Index]map[string]Record{}}
+	f := &flipped{path: filepath.Join(memoryDir(t), "db"), states: map[Index]*model{}}
 	require.NoError(t, Create(f.path, testGenesis, flipOptions))
 	r := &replica{t: t, path: f.path}
 	r.open()
 	m := newModel()
 	do := func(cmd Command) {
-		r.do(cmd)
+		r.doAll([]Command{cmd})
 		m.apply(&cmd)
 	}
 	for round := range 2 {
@@ -49,13 +50,22 @@ func newFlipped(t *testing.T) *flipped {
 				ops = append(ops, put(fmt.Sprintf("some/key/%02d", i), strings.Repeat("v", 150)+fmt.Sprint(round)))
 			}
 		}
-		do(Command{Ops: ops, Comment: "round"})
+		do(Command{Ops: ops, Comment: "round", Idempotency: Idempotency{Key: fmt.Sprint(round)}})
 		if round == 0 {
 			do(Command{Ops: []Op{put("some/large", strings.Repeat("large", 820)), del("some/key/07")}})
+			do(Command{Maintenance: &Maintenance{Elapsed: IdempotencyRetention - 1}})
+			do(Command{Ops: []Op{put("some/key/01", "twice"), put("some/key/05", "twice")}})
+		} else {
+			do(Command{Ops: []Op{put("some/key/01", "thrice"), put("some/key/05", "thrice")}})
+			do(Command{Ops: []Op{put("some/key/09", "since"), del("some/key/17")}, Idempotency: Idempotency{Key: "last"}})
+			do(Command{Maintenance: &Maintenance{Elapsed: 1, KeepFor: time.Minute, KeepVersions: 1}})
 		}
 		r.flush()
-		f.states[r.s.State().Applied] = maps.Clone(m.records)
+		f.states[r.s.State().Applied] = m.clone()
 	}
+	require.Equal(t, Revision(2), m.floor)
+	require.Len(t, m.answers, 2)
+	require.NotZero(t, m.compacted("some/key/01", 2))
 	f.log = r.log
 	require.NoError(t, scrub(r.s))
 	require.NoError(t, r.s.Close())
@@ -179,8 +189,9 @@ func (f *flipped) readFlipped(t *testing.T, seen *flipCounts) {
 }
 
 // readAll reads everything in every way and fails on a wrong answer.
-func readAll(t *testing.T, s *Store, want map[string]Record) (refused, absent int) {
+func readAll(t *testing.T, s *Store, m *model) (refused, absent int) {
 	t.Helper()
+	want := m.records
 	v, err := s.View()
 	require.NoError(t, err)
 	defer v.Close()
@@ -226,6 +237,46 @@ func readAll(t *testing.T, s *Store, want map[string]Record) (refused, absent in
 		require.ErrorIs(t, err, ErrDamaged)
 		refused++
 	}
+	for _, key := range []string{"0", "1", "last"} {
+		got, found, err := v.Answer(&Principal{}, &Idempotency{Key: key})
+		if known, there := m.answers["anonymous"+key]; answer(err) && found {
+			known.result.Replayed = true
+			require.True(t, there, key)
+			require.Equal(t, known.result, got)
+		} else if err == nil && there {
+			absent++
+		}
+	}
+	for rev := m.floor; rev < m.revision; rev++ {
+		pastRefused, pastAbsent := readPast(t, v, m, rev)
+		refused, absent = refused+pastRefused, absent+pastAbsent
+	}
+	return refused, absent
+}
+
+// readPast is readAll of a past revision.
+func readPast(t *testing.T, v *View, m *model, rev Revision) (refused, absent int) {
+	t.Helper()
+	past, err := v.At(rev)
+	require.NoError(t, err)
+	defer past.Close()
+	was := m.as(rev).records
+	for _, key := range []string{"some/key/01", "some/key/04", "some/key/07", "some/key/09", "some/key/17", "some/large"} {
+		got, found, err := past.Get(key)
+		want, there := was[key]
+		switch floor := m.compacted(key, rev); {
+		case floorOf(err) != 0:
+			require.Equal(t, floor, floorOf(err), key)
+		case err != nil:
+			require.ErrorIs(t, err, ErrDamaged)
+			refused++
+		case found:
+			require.Zero(t, floor, key)
+			require.True(t, there && same(want, got), "%s was %v at %d, not %v", key, want, rev, got)
+		case floor != 0 || there:
+			absent++
+		}
+	}
 	return refused, absent
 }
 
@@ -236,7 +287,7 @@ func same(a, b Record) bool {
 	return equal && reflect.DeepEqual(a, b)
 }
 
-// For flipped bytes, writes and a flush on top of it: the node may refuse
+// For flipped bytes, writes, a compaction and a flush on top of it: the node may refuse
 // and stop, but what it answers then, and after it opens again, is right.
 func TestBytesFlippedThenWritten(t *testing.T) {
 	t.Parallel()
@@ -248,12 +299,16 @@ func TestBytesFlippedThenWritten(t *testing.T) {
 			require.ErrorIs(t, err, ErrDamaged)
 			return
 		}
-		want := maps.Clone(f.states[s.State().Applied])
+		want := f.states[s.State().Applied].records
 		ents := slices.Clone(f.log[s.State().Applied:])
 		ops := []Op{put("some/key/07", "new"), put("some/key/08", "new"), del("some/key/14"), put("a", "first")}
 		last := len(f.log)
 		cmd := Command{Origin: Origin{1, 1, uint64(last + 1)}, Ops: ops}
-		ents = append(ents, Entry{Index: Index(last + 1), Term: 1, Data: encode(t, cmd)})
+		sweep := Command{Maintenance: &Maintenance{Elapsed: IdempotencyRetention, KeepFor: 1, KeepVersions: 1}}
+		ents = append(ents,
+			Entry{Index: Index(last + 1), Term: 1, Data: encode(t, cmd)},
+			Entry{Index: Index(last + 2), Term: 1, Data: encode(t, sweep)},
+		)
 		_, err = s.Apply(ents)
 		if err == nil {
 			err = s.BeginFlush().Commit()
@@ -263,7 +318,7 @@ func TestBytesFlippedThenWritten(t *testing.T) {
 			stopped++
 		} else {
 			flushed++
-			want = maps.Clone(f.states[Index(last)])
+			want = f.states[Index(last)].records
 			checkWritten(t, s, want, ops)
 		}
 		require.NoError(t, s.Close())
@@ -273,7 +328,7 @@ func TestBytesFlippedThenWritten(t *testing.T) {
 			return
 		}
 		if int(s.State().Applied) <= last {
-			want, ops = f.states[s.State().Applied], nil
+			want, ops = f.states[s.State().Applied].records, nil
 		}
 		checkWritten(t, s, want, ops)
 		require.NoError(t, s.Close())
