@@ -74,12 +74,14 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
-// BenchmarkApplySingle is per transaction of one put, each in an Apply of its own.
-func BenchmarkApplySingle(b *testing.B) {
+// benchSingle is per transaction of one put, each in an Apply of its own.
+func benchSingle(b *testing.B, edit func(i int, cmd *Command)) {
+	b.Helper()
 	s, _ := benchStore(b, false)
 	ents := make([]Entry, b.N)
 	for i := range ents {
 		cmd := Command{Origin: Origin{1, 1, uint64(i + 1)}, Ops: []Op{put(benchKey(i*7919%100_000), fmt.Sprint(i))}}
+		edit(i, &cmd)
 		ents[i] = Entry{Index: Index(i + 1), Term: 1, Data: encode(b, cmd)}
 	}
 	b.ReportAllocs()
@@ -88,6 +90,18 @@ func BenchmarkApplySingle(b *testing.B) {
 		_, err := s.Apply(ents[i : i+1])
 		require.NoError(b, err)
 	}
+}
+
+func BenchmarkApplySingle(b *testing.B) { benchSingle(b, func(int, *Command) {}) }
+
+// BenchmarkApplyKeyed is ApplySingle with an idempotency key.
+func BenchmarkApplyKeyed(b *testing.B) {
+	benchSingle(b, func(i int, cmd *Command) { cmd.Idempotency.Key = strconv.Itoa(i) })
+}
+
+// BenchmarkApplyReplayed is of a transaction whose key is known.
+func BenchmarkApplyReplayed(b *testing.B) {
+	benchSingle(b, func(i int, cmd *Command) { cmd.Idempotency.Key = strconv.Itoa(i % 1000) })
 }
 
 // BenchmarkDeleteTree is per subtree of MaxTreeKeys keys, all of them in the database.
@@ -242,8 +256,9 @@ func benchMaintain(b *testing.B, m Maintenance, fill func(apply func(cmd Command
 		s, _ := benchStore(b, false)
 		n := Index(0)
 		fill(func(cmd Command) {
-			n++
-			cmd.Origin = Origin{1, 1, uint64(n)}
+			if n++; cmd.Maintenance == nil {
+				cmd.Origin = Origin{1, 1, uint64(n)}
+			}
 			_, err := s.Apply([]Entry{{Index: n, Term: 1, Data: encode(b, cmd)}})
 			require.NoError(b, err)
 		})
@@ -345,7 +360,7 @@ func BenchmarkRestore(b *testing.B) {
 	}
 }
 
-// BenchmarkRestorePastTheDead is per restore of nothing, where 100,000 keys came and went since.
+// BenchmarkRestorePastTheDead is per restore of nothing, where MaxTreePassed keys came and went since.
 func BenchmarkRestorePastTheDead(b *testing.B) {
 	s, _ := benchStore(b, false)
 	n := Index(0)
@@ -357,8 +372,8 @@ func BenchmarkRestorePastTheDead(b *testing.B) {
 		return res[0]
 	}
 	var ops []Op
-	for i := range 100_000 {
-		if ops = append(ops, put(benchKey(i), "v")); len(ops) == MaxTxnOps {
+	for i := range MaxTreePassed {
+		if ops = append(ops, put(benchKey(i), "v")); len(ops) == MaxTxnOps || i == MaxTreePassed-1 {
 			apply(Command{Ops: ops})
 			apply(Command{Ops: []Op{{Kind: DeleteTree}}})
 			ops = nil
@@ -368,6 +383,22 @@ func BenchmarkRestorePastTheDead(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for range b.N {
-		b.Log(apply(Command{Ops: []Op{{Kind: Restore, Revision: 0}}}).Outcome)
+		require.Equal(b, Unchanged, apply(Command{Ops: []Op{{Kind: Restore}}}).Outcome)
 	}
+}
+
+// BenchmarkMaintenance is of one that has all it may do to do: keys to forget, changes to sweep, and
+// versions of a key to trim.
+func BenchmarkMaintenance(b *testing.B) {
+	benchMaintain(b, Maintenance{Elapsed: IdempotencyRetention, KeepFor: IdempotencyRetention, KeepVersions: 1}, func(apply func(cmd Command)) {
+		for i := range 2 * MaxMaintenance {
+			apply(Command{Idempotency: Idempotency{Key: strconv.Itoa(i)}, Ops: []Op{put(benchKey(i*7919%100), strconv.Itoa(i))}})
+		}
+		for i := range 2 * MaxMaintenance {
+			apply(Command{Ops: []Op{put(benchKey(i*7919%100), strconv.Itoa(-i))}})
+		}
+	}, func(before, after State) {
+		require.Equal(b, before.Answers-MaxMaintenance, after.Answers)
+		require.Equal(b, Revision(MaxMaintenance/2), after.Floor)
+	})
 }

@@ -270,3 +270,146 @@ func TestTrimKeepsAll(t *testing.T) {
 		require.Equal(t, Revision(1), r.readable(t, "k"), "%d versions", keep)
 	}
 }
+
+// A mark says that a key's past is missing, whatever becomes of the key: deleted, made again, deleted
+// again; and goes when the floor has risen over all that it stands for.
+func TestMarkOutlivesItsKey(t *testing.T) {
+	r := newReplica(t)
+	tick := func() { r.maintain(Maintenance{Elapsed: 1}) } // revision n is made at time n-1
+	for rev := 1; rev <= 5; rev++ {
+		r.put("k", fmt.Sprint(rev))
+		tick()
+	}
+	r.do(Command{Ops: []Op{del("k")}}) // 6
+	tick()
+	r.maintain(Maintenance{KeepVersions: 2}) // 4 and 5 stay
+	r.flush()
+	r.put("k", "7")
+	tick()
+	r.put("other", "8")
+	tick()
+	r.do(Command{Ops: []Op{del("k")}}) // 9
+	tick()
+	values := []string{1: "?", "?", "?", "4", "5", "", "7", "7", ""}
+	check := func(oldest Revision) {
+		t.Helper()
+		for _, flush := range []bool{false, true} {
+			if flush {
+				r.flush()
+				require.NoError(t, scrub(r.s))
+			}
+			for rev := max(1, r.s.State().Floor); rev <= 9; rev++ {
+				v := r.at(t, rev)
+				rec, found, err := v.Get("k")
+				require.Equal(t, values[rev] == "?", err != nil, "revision %d: %v", rev, err)
+				if err != nil {
+					require.Equal(t, oldest, floorOf(err), "revision %d", rev)
+					continue
+				}
+				require.Equal(t, values[rev] != "", found, "revision %d", rev)
+				require.Equal(t, values[rev], string(rec.Value), "revision %d", rev)
+			}
+			require.NoError(t, VerifyChain(t.Context(), r.view(t)))
+		}
+	}
+	check(4)
+
+	var seen []string
+	require.NoError(t, r.view(t).KeyHistory("k", 9, func(rev Revision, e Event) bool {
+		seen = append(seen, fmt.Sprintf("%d %s %v", rev, e.Record.Value, e.Deleted))
+		return true
+	}))
+	require.Equal(t, []string{"9  true", "7 7 false", "6  true", "5 5 false", "4 4 false"}, seen)
+	ch, err := r.view(t).Change(2)
+	require.NoError(t, err)
+	require.NoError(t, r.view(t).Events(&ch, "", func(e Event) bool {
+		require.Equal(t, Event{Key: "k", Trimmed: true}, e)
+		return true
+	}))
+
+	// Counted again, and fewer are kept: the mark moves up.
+	r.maintain(Maintenance{KeepVersions: 1})
+	values[4], values[5] = "?", "?"
+	// At 6 it was absent, and that is not known any more: 5 ended there.
+	check(6)
+	for floor := Revision(1); floor <= 9; floor++ {
+		keep := r.s.State().Time - time.Duration(floor-1)
+		r.maintain(Maintenance{KeepFor: keep})
+		require.Equal(t, floor, r.s.State().Floor)
+		check(6)
+		require.Equal(t, floor < 6, r.holds(t, supersededKey("k", 1)), "the mark, at floor %d", floor)
+	}
+	require.Equal(t, int64(0), r.s.state.superseded.count)
+}
+
+// holds tells whether bucket superseded has something under a key.
+func (r *replica) holds(t *testing.T, skey string) bool {
+	t.Helper()
+	v := r.view(t)
+	m := v.merge(superseded)
+	defer m.release()
+	ok, err := m.seekIn(skey, skey+"\x00")
+	require.NoError(t, err)
+	return ok
+}
+
+// A change is swept whole, however many keys it changed.
+func TestSweepOfASubtreesRemoval(t *testing.T) {
+	r := newReplica(t)
+	for i := 0; i < MaxTreeKeys; {
+		var ops []Op
+		for range min(MaxTxnOps, MaxTreeKeys-i) {
+			ops = append(ops, put(fmt.Sprintf("t/%05d", i), "v"))
+			i++
+		}
+		r.do(Command{Ops: ops})
+	}
+	r.maintain(Maintenance{Elapsed: 1})
+	removed := r.do(Command{Ops: []Op{{Kind: DeleteTree, Key: "t/"}}})
+	require.Equal(t, MaxTreeKeys, removed.Ops[0].Removed)
+	r.put("t/00007", "again")
+	r.flush()
+	for r.s.State().Floor < removed.Revision-1 {
+		r.maintain(Maintenance{KeepFor: 1})
+	}
+	require.Equal(t, int64(MaxTreeKeys), r.s.state.superseded.count, "all that the removal ended is held")
+	r.maintain(Maintenance{Elapsed: 1})
+	require.True(t, r.maintain(Maintenance{KeepFor: 1}).Busy)
+	require.Equal(t, removed.Revision, r.s.State().Floor, "one change more than the bound")
+	require.False(t, r.maintain(Maintenance{KeepFor: 1}).Busy)
+	require.Equal(t, removed.Revision+1, r.s.State().Floor)
+	require.Equal(t, tally{}, r.s.state.superseded)
+	want := r.s.State()
+	r.crash()
+	require.Equal(t, want, r.s.State())
+	r.flush()
+	require.NoError(t, scrub(r.s))
+	require.Equal(t, map[string]string{"t/00007": "again"}, r.all(t))
+	require.NoError(t, VerifyChain(t.Context(), r.view(t)))
+}
+
+// Maintenance and writes of the same keys in one Apply: the deltas of what the overlay holds of them
+// add up to what the database gains.
+func TestMaintenanceAndWritesInOneApply(t *testing.T) {
+	r := newReplica(t)
+	r.doAll([]Command{keyed("x", 1, put("k", "1")), {Ops: []Op{put("k", "2"), put("l", "1")}}})
+	r.flush()
+	all := Maintenance{Elapsed: IdempotencyRetention, KeepFor: 1, KeepVersions: 1}
+	r.doAll([]Command{
+		{Ops: []Op{put("k", "3"), del("l")}},
+		{Maintenance: &all},
+		keyed("x", 1, put("k", "4")),
+		{Ops: []Op{put("k", "5"), put("l", "2")}},
+		{Maintenance: &Maintenance{KeepVersions: 1}},
+		{Ops: []Op{restore("k", 4)}},
+		{Maintenance: &all},
+		{Maintenance: &all},
+		keyed("x", 1, put("k", "7")),
+	})
+	before := r.s.State()
+	require.Equal(t, uint64(1), before.Answers)
+	r.flush() // compares the sum of all ranges with the state's
+	require.NoError(t, scrub(r.s))
+	require.Equal(t, map[string]string{"k": "7", "l": "2"}, r.all(t))
+	require.NoError(t, VerifyChain(t.Context(), r.view(t)))
+}

@@ -19,8 +19,11 @@
 // The database has these buckets:
 //
 //	current     key                        newest record
-//	superseded  key, zero byte, ^revision  records before it, newest first, and what ended them
-//	log         revision                   who, when, what keys, why; the hash chain
+//	superseded  key, zero byte, ^revision  records before it, newest first, and what ended them;
+//	                                       or a mark in the place of those that were trimmed
+//	answers     "k", principal and key     what became of a command with an idempotency key
+//	            "t", time, the same        when that is forgotten
+//	log         revision                   who, when, what keys, why; the hash chain, from the floor
 //	windows     node                       results of its newest proposals
 //	tallies     bucket, key                what the records of a range add up to
 //	meta        "state"                    applied index, revision, hashes, members
@@ -30,12 +33,26 @@
 //
 // # Invariants
 //
-//   - Applied, Revision and the accepted-at of changes never decrease.
+//   - Applied, Revision, Time, Floor and the accepted-at of changes never decrease.
 //   - A command of one origin, incarnation and sequence number is applied at most
 //     once; what cannot be told from a repeat is refused.
 //   - A transaction that changes anything takes one revision; one that does not,
 //     none.
 //   - The sum of all ranges is the sum in the state, in each commit.
+//   - An answer is held for IdempotencyRetention of replicated time, and no less: a command
+//     that is equal to it does nothing in that time. If there is no room for its answer, a
+//     command with a key does nothing at all.
+//   - At each revision from Floor on, each key reads as it was, or says since when it can be
+//     read: what is not held is never taken for what never was.
+//
+// # Time, and what goes with it
+//
+// The store has no clock. A [Maintenance] command says how much time the leader measured, which is
+// added to [State].Time, and how long what was superseded is kept, and how many versions of it; what
+// is due, answers included, goes when it is applied, a bounded part at a time. The sweep raises the
+// floor from change to change: the log up to it goes, and the records that those changes ended.
+// The trim leaves a mark for the records of one key that it lets go. Neither makes a revision. The
+// chain is verified from the floor's on, which the state holds.
 //
 // # Damage
 //

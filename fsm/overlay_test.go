@@ -19,6 +19,14 @@ func TestOverlayBytesAreHonest(t *testing.T) {
 		ents func() []Entry
 	}{
 		{"import", func() []Entry { return benchEntries(t, n) }},
+		{"idempotency keys", func() (ents []Entry) {
+			for i := range n {
+				cmd := keyed(fmt.Sprint(i), 1, del("none"))
+				cmd.Origin = Origin{1, 1, uint64(i + 1)}
+				ents = append(ents, Entry{Index: Index(i + 1), Term: 1, Data: encode(t, cmd)})
+			}
+			return ents
+		}},
 		{"hot key", func() (ents []Entry) {
 			for i := range n {
 				cmd := Command{Origin: Origin{1, 1, uint64(i + 1)}, Ops: []Op{put("hot/key", fmt.Sprint(i))}}
