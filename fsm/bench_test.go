@@ -402,3 +402,17 @@ func BenchmarkMaintenance(b *testing.B) {
 		require.Equal(b, Revision(MaxMaintenance/2), after.Floor)
 	})
 }
+
+// BenchmarkTrimNothing is of keys that all have as many versions as are kept.
+func BenchmarkTrimNothing(b *testing.B) {
+	const keys, keep = 64, 1000
+	benchMaintain(b, Maintenance{KeepVersions: keep}, func(apply func(cmd Command)) {
+		for i := range keep + 1 {
+			var ops []Op
+			for key := range keys {
+				ops = append(ops, put(benchKey(key), strconv.Itoa(i)))
+			}
+			apply(Command{Ops: ops})
+		}
+	}, func(State, State) {})
+}

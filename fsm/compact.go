@@ -163,10 +163,13 @@ func (c *compaction) trimKey(key string, keep int, room *int) (all bool, err err
 		if end <= c.floor {
 			break
 		}
-		*room--
 		if seen++; seen <= keep {
+			if seen%keptForOne == 0 {
+				*room--
+			}
 			continue
 		}
+		*room--
 		if surplus++; surplus == 1 {
 			ended = end
 		} else {

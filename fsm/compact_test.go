@@ -232,7 +232,7 @@ func TestTrimStopsWithinAChange(t *testing.T) {
 func TestSweepOvertakesATrim(t *testing.T) {
 	r := newReplica(t)
 	ops := make([]Op, MaxTxnOps)
-	for rev := 1; rev <= 6; rev++ {
+	for rev := 1; rev <= 8; rev++ {
 		for i := range ops {
 			ops[i] = put(fmt.Sprintf("key/%03d", i), fmt.Sprint(rev))
 		}
@@ -243,10 +243,10 @@ func TestSweepOvertakesATrim(t *testing.T) {
 	require.Positive(t, r.s.state.trimmedKeys)
 	r.maintain(Maintenance{Elapsed: 1})
 	for i := range ops {
-		ops[i].Value = []byte("7")
+		ops[i].Value = []byte("9")
 	}
 	r.do(Command{Ops: ops})
-	for r.s.State().Floor < 6 {
+	for r.s.State().Floor < 8 {
 		r.maintain(Maintenance{KeepFor: 1})
 		require.NoError(t, VerifyChain(t.Context(), r.view(t)))
 		r.flush()
@@ -254,10 +254,10 @@ func TestSweepOvertakesATrim(t *testing.T) {
 	for r.maintain(Maintenance{KeepVersions: 1}).Busy {
 		continue
 	}
-	require.Equal(t, Revision(7), r.s.state.trimmed)
+	require.Equal(t, Revision(9), r.s.state.trimmed)
 	require.Zero(t, r.s.state.trimmedKeys)
 	require.Equal(t, int64(MaxTxnOps), r.s.state.superseded.count)
-	require.Equal(t, Revision(6), r.readable(t, "key/007"))
+	require.Equal(t, Revision(8), r.readable(t, "key/007"))
 	r.flush()
 	require.NoError(t, scrub(r.s))
 }

@@ -35,6 +35,9 @@ const (
 	// keys; changes, and records of their keys, to be trimmed. The last change swept, and the last
 	// key trimmed, is finished beyond. A full one takes some 15 ms of each replica.
 	MaxMaintenance = 2048
+	// keptForOne is how many records that a trim goes over, and keeps, count for one that it lets
+	// go. With a thousand versions to keep, two keys would use up all of MaxMaintenance else.
+	keptForOne = 16
 	// MaxElapsed bounds the time that one Maintenance lets pass.
 	MaxElapsed = 24 * time.Hour
 	// MaxGroups bounds a principal's groups.

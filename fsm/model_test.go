@@ -278,8 +278,9 @@ func (m *model) trim(keep int) (more bool) {
 			}
 			done[key] = true
 			past := m.past[key]
-			room -= len(past)
-			if surplus := len(past) - keep; surplus > 0 {
+			surplus := max(0, len(past)-keep)
+			room -= surplus + (len(past)-surplus)/keptForOne
+			if surplus > 0 {
 				mark := pastRecord{rev: past[0].rev, ended: past[surplus-1].ended, mark: true}
 				m.keep(key, append([]pastRecord{mark}, past[surplus:]...))
 			}
