@@ -33,7 +33,7 @@ func writeCondition(h http.Header) (condition, error) {
 	case hasNone && none == "*":
 		return condition{kind: fsm.KeyAbsent}, nil
 	case hasNone:
-		return condition{}, invalidCondition("If-None-Match is %s, a write takes only *", none)
+		return condition{}, invalidCondition("If-None-Match is %s, a write takes only *", orEmpty(none))
 	case !hasMatch:
 		return condition{}, nil
 	case match == "*":
@@ -45,9 +45,17 @@ func writeCondition(h http.Header) (condition, error) {
 	}
 	revision, _, ok := parseETag(match)
 	if !ok {
-		return condition{}, invalidCondition("If-Match is %s, want a revision in quotes as in an ETag", match)
+		return condition{}, invalidCondition("If-Match is %s, want a revision in quotes as in an ETag", orEmpty(match))
 	}
 	return condition{kind: fsm.RevisionIs, revision: revision}, nil
+}
+
+// orEmpty is a header's value as a sentence can hold it.
+func orEmpty(s string) string {
+	if s == "" {
+		return "empty"
+	}
+	return s
 }
 
 func invalidCondition(format string, args ...any) *problem {

@@ -49,7 +49,7 @@ func causeOf(err error) *problem {
 	case errors.As(err, &old):
 		return compacted(old.Floor)
 	case errors.Is(err, fsm.ErrFuture):
-		return problemf(kindFutureRevision, "%s", strings.TrimPrefix(err.Error(), fsm.ErrFuture.Error()+": "))
+		return problemf(kindFutureRevision, "there is no revision %s", strings.TrimPrefix(err.Error(), fsm.ErrFuture.Error()+": "))
 	case errors.Is(err, node.ErrOverloaded):
 		return problemf(kindOverloaded, "the queue of this node or of the leader is full")
 	case errors.Is(err, node.ErrTooManyWatchers):

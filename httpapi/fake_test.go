@@ -37,6 +37,7 @@ type fakeNode struct {
 	linearize    func()             // called in each Linearize, unlocked
 	arrives      func(fsm.Revision) // called in each WaitRevision
 	viewErr      error
+	waitErr      error
 	damage       []error // what StoreDamaged was told
 	proposals    int
 	linearized   int
@@ -144,6 +145,9 @@ func (n *fakeNode) Linearize(ctx context.Context) error {
 func (n *fakeNode) WaitRevision(ctx context.Context, rev fsm.Revision) error {
 	if n.arrives != nil {
 		n.arrives(rev)
+	}
+	if n.waitErr != nil {
+		return n.waitErr
 	}
 	if n.store.State().Revision < rev {
 		return context.DeadlineExceeded

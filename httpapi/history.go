@@ -212,6 +212,7 @@ type diffPage struct {
 	target target
 	paging
 	from  fsm.Revision
+	to    bool // the revision to compare is given, not the newest
 	items []byte
 	count int
 	shown fsm.Revision
@@ -235,6 +236,7 @@ func (c *call) diff() error {
 	if f.at, f.past, err = q.revision("to"); err != nil {
 		return err
 	}
+	to := f.past
 	scope := fmt.Sprintf("diff %d %s", from, t)
 	l, err := q.paging(scope, &f)
 	if err != nil {
@@ -243,7 +245,7 @@ func (c *call) diff() error {
 	if accepted(c.r, typeJSON) < 0 {
 		return notAcceptable(typeJSON)
 	}
-	p := diffPage{target: t, paging: l, from: from, items: c.buf}
+	p := diffPage{target: t, paging: l, from: from, to: to, items: c.buf}
 	st, err := c.read(f, p.fill)
 	if err != nil {
 		return err
@@ -259,7 +261,7 @@ func (c *call) diff() error {
 func (p *diffPage) fill(v *fsm.View) error {
 	p.shown = v.Revision()
 	p.items, p.count, p.more = beginPage(p.items[:0], p.shown), 0, false
-	if p.from > p.shown {
+	if p.to && p.from > p.shown { // else another node may have it
 		return invalidParameter("from", fmt.Sprintf("is %d, which is after %d, the revision to compare", p.from, p.shown))
 	}
 	before, err := v.At(p.from)

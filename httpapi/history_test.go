@@ -46,6 +46,17 @@ func shortEvents(items []map[string]any) []string {
 	return out
 }
 
+// TestDiffFromAhead: a revision that is not here yet may be known to a quorum.
+func TestDiffFromAhead(t *testing.T) {
+	f := newFixture(t)
+	f.ok("PUT", config+"/a", "1")
+	f.node.linearize = func() { f.node.put("a", "2") }
+	w := f.ok("GET", "/api/v1/diff/?from=2", "")
+	assert.Equal(t, "2", w.Header().Get("Confman-Revision"))
+	assert.Equal(t, "urn:confman:problem:future-revision", decoded(t, f.do("GET", "/api/v1/diff/?from=3&consistency=local", ""))["type"])
+	assert.Equal(t, 1, f.node.linearized)
+}
+
 func TestHistory(t *testing.T) {
 	f := newFixture(t)
 	f.ok("PUT", config+"/a/b", "1", "Confman-Comment: why not")

@@ -142,7 +142,11 @@ func (c *call) patcher(header string, text []byte) (patcher, error) {
 	}
 	p, err := jsonpatch.DecodePatch(text)
 	if err != nil {
-		return nil, problemf(kindInvalidBody, "the body is no JSON Patch: %v", err)
+		reason := err.Error()
+		if strings.HasPrefix(reason, "json:") { // it would name types of Go
+			reason = "it is not an array of operations, which are objects"
+		}
+		return nil, problemf(kindInvalidBody, "the body is no JSON Patch: %s", reason)
 	}
 	if len(p) > MaxPatchOps {
 		return nil, problemf(kindTooLarge, "the patch has %d operations, at most %d are allowed", len(p), MaxPatchOps).with("limit", MaxPatchOps)

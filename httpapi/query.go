@@ -246,11 +246,11 @@ type paging struct {
 func (q *query) paging(scope string, f *freshness) (paging, error) {
 	p := paging{limit: DefaultPage}
 	if v, ok := q.get("limit"); ok {
-		n, err := strconv.Atoi(v)
+		n, err := strconv.ParseUint(v, 10, 32) // which takes no sign, as of revisions
 		if err != nil || n < 1 || n > MaxPage {
 			return p, invalidParameter("limit", fmt.Sprintf("is %q, want a number from 1 to %d", v, MaxPage))
 		}
-		p.limit = n
+		p.limit = int(n)
 	}
 	if v, ok := q.get("cursor"); ok {
 		c, err := parseCursor(v, scope)
@@ -258,7 +258,11 @@ func (q *query) paging(scope string, f *freshness) (paging, error) {
 			return p, err
 		}
 		if f.past && f.at != c.revision {
-			return p, invalidParameter("revision", fmt.Sprintf("contradicts cursor, which is of revision %d: leave it out", c.revision))
+			name := "revision"
+			if _, ok := q.get("to"); ok { // of a diff
+				name = "to"
+			}
+			return p, invalidParameter(name, fmt.Sprintf("contradicts cursor, which is of revision %d: leave it out", c.revision))
 		}
 		p.after, p.resumed = c.last, true
 		f.past, f.at = true, c.revision

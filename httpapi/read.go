@@ -153,6 +153,10 @@ func (c *call) try(f freshness, fn func(*fsm.View) error) (*fsm.View, standing, 
 // error leaves open what became of the write: the answer that would tell cannot be made.
 func (c *call) afterwards(revision fsm.Revision, fn func(*fsm.View) error) error {
 	_, err := c.read(freshness{consistency: local, min: revision, past: true, at: revision}, fn)
+	var p *problem
+	if errors.As(err, &p) && p.name == kindBehind.name { // that is for who asked for min_revision
+		err = node.ErrOvertaken
+	}
 	if err != nil {
 		return &node.WriteError{Outcome: node.Unknown, Err: err}
 	}

@@ -203,7 +203,7 @@ func (c *call) checkResult(cmd *fsm.Command, res *fsm.Result) error {
 	case fsm.Compacted:
 		refused = compacted(res.Floor)
 	case fsm.FutureRevision:
-		refused = problemf(kindFutureRevision, "%d, the newest is %d", cmd.Ops[0].Revision, res.Revision) // only a rollback asks for one
+		refused = problemf(kindFutureRevision, "there is no revision %d, the newest is %d", cmd.Ops[0].Revision, res.Revision) // only a rollback asks for one
 	case fsm.KeyReused:
 		refused = keyReused(cmd)
 	case fsm.AnswersFull:
