@@ -32,8 +32,10 @@ lint: ## golangci-lint, as .golangci.yml says
 fmt: ## format the sources
 	$(GO) tool golangci-lint fmt ./...
 
+# What is made of httpapi/openapi.yaml is made by the test that checks it.
 # protoc comes from the system (Debian: protobuf-compiler); its plugins are tools of go.mod.
-generate: ## the code of the wire between nodes, from wire.proto
+generate: ## openapi.json and docs/api.md from openapi.yaml; the code of the wire from wire.proto
+	$(GO) test ./httpapi -run TestDocumentIsCurrent -rewrite
 	protoc -I . -I "$$($(GO) list -m -f '{{.Dir}}' go.etcd.io/raft/v3)" \
 	  --plugin=protoc-gen-go="$$($(GO) tool -n protoc-gen-go)" \
 	  --plugin=protoc-gen-go-grpc="$$($(GO) tool -n protoc-gen-go-grpc)" \

@@ -78,8 +78,7 @@ func newAPI(cfg Config) *api {
 	return a
 }
 
-// route registers every route. A path and its bare form share one handler; the
-// trailing slash decides between key and subtree (protocol.md §7).
+// route registers what is served, and what answers the rest.
 func (a *api) route() {
 	r := a.router
 	r.RedirectTrailingSlash = false
@@ -87,10 +86,26 @@ func (a *api) route() {
 	r.GlobalOPTIONS = a.limited((*call).options)
 	r.MethodNotAllowed = a.limited((*call).methodNotAllowed)
 	r.NotFound = a.limited((*call).noRoute)
+	for _, rt := range a.routes() {
+		r.Handle(rt.method, rt.path, rt.entry.handle)
+	}
+}
 
+// route is one method of one path, spelled as httprouter does.
+type route struct {
+	method, path string
+	entry        entry
+}
+
+// routes are all routes; each of them is in openapi.yaml, which a test demands. A path and
+// its bare form share one handler; the trailing slash decides between key and subtree
+// (protocol.md §7).
+func (a *api) routes() []route {
+	var all []route
+	one := func(method, path string, e entry) { all = append(all, route{method, path, e}) }
 	tree := func(method, path string, h handler) {
-		r.Handle(method, base+path, a.limited(h).handle)
-		r.Handle(method, base+path+"/*path", a.limited(h).handle)
+		one(method, base+path, a.limited(h))
+		one(method, base+path+"/*path", a.limited(h))
 	}
 	tree(http.MethodGet, "/config", (*call).get)
 	tree(http.MethodHead, "/config", (*call).get)
@@ -102,14 +117,17 @@ func (a *api) route() {
 	tree(http.MethodPost, "/rollback", (*call).rollback)
 	// They are open for as long as their clients like, and are counted apart: node.MaxWatchers.
 	watch := a.unlimited((*call).watch)
-	r.Handle(http.MethodGet, base+"/watch", watch.handle)
-	r.Handle(http.MethodGet, base+"/watch/*path", watch.handle)
+	one(http.MethodGet, base+"/watch", watch)
+	one(http.MethodGet, base+"/watch/*path", watch)
 	tree(http.MethodPost, "/import", (*call).importTree)
 	tree(http.MethodGet, "/export", (*call).export)
-	r.Handle(http.MethodPost, base+"/txn", a.limited((*call).txn).handle)
-	r.Handle(http.MethodGet, base+"/cluster", a.limited((*call).cluster).handle)
-	r.Handle(http.MethodGet, "/health/live", a.unlimited((*call).live).handle)
-	r.Handle(http.MethodGet, "/health/ready", a.unlimited((*call).ready).handle)
+	one(http.MethodPost, base+"/txn", a.limited((*call).txn))
+	one(http.MethodGet, base+"/cluster", a.limited((*call).cluster))
+	one(http.MethodGet, "/openapi.json", a.limited((*call).openAPI))
+	one(http.MethodHead, "/openapi.json", a.limited((*call).openAPI))
+	one(http.MethodGet, "/health/live", a.unlimited((*call).live))
+	one(http.MethodGet, "/health/ready", a.unlimited((*call).ready))
+	return all
 }
 
 // ServeHTTP answers one request.

@@ -5,6 +5,13 @@
 // limits. Both ask a [Node] for everything; the package keeps no state of its own
 // but what it needs to bound itself.
 //
+// # The document
+//
+// openapi.yaml tells every route, parameter, header, body and problem, and is written by hand;
+// the limits in it are filled in from the constants. openapi.json, served at /openapi.json, and
+// docs/api.md are made of it by "make generate". Each request that a test of this package makes
+// is held against it, and so is the answer: a change of the API begins there.
+//
 // # What every answer carries
 //
 //   - Confman-Revision: the store's revision the answer was made from; after a

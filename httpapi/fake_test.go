@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/confman/confman/fsm"
@@ -189,6 +190,8 @@ type fixture struct {
 	proof standing // what Freshness.Age answers
 	now   time.Time
 	log   bytes.Buffer
+	// refused is why the document refuses the request of the last do, "" if it does not.
+	refused string
 }
 
 func newFixture(tb testing.TB) *fixture {
@@ -208,26 +211,41 @@ func newFixture(tb testing.TB) *fixture {
 		Now:    func() time.Time { return f.now },
 		Logger: slog.New(slog.NewTextHandler(&f.log, nil)),
 	})
+	f.idPrefix = "made-"
 	f.age = func(node.Freshness) (time.Duration, bool) { return f.proof.age, f.proof.fresh }
 	return f
 }
 
-// do answers one request; headers are "Name: value".
+// do answers one request, and holds it against the document; headers are "Name: value".
 func (f *fixture) do(method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	f.tb.Helper()
+	return f.doFor(f.tb.Context(), method, target, body, headers...)
+}
+
+// doFor is do for a client that leaves when ctx is done.
+func (f *fixture) doFor(ctx context.Context, method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	f.tb.Helper()
 	var src io.Reader
 	if body != "" {
 		src = strings.NewReader(body)
 	}
-	r := httptest.NewRequest(method, target, src)
-	r.Header.Set("X-Request-Id", "test-1")
+	r := httptest.NewRequestWithContext(ctx, method, target, src)
 	for _, h := range headers {
 		name, value, ok := strings.Cut(h, ": ")
 		require.True(f.tb, ok, h)
 		r.Header.Add(name, value)
 	}
+	if r.Header["X-Request-Id"] == nil {
+		r.Header.Set("X-Request-Id", "test-1")
+	}
 	w := httptest.NewRecorder()
+	sent := r.Clone(r.Context())
 	f.ServeHTTP(w, r)
+	c, err := documentChecker()
+	require.NoError(f.tb, err)
+	var faults []string
+	f.refused, faults = c.check(sent, body, w)
+	assert.Empty(f.tb, faults, "openapi.yaml and the API differ")
 	return w
 }
 

@@ -28,13 +28,14 @@ import (
 	"github.com/confman/confman/node"
 )
 
-var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
+// rewriting tells whether the golden files are to be rewritten; the flag is datadriven's.
+func rewriting() bool { return flag.Lookup("rewrite").Value.String() == "true" }
 
 // golden compares got with a file in testdata.
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
-	if *rewrite {
+	if rewriting() {
 		require.NoError(t, os.WriteFile(path, got, 0o600))
 	}
 	want, err := os.ReadFile(path)
@@ -300,6 +301,7 @@ var errorCases = []errorCase{
 	{name: "cursor made up", request: "GET /api/v1/config/a/?recursive=true&cursor=" + cursor{last: "x"}.encode("keys a/")},
 	{name: "unknown parameter of a HEAD", request: "HEAD /api/v1/config/a?consistancy=local"},
 	{name: "unknown parameter of a health check", request: "GET /health/ready?verbose=true"},
+	{name: "unknown parameter of the document", request: "GET /openapi.json?version=3.0"},
 	{name: "unknown parameter of a patch", request: "PATCH /api/v1/config/seed?dry_run=true", body: "{}", headers: []string{asMerge}},
 	{name: "chunked without recursive", request: "DELETE /api/v1/config/a/?chunked=true"},
 	{name: "export format unknown", request: "GET /api/v1/export/?format=xml"},
@@ -336,6 +338,7 @@ var errorCases = []errorCase{
 	{name: "comments too long together", request: "PUT /api/v1/config/a", body: "1", headers: []string{
 		"Confman-Comment: " + strings.Repeat("x", fsm.MaxCommentBytes/2), "Confman-Comment: " + strings.Repeat("x", fsm.MaxCommentBytes/2),
 	}},
+	{name: "document not acceptable", request: "GET /openapi.json", headers: []string{"Accept: application/yaml"}},
 	{name: "value not acceptable", request: "GET /api/v1/config/seed", headers: []string{"Accept: image/png"}},
 	{name: "listing not acceptable", request: "GET /api/v1/config/", headers: []string{"Accept: text/plain"}},
 	{name: "export not acceptable", request: "GET /api/v1/export/?format=tree", headers: []string{"Accept: application/x-ndjson"}},
@@ -615,21 +618,27 @@ func abbreviated(s string) string {
 // problemNames are the names of all kinds, from the source: a new one cannot be forgotten.
 func problemNames(t *testing.T) []string {
 	t.Helper()
+	return slices.Sorted(maps.Keys(problemLiterals(t)))
+}
+
+// problemLiterals are all kinds as the source spells them, by name.
+func problemLiterals(t *testing.T) map[string]*ast.CompositeLit {
+	t.Helper()
 	f, err := parser.ParseFile(token.NewFileSet(), "problem.go", nil, 0)
 	require.NoError(t, err)
-	var names []string
+	literals := map[string]*ast.CompositeLit{}
 	ast.Inspect(f, func(n ast.Node) bool {
 		if lit, ok := n.(*ast.CompositeLit); ok {
 			if id, ok := lit.Type.(*ast.Ident); ok && id.Name == "kind" {
 				name, err := strconv.Unquote(lit.Elts[0].(*ast.BasicLit).Value)
 				require.NoError(t, err)
-				names = append(names, name)
+				literals[name] = lit
 			}
 		}
 		return true
 	})
-	require.Greater(t, len(names), 20)
-	return names
+	require.Greater(t, len(literals), 20)
+	return literals
 }
 
 // TestDamageReachesTheNode: a reader is often the first to meet damage.

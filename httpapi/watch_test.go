@@ -2,9 +2,11 @@ package httpapi
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -26,6 +28,7 @@ const watch = "/api/v1/watch"
 type streamed struct {
 	*httptest.ResponseRecorder
 	mu   sync.Mutex
+	all  bytes.Buffer // of the body
 	stop context.CancelFunc
 	done chan struct{}
 }
@@ -33,6 +36,7 @@ type streamed struct {
 func (s *streamed) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.all.Write(b)
 	return s.ResponseRecorder.Write(b)
 }
 
@@ -52,7 +56,7 @@ func (s *streamed) next() string {
 	return b
 }
 
-// stream begins a watch within a bubble.
+// stream begins a watch within a bubble. At its end it is held against the document.
 func (f *fixture) stream(target string, headers ...string) *streamed {
 	ctx, cancel := context.WithCancel(f.tb.Context())
 	r := httptest.NewRequest("GET", target, nil).WithContext(ctx)
@@ -64,7 +68,15 @@ func (f *fixture) stream(target string, headers ...string) *streamed {
 	s := &streamed{ResponseRecorder: httptest.NewRecorder(), stop: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
+		sent := r.Clone(ctx)
 		f.ServeHTTP(s, r)
+		c, err := documentChecker()
+		assert.NoError(f.tb, err)
+		whole := httptest.NewRecorder()
+		maps.Copy(whole.Header(), s.Header())
+		whole.Code, whole.Body = s.Code, &s.all
+		_, faults := c.check(sent, "", whole)
+		assert.Empty(f.tb, faults, "openapi.yaml and the API differ")
 	}()
 	synctest.Wait()
 	return s
