@@ -163,16 +163,37 @@ const eventBytes = 200
 // add reads what ch did to what is watched: all of it.
 func (t *taking) add(ch *fsm.Change) error {
 	c := WatchChange{Change: *ch}
+	trimmed := ""
 	err := t.v.Events(ch, t.w.path, func(e fsm.Event) bool {
 		if t.w.covers(e.Key) {
+			if e.Trimmed {
+				trimmed = e.Key
+				return false
+			}
 			e.Record.Value = slices.Clone(e.Record.Value)
 			c.Events = append(c.Events, e)
 			t.bytes += eventBytes + len(e.Key) + len(e.Record.Value)
 		}
 		return true
 	})
+	if trimmed != "" {
+		return t.compacted(trimmed, ch.Revision)
+	}
 	if err == nil {
 		t.batch = append(t.batch, c)
 	}
+	return err
+}
+
+// compacted is why what a change put under key cannot be given: it has had too many versions
+// since. It says from where on the key is held.
+func (t *taking) compacted(key string, rev fsm.Revision) error {
+	past, err := t.v.At(rev)
+	if err != nil {
+		return err
+	}
+	defer past.Close()
+	_, _, err = past.Get(key)
+	must(err != nil, "the record of %q at revision %d is trimmed, and held", key, rev)
 	return err
 }

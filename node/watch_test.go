@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -419,4 +420,62 @@ func TestWatchMeetsDamage(t *testing.T) {
 	_, through, err := st.Take(v)
 	require.ErrorIs(t, err, fsm.ErrDamaged)
 	assert.Equal(t, fsm.Revision(1), through)
+}
+
+// TestWatchMeetsWhatIsCompacted: what a watcher has yet to be given may go meanwhile, by age or
+// because its key has too many versions. Then it is told from where on there is all; what it
+// was owed is neither left out nor given without its value.
+func TestWatchMeetsWhatIsCompacted(t *testing.T) {
+	for name, maintenance := range map[string]fsm.Maintenance{
+		"by count": {KeepVersions: 2},
+		"by age":   {Elapsed: time.Hour, KeepFor: time.Minute},
+	} {
+		for _, pending := range []int{1, 64} { // from the store, and from its list
+			t.Run(fmt.Sprintf("%s, %d pending", name, pending), func(t *testing.T) {
+				s := newWatched(t, t.TempDir(), WatchLimits{Pending: pending})
+				defer s.close()
+				s.put("a/first")
+				st := s.watch("a/", 0)
+				for range 5 {
+					s.put("a/b")
+				}
+				s.advance()
+				s.maintain(maintenance)
+				v := s.view()
+				defer v.Close()
+				var gone *fsm.CompactedError
+				for range 2 { // it stays so
+					batch, through, err := st.Take(v)
+					if len(batch) > 0 {
+						require.Equal(t, "by count", name)
+						require.Len(t, batch, 1, "revision 1 is all that is held of what comes before")
+						require.Equal(t, fsm.Revision(1), through)
+						batch, through, err = st.Take(v)
+					}
+					require.Empty(t, batch)
+					require.ErrorAs(t, err, &gone)
+					require.Less(t, through, gone.Floor)
+				}
+				// Whoever goes on from there misses nothing more.
+				next := s.watch("a/", gone.Floor)
+				defer next.Close()
+				batch, _, err := next.Take(v)
+				require.NoError(t, err)
+				for _, ch := range batch {
+					for _, e := range ch.Events {
+						require.NotEmpty(t, e.Record.Value)
+					}
+				}
+			})
+		}
+	}
+}
+
+// maintain lets the store compact its history.
+func (s *watched) maintain(m fsm.Maintenance) {
+	data, err := (&fsm.Command{Maintenance: &m}).Encode()
+	require.NoError(s.t, err)
+	s.index++
+	_, err = s.store.Apply([]fsm.Entry{{Index: s.index, Term: 1, Data: data}})
+	require.NoError(s.t, err)
 }
