@@ -258,7 +258,7 @@ var errorCases = []errorCase{
 	{name: "watch from the future", request: "GET /api/v1/watch/a?from_revision=99"},
 	{name: "watch from what a minority does not know", request: "GET /api/v1/watch/a?from_revision=99", setup: quorumless},
 	{name: "watch after no event", request: "GET /api/v1/watch/a", headers: []string{"Last-Event-ID: first"}},
-	{name: "watch after two events", request: "GET /api/v1/watch/a?from_revision=1", headers: []string{"Last-Event-ID: 2"}},
+	{name: "watch after an event before its beginning", request: "GET /api/v1/watch/a?from_revision=2", headers: []string{"Last-Event-ID: 1"}},
 	{name: "watch with a heartbeat too often", request: "GET /api/v1/watch/a?heartbeat=10ms"},
 	{name: "watch with a heartbeat too seldom", request: "GET /api/v1/watch/a?heartbeat=1h"},
 	{name: "watch with a heartbeat that is none", request: "GET /api/v1/watch/a?heartbeat=often"},

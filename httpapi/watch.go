@@ -92,9 +92,10 @@ func (c *call) watchRequest() (r watchRequest, err error) {
 		switch {
 		case err != nil || len(ids) > 1:
 			return r, invalidHeader("Last-Event-ID", "is "+quote(ids[0])+", want a revision: the id of the last event that was received")
-		case given && fsm.Revision(id) != r.from:
-			return r, invalidHeader("Last-Event-ID", fmt.Sprintf("is %d, which contradicts from_revision=%d: leave one of them out", id, r.from))
+		case given && fsm.Revision(id) < r.from:
+			return r, invalidHeader("Last-Event-ID", fmt.Sprintf("is %d, which is before from_revision=%d, where the watch began: leave one of them out", id, r.from))
 		}
+		// Browsers reconnect with the URL that they began with: what was received since wins.
 		r.from, r.fromNow = fsm.Revision(id), false
 	}
 	if r.wait, r.poll, err = q.duration("wait", 0, MaxWatchWait); err != nil {
