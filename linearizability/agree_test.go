@@ -19,13 +19,19 @@ type store struct {
 // do performs o at one instant and gives it the answer.
 func (s *store) do(o *Op) {
 	for _, c := range o.compares() {
-		if now := s.keys[c.Key].keyRevision(); !c.holds(now) {
-			o.Outcome, o.Revision = CompareFailed, s.rev
-			if o.Kind != Txn {
-				o.KeyRevision = now
-			}
-			return
+		now := s.keys[c.Key]
+		if c.holds(now) {
+			continue
 		}
+		if len(o.Else) > 0 {
+			o.ElseDone = true
+			break
+		}
+		o.Outcome, o.Revision = CompareFailed, s.rev
+		if o.Kind != Txn {
+			o.KeyRevision = now.keyRevision()
+		}
+		return
 	}
 	steps := slices.Clone(o.steps())
 	next := map[string]keyVersion{}
@@ -56,6 +62,8 @@ func (s *store) do(o *Op) {
 		s.keys[k] = v
 	}
 	switch {
+	case o.ElseDone:
+		o.Else = steps
 	case o.Kind == Txn:
 		o.Steps = steps
 	case o.Outcome == ReadDone:
@@ -106,11 +114,8 @@ func drawHistory(t *rapid.T) *History {
 
 // forget takes the answer from an operation.
 func forget(o Op) Op {
-	o.Outcome, o.Return, o.Revision, o.KeyRevision = Unknown, Never, 0, 0
-	o.Steps = slices.Clone(o.Steps)
-	for i := range o.Steps {
-		o.Steps[i].Found, o.Steps[i].Got, o.Steps[i].KeyRevision = false, "", 0
-	}
+	o.Outcome, o.Return, o.Revision, o.KeyRevision, o.ElseDone = Unknown, Never, 0, 0, false
+	o.Steps, o.Else = unanswered(o.Steps), unanswered(o.Else)
 	return o
 }
 
@@ -134,9 +139,13 @@ func drawRequest(t *rapid.T, o *Op, s *store, key *rapid.Generator[string]) {
 	for range rapid.IntRange(0, 2).Draw(t, "compares") {
 		k := key.Draw(t, "key")
 		c := Compare{Key: k, Revision: s.keys[k].keyRevision()}
-		switch rapid.IntRange(0, 3).Draw(t, "compare") {
+		switch rapid.IntRange(0, 5).Draw(t, "compare") {
 		case 0:
 			c = Compare{Key: k, Exists: true}
+		case 4:
+			c = Compare{Key: k, Value: s.keys[k].value}
+		case 5:
+			c = Compare{Key: k, Value: fmt.Sprint("v", rapid.Uint64Range(1, o.ID).Draw(t, "value"))}
 		case 1:
 			c.Revision = rapid.Uint64Range(0, s.rev).Draw(t, "if")
 		}
@@ -148,6 +157,16 @@ func drawRequest(t *rapid.T, o *Op, s *store, key *rapid.Generator[string]) {
 			step.Value = value
 		}
 		o.Steps = append(o.Steps, step)
+	}
+	if len(o.Compares) > 0 && rapid.Bool().Draw(t, "else") {
+		step := Step{Kind: rapid.SampledFrom([]Kind{Put, Delete, Read}).Draw(t, "step"), Key: key.Draw(t, "key")}
+		if step.Kind == Put {
+			step.Value = "not " + value
+		}
+		o.Else = []Step{step}
+		if o.validElse() != nil {
+			o.Else[0] = Step{Kind: Read, Key: step.Key}
+		}
 	}
 }
 

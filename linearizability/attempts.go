@@ -2,12 +2,11 @@ package linearizability
 
 import (
 	"cmp"
-	"reflect"
 	"slices"
 )
 
-// operations are the history's operations with all attempts under one idempotency
-// key made one, and what each attempt became.
+// operations are the history's operations with all attempts at one request under one
+// idempotency key made one, and what each attempt became.
 func (h *History) operations() (ops []*Op, byID map[uint64]*Op) {
 	byID = make(map[uint64]*Op, len(h.Ops))
 	for i := range h.Ops {
@@ -17,13 +16,30 @@ func (h *History) operations() (ops []*Op, byID map[uint64]*Op) {
 		}
 	}
 	for _, attempts := range h.attempts() {
-		whole := merge(attempts)
-		ops = append(ops, whole)
-		for _, a := range attempts {
-			byID[a.ID] = whole
+		for _, same := range byRequest(attempts) {
+			whole := merge(same)
+			ops = append(ops, whole)
+			for _, a := range same {
+				byID[a.ID] = whole
+			}
 		}
 	}
 	return ops, byID
+}
+
+// byRequest splits the attempts under one key: whoever uses a key for another request may
+// be the first, so that the other one is refused. Either is an operation of its own.
+func byRequest(attempts []*Op) [][]*Op {
+	var out [][]*Op
+	for _, o := range attempts {
+		i := slices.IndexFunc(out, func(same []*Op) bool { return sameRequest(same[0], o) })
+		if i < 0 {
+			out = append(out, []*Op{o})
+			continue
+		}
+		out[i] = append(out[i], o)
+	}
+	return out
 }
 
 // attempts are the operations of each idempotency key, in order of their calls,
@@ -108,7 +124,7 @@ func oneAnswer(attempts []*Op) error {
 			first = o
 		case !sameRequest(first, o):
 			return violation([]*Op{first, o}, "one idempotency key did two things: %v and %v", first, o)
-		case o.Outcome != first.Outcome || (o.Outcome == Applied && o.Revision != first.Revision):
+		case o.Outcome != first.Outcome || o.Revision != first.Revision || o.KeyRevision != first.KeyRevision || o.ElseDone != first.ElseDone:
 			return violation([]*Op{first, o}, "one idempotency key has two answers: %v and %v", first, o)
 		}
 	}
@@ -117,7 +133,16 @@ func oneAnswer(attempts []*Op) error {
 
 func sameRequest(a, b *Op) bool {
 	same := func(x, y Step) bool { return x.Kind == y.Kind && x.Key == y.Key && x.Value == y.Value }
-	return a.Kind == b.Kind && slices.EqualFunc(a.steps(), b.steps(), same) && reflect.DeepEqual(a.compares(), b.compares())
+	return a.Kind == b.Kind && slices.EqualFunc(a.asked(), b.asked(), same) && slices.EqualFunc(a.Else, b.Else, same) &&
+		slices.Equal(a.compares(), b.compares())
+}
+
+// asked are the steps that the operation does if its conditions hold.
+func (o *Op) asked() []Step {
+	if o.Kind == Txn {
+		return o.Steps
+	}
+	return o.steps()
 }
 
 // oneEffect: the change log has one revision made by any of the attempts.
@@ -138,7 +163,7 @@ func oneEffect(attempts []*Op, made map[uint64]uint64) error {
 // seenOnce: a value that only these attempts can have written has one revision.
 func seenOnce(attempts []*Op, writers map[keyValue][]*Op, seen map[keyValue][]sighting) error {
 	own := attempts[0].IdempotencyKey
-	for _, s := range attempts[0].steps() {
+	for _, s := range attempts[0].mayDo() {
 		if s.Kind != Put {
 			continue
 		}
@@ -172,7 +197,7 @@ func (h *History) writersOf() map[keyValue][]*Op {
 	out := map[keyValue][]*Op{}
 	for i := range h.Ops {
 		o := &h.Ops[i]
-		for _, s := range o.steps() {
+		for _, s := range o.mayDo() {
 			if s.Kind == Put {
 				out[keyValue{s.Key, s.Value}] = append(out[keyValue{s.Key, s.Value}], o)
 			}
@@ -201,5 +226,5 @@ func (h *History) revisionsSeen() map[keyValue][]sighting {
 
 // sawSteps tells whether the operation's read steps have answers.
 func (o *Op) sawSteps() bool {
-	return o.isAnswered() && o.Outcome != CompareFailed
+	return o.isAnswered() && (o.Outcome != CompareFailed || o.ElseDone)
 }

@@ -323,6 +323,63 @@ func TestIdempotencyRequests(t *testing.T) {
 	}
 }
 
+// TestKeyOfTwoRequests: whichever of two requests under one key is first is the one that is
+// done, and which it is the log tells.
+func TestKeyOfTwoRequests(t *testing.T) {
+	text := `
+{"t":1,"type":"call","op":1,"kind":"put","key":"a","value":"x","idempotency_key":"K"}
+{"t":2,"type":"return","op":1,"outcome":"unknown"}
+{"t":3,"type":"call","op":2,"kind":"put","key":"a","value":"y","idempotency_key":"K"}
+{"t":4,"type":"return","op":2,"outcome":"unknown"}
+{"t":5,"type":"call","op":3,"kind":"put","key":"a","value":"x","idempotency_key":"K"}
+{"t":6,"type":"return","op":3,"outcome":"not_applied"}
+{"t":7,"type":"call","op":4,"kind":"read","key":"a"}
+{"t":8,"type":"return","op":4,"outcome":"read","revision":1,"found":true,"value":"y","key_revision":1}
+`
+	require.NoError(t, Check(parse(t, text), testBudget).Err())
+	log := `{"t":9,"type":"change","op":2,"key":"a","revision":1}` + "\n"
+	require.NoError(t, Check(parse(t, text+log), testBudget).Err())
+	log += `{"t":9,"type":"change","op":1,"key":"a","revision":2}` + "\n"
+	assert.Contains(t, Check(parse(t, text+log), testBudget).Caught(), Idempotency)
+}
+
+// TestElse: a transaction does one of its branches, by what its conditions find.
+func TestElse(t *testing.T) {
+	text := `
+{"t":1,"type":"call","op":1,"kind":"put","key":"a","value":"x"}
+{"t":2,"type":"return","op":1,"outcome":"applied","revision":1}
+{"t":3,"type":"call","op":2,"kind":"txn","compares":[{"key":"a","value":"%s"}],"steps":[{"kind":"put","key":"a","value":"y"}],"else":[{"kind":"put","key":"a","value":"z"}]}
+{"t":4,"type":"return","op":2,%s}
+{"t":5,"type":"call","op":3,"kind":"read","key":"a"}
+{"t":6,"type":"return","op":3,"outcome":"read","revision":2,"found":true,"value":"%s","key_revision":2}
+`
+	done, otherwise, unknown := `"outcome":"applied","revision":2`, `"outcome":"applied","revision":2,"else_done":true`, `"outcome":"unknown"`
+	for _, c := range []struct {
+		name, is, answer, sees string
+		caught                 bool
+	}{
+		{"then", "x", done, "y", false},
+		{"else", "w", otherwise, "z", false},
+		{"unknown then", "x", unknown, "y", false},
+		{"unknown else", "w", unknown, "z", false},
+		{"then, though the value is another", "w", done, "y", true},
+		{"else, though the value is right", "x", otherwise, "z", true},
+		{"says then, does else", "x", done, "z", true},
+		{"says else, does then", "w", otherwise, "y", true},
+		{"unknown, does else though the value is right", "x", unknown, "z", true},
+		{"unknown, does then though the value is another", "w", unknown, "y", true},
+	} {
+		for _, log := range []string{"", `{"t":7,"type":"change","op":1,"key":"a","revision":1}` + "\n" + `{"t":7,"type":"change","op":2,"key":"a","revision":2}` + "\n"} {
+			caught := Check(parse(t, fmt.Sprintf(text, c.is, c.answer, c.sees)+log), testBudget).Caught()
+			if c.caught {
+				assert.Equal(t, []string{Linearizability, Porcupine}, caught, c.name)
+			} else {
+				assert.Empty(t, caught, c.name)
+			}
+		}
+	}
+}
+
 // TestIdempotentAttemptsAreOne: a replayed answer has an old revision, which is no
 // travel in time.
 func TestIdempotentAttemptsAreOne(t *testing.T) {

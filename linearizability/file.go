@@ -35,6 +35,7 @@ type callLine struct {
 	IfAbsent       bool      `json:"if_absent,omitempty"`
 	Compares       []Compare `json:"compares,omitempty"`
 	Steps          []Step    `json:"steps,omitempty"`
+	Else           []Step    `json:"else,omitempty"`
 	RetryOf        uint64    `json:"retry_of,omitempty"`
 	IdempotencyKey string    `json:"idempotency_key,omitempty"`
 	MinRevision    uint64    `json:"min_revision,omitempty"`
@@ -49,6 +50,7 @@ type returnLine struct {
 	Found       bool    `json:"found,omitempty"`
 	Value       string  `json:"value,omitempty"`
 	KeyRevision uint64  `json:"key_revision,omitempty"`
+	ElseDone    bool    `json:"else_done,omitempty"`
 	FreshAt     *int64  `json:"fresh_at,omitempty"`
 	Reads       []saw   `json:"reads,omitempty"`
 }
@@ -168,19 +170,16 @@ func (h *History) opLines() []output {
 	lines := make([]output, 0, 2*len(h.Ops))
 	for i := range h.Ops {
 		o := &h.Ops[i]
-		steps := slices.Clone(o.Steps)
 		var reads []saw
-		for j := range steps {
-			s := &steps[j]
+		for _, s := range o.branch() {
 			if s.Kind == Read {
 				reads = append(reads, saw{s.Found, s.Got, s.KeyRevision})
 			}
-			s.Found, s.Got, s.KeyRevision = false, "", 0
 		}
 		lines = append(lines, output{o.Call, rankCall, o.ID, callLine{
 			head: head{o.Call, "call"}, Op: o.ID, Client: o.Client, Session: o.Session, Node: o.Node,
 			Kind: o.Kind, Key: o.Key, Value: o.Value, IfRevision: o.IfRevision, IfAbsent: o.IfAbsent,
-			Compares: o.Compares, Steps: steps, RetryOf: o.RetryOf, IdempotencyKey: o.IdempotencyKey,
+			Compares: o.Compares, Steps: unanswered(o.Steps), Else: unanswered(o.Else), RetryOf: o.RetryOf, IdempotencyKey: o.IdempotencyKey,
 			MinRevision: o.MinRevision, MaxStaleness: o.MaxStaleness,
 		}})
 		if o.Return == Never {
@@ -188,7 +187,7 @@ func (h *History) opLines() []output {
 		}
 		r := returnLine{
 			head: head{o.Return, "return"}, Op: o.ID, Outcome: o.Outcome,
-			Revision: o.Revision, Found: o.Found, Value: o.Got, KeyRevision: o.KeyRevision,
+			Revision: o.Revision, Found: o.Found, Value: o.Got, KeyRevision: o.KeyRevision, ElseDone: o.ElseDone,
 		}
 		if o.Claims {
 			r.FreshAt = &o.FreshAt
@@ -199,6 +198,15 @@ func (h *History) opLines() []output {
 		lines = append(lines, output{o.Return, rankReturn, o.ID, r})
 	}
 	return lines
+}
+
+// unanswered are steps as they were asked.
+func unanswered(steps []Step) []Step {
+	steps = slices.Clone(steps)
+	for i := range steps {
+		steps[i].Found, steps[i].Got, steps[i].KeyRevision = false, "", 0
+	}
+	return steps
 }
 
 func (h *History) watchLines() []output {
@@ -314,7 +322,7 @@ func (d *decoder) call(l *callLine) error {
 	}
 	o := Op{
 		ID: l.Op, Client: l.Client, Session: l.Session, Node: l.Node, Kind: l.Kind, Key: l.Key, Value: l.Value,
-		IfRevision: l.IfRevision, IfAbsent: l.IfAbsent, Compares: l.Compares, Steps: l.Steps,
+		IfRevision: l.IfRevision, IfAbsent: l.IfAbsent, Compares: l.Compares, Steps: l.Steps, Else: l.Else,
 		RetryOf: l.RetryOf, IdempotencyKey: l.IdempotencyKey, MinRevision: l.MinRevision, MaxStaleness: l.MaxStaleness,
 		Call: l.Time, Return: Never,
 	}
@@ -330,7 +338,7 @@ func (d *decoder) call(l *callLine) error {
 func (o *Op) validCall() error {
 	switch o.Kind {
 	case Put, Delete, Read, Local:
-		if len(o.Steps) > 0 || len(o.Compares) > 0 {
+		if len(o.Steps) > 0 || len(o.Compares) > 0 || len(o.Else) > 0 {
 			return fmt.Errorf("op %d is a %s and has no compares or steps", o.ID, o.Kind)
 		}
 		if !o.isWrite() && (o.IfAbsent || o.IfRevision != 0) {
@@ -344,7 +352,7 @@ func (o *Op) validCall() error {
 	if len(o.Steps) == 0 || o.Key != "" || o.Value != "" || o.IfAbsent || o.IfRevision != 0 {
 		return fmt.Errorf("op %d is a txn: it has steps, and compares, but no key, value or condition of its own", o.ID)
 	}
-	for _, s := range o.Steps {
+	for _, s := range slices.Concat(o.Steps, o.Else) {
 		switch s.Kind {
 		case Put, Delete, Read, Append:
 		default:
@@ -353,6 +361,20 @@ func (o *Op) validCall() error {
 		if s.Found || s.Got != "" || s.KeyRevision != 0 {
 			return fmt.Errorf("op %d has answers in its steps; they come with its return, as reads", o.ID)
 		}
+	}
+	return o.validElse()
+}
+
+// validElse: what an unknown transaction did is told by what its conditions find. Whether
+// one on a revision holds may not be known, so that there might be two answers.
+func (o *Op) validElse() error {
+	writes := slices.ContainsFunc(o.Else, func(s Step) bool { return s.Kind != Read })
+	onRevision := func(c Compare) bool { return c.Revision != 0 }
+	switch {
+	case len(o.Else) > 0 && len(o.Compares) == 0:
+		return fmt.Errorf("op %d has an else branch and no compares", o.ID)
+	case writes && slices.ContainsFunc(o.Compares, onRevision):
+		return fmt.Errorf("op %d has an else branch that writes: its compares are on values or existence, not on revisions", o.ID)
 	}
 	return nil
 }
@@ -372,8 +394,11 @@ func (d *decoder) returned(l *returnLine) error {
 	if l.Outcome == Applied && l.Revision == 0 {
 		return errors.New("an applied write has a revision")
 	}
+	if l.ElseDone && len(o.Else) == 0 {
+		return fmt.Errorf("op %d has no else branch that could be done", l.Op)
+	}
 	o.Return, o.Outcome = l.Time, l.Outcome
-	o.Revision, o.Found, o.Got, o.KeyRevision = l.Revision, l.Found, l.Value, l.KeyRevision
+	o.Revision, o.Found, o.Got, o.KeyRevision, o.ElseDone = l.Revision, l.Found, l.Value, l.KeyRevision, l.ElseDone
 	if l.FreshAt != nil {
 		o.Claims, o.FreshAt = true, *l.FreshAt
 	}
@@ -402,8 +427,9 @@ func (o *Op) mayEnd(outcome Outcome) error {
 // fill puts the answers of read steps where they belong.
 func (o *Op) fill(reads []saw) error {
 	n := 0
-	for i := range o.Steps {
-		s := &o.Steps[i]
+	steps := o.branch()
+	for i := range steps {
+		s := &steps[i]
 		if s.Kind != Read {
 			continue
 		}

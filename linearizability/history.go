@@ -3,6 +3,7 @@ package linearizability
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -66,11 +67,16 @@ type Op struct {
 	// Compares and Steps are what a Txn asks; the steps carry its answers too.
 	Compares []Compare
 	Steps    []Step
+	// Else is what a Txn does in place of Steps if a compare does not hold. ElseDone is its
+	// answer's; the answers to reads are in Else then.
+	Else     []Step
+	ElseDone bool
 	// RetryOf is the operation that this one repeats as a new proposal, with the
 	// same value and conditions; each may have an effect. 0: none.
 	RetryOf uint64
 	// IdempotencyKey, unless empty, makes all operations that have it attempts at
-	// one: they have one effect at most.
+	// one: they have one effect at most. One that is refused since the key was used for
+	// another request is NotApplied. The key names its principal, if there are several.
 	IdempotencyKey string
 	// MinRevision is the least revision that the client accepts an answer at.
 	MinRevision uint64
@@ -99,6 +105,8 @@ type Compare struct {
 	Revision uint64 `json:"revision,omitempty"`
 	// Exists asks for any record, whatever its revision.
 	Exists bool `json:"exists,omitempty"`
+	// Value, unless empty, asks for a record with that value, whatever its revision.
+	Value string `json:"value,omitempty"`
 }
 
 // Step is a part of a transaction; it sees what the steps before it did.
@@ -164,12 +172,7 @@ func (o *Op) describe(b *strings.Builder) {
 	if o.Kind == Put {
 		b.WriteString("=" + o.Value)
 	}
-	for _, s := range o.Steps {
-		fmt.Fprintf(b, " %s %s", s.Kind, s.Key)
-		if s.Kind == Put || s.Kind == Append {
-			b.WriteString("=" + s.Value)
-		}
-	}
+	describeSteps(b, o.Steps)
 	if o.IfAbsent {
 		b.WriteString(" if absent")
 	}
@@ -179,13 +182,29 @@ func (o *Op) describe(b *strings.Builder) {
 	for _, c := range o.Compares {
 		fmt.Fprintf(b, " if %v", c)
 	}
+	if len(o.Else) > 0 {
+		b.WriteString(" else")
+		describeSteps(b, o.Else)
+	}
 	if o.IdempotencyKey != "" {
 		b.WriteString(" under key " + o.IdempotencyKey)
 	}
 }
 
+func describeSteps(b *strings.Builder, steps []Step) {
+	for _, s := range steps {
+		fmt.Fprintf(b, " %s %s", s.Kind, s.Key)
+		if s.Kind == Put || s.Kind == Append {
+			b.WriteString("=" + s.Value)
+		}
+	}
+}
+
 // describeAnswer writes what was answered.
 func (o *Op) describeAnswer(b *strings.Builder) {
+	if o.ElseDone {
+		b.WriteString(" by else")
+	}
 	switch {
 	case o.Outcome == Applied:
 		fmt.Fprintf(b, " at %d", o.Revision)
@@ -199,8 +218,11 @@ func (o *Op) describeAnswer(b *strings.Builder) {
 		}
 		fmt.Fprintf(b, ", key at %d, store at %d", o.KeyRevision, o.Revision)
 	}
-	for _, s := range o.Steps {
-		if s.Kind == Read && o.Outcome != CompareFailed {
+	if !o.sawSteps() {
+		return
+	}
+	for _, s := range o.branch() {
+		if s.Kind == Read {
 			fmt.Fprintf(b, ", %s: %s at %d", s.Key, sawText(s.Found, s.Got), s.KeyRevision)
 		}
 	}
@@ -217,31 +239,35 @@ func (c Compare) String() string {
 	switch {
 	case c.Exists:
 		return c.Key + " exists"
+	case c.Value != "":
+		return c.Key + " is " + c.Value
 	case c.Revision == 0:
 		return c.Key + " is absent"
 	}
 	return fmt.Sprintf("%s at %d", c.Key, c.Revision)
 }
 
-// holds tells whether the compare lets a key through that was last changed at rev.
-func (c Compare) holds(rev uint64) bool {
-	if c.Exists {
-		return rev != 0
+// holds tells whether the compare lets a key through.
+func (c Compare) holds(now keyVersion) bool {
+	switch {
+	case c.Exists:
+		return now.found
+	case c.Value != "":
+		return now.found && now.value == c.Value
 	}
-	return rev == c.Revision
+	return now.keyRevision() == c.Revision
 }
+
+// lastAt is what a compare of a single key is given: by its revision, not its value.
+func lastAt(rev uint64) keyVersion { return keyVersion{found: rev != 0, rev: rev} }
 
 // isWrite tells operations that may change something from reads.
 func (o *Op) isWrite() bool {
 	if o.Kind != Txn {
 		return o.Kind == Put || o.Kind == Delete
 	}
-	for i := range o.Steps {
-		if o.Steps[i].Kind != Read {
-			return true
-		}
-	}
-	return false
+	writes := func(s Step) bool { return s.Kind != Read }
+	return slices.ContainsFunc(o.Steps, writes) || slices.ContainsFunc(o.Else, writes)
 }
 
 // isUnknown tells whether the write may or may not have had an effect.
@@ -270,11 +296,28 @@ func (o *Op) end() int64 {
 	return o.Return
 }
 
-// steps are what the operation does, whatever its kind.
+// branch are the steps of a Txn that its answer speaks of; without an answer, those that it
+// does if its conditions hold.
+func (o *Op) branch() []Step {
+	if o.ElseDone {
+		return o.Else
+	}
+	return o.Steps
+}
+
+// mayDo are all steps that the operation may have done.
+func (o *Op) mayDo() []Step {
+	if len(o.Else) > 0 && !o.isAnswered() {
+		return slices.Concat(o.Steps, o.Else)
+	}
+	return o.steps()
+}
+
+// steps are what the operation does, whatever its kind: of a Txn, its branch.
 func (o *Op) steps() []Step {
 	switch o.Kind {
 	case Txn:
-		return o.Steps
+		return o.branch()
 	case Put, Delete:
 		return []Step{{Kind: o.Kind, Key: o.Key, Value: o.Value}}
 	case Read, Local, Append:

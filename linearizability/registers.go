@@ -127,8 +127,10 @@ func (o *Op) keys() []string {
 	for _, c := range o.Compares {
 		keys = append(keys, c.Key)
 	}
-	for i := range o.Steps {
-		keys = append(keys, o.Steps[i].Key)
+	for _, steps := range [...][]Step{o.Steps, o.Else} {
+		for i := range steps {
+			keys = append(keys, steps[i].Key)
+		}
 	}
 	return keys
 }
@@ -305,7 +307,7 @@ func (p *partition) step(rs keyStates, o *Op) (keyStates, bool) {
 			return rs, true
 		}
 		return next, true
-	case o.Outcome == CompareFailed:
+	case o.Outcome == CompareFailed && !o.ElseDone:
 		return p.refuse(rs, o)
 	case o.Outcome == Applied:
 		next, ok, changed := p.perform(rs, o, o.Revision)
@@ -324,19 +326,19 @@ func (p *partition) step(rs keyStates, o *Op) (keyStates, bool) {
 // perform does o at rev, 0 if that is not known. It reports whether o can come
 // next and whether it changes anything.
 func (p *partition) perform(rs keyStates, o *Op, rev uint64) (next keyStates, ok, changed bool) {
-	next = slices.Clone(rs)
-	for _, c := range o.compares() {
-		r := &next[p.at[c.Key]]
-		if c.Exists {
-			ok = r.found
-		} else {
-			*r, ok = r.at(c.Revision)
-		}
-		if !ok {
+	steps := o.steps()
+	if o.ElseDone {
+		if _, ok := p.refuse(rs, o); !ok {
 			return rs, false, false
 		}
+		next = slices.Clone(rs)
+	} else if next, ok = p.admit(rs, o); !ok {
+		if len(o.Else) == 0 || !o.isUnknown() {
+			return rs, false, false
+		}
+		next, steps = slices.Clone(rs), o.Else
 	}
-	steps, before := o.steps(), next
+	before := next
 	if len(steps) > 1 { // one step looks at its key before it changes it
 		before = slices.Clone(next)
 	}
@@ -363,12 +365,30 @@ func (p *partition) perform(rs keyStates, o *Op, rev uint64) (next keyStates, ok
 	return next, true, changed
 }
 
+// admit returns the keys after o's conditions were found to hold, if they can: a key's
+// revision may be known from then on.
+func (p *partition) admit(rs keyStates, o *Op) (next keyStates, ok bool) {
+	next = slices.Clone(rs)
+	for _, c := range o.compares() {
+		r := &next[p.at[c.Key]]
+		if c.Exists || c.Value != "" {
+			ok = r.found && (c.Exists || r.value == c.Value)
+		} else {
+			*r, ok = r.at(c.Revision)
+		}
+		if !ok {
+			return rs, false
+		}
+	}
+	return next, true
+}
+
 // refuse tells whether one of o's conditions can fail.
 func (p *partition) refuse(rs keyStates, o *Op) (keyStates, bool) {
 	if o.Kind != Txn {
 		at := p.at[o.Key]
 		now, ok := rs[at].at(o.KeyRevision)
-		if !ok || !slices.ContainsFunc(o.compares(), func(c Compare) bool { return !c.holds(o.KeyRevision) }) {
+		if !ok || !slices.ContainsFunc(o.compares(), func(c Compare) bool { return !c.holds(lastAt(o.KeyRevision)) }) {
 			return rs, false
 		}
 		next := slices.Clone(rs)
@@ -377,6 +397,9 @@ func (p *partition) refuse(rs keyStates, o *Op) (keyStates, bool) {
 	}
 	return rs, slices.ContainsFunc(o.compares(), func(c Compare) bool {
 		r := rs[p.at[c.Key]]
+		if c.Value != "" {
+			return !r.found || r.value != c.Value
+		}
 		return r.found != (c.Exists || c.Revision != 0) || (r.found && !c.Exists && (r.blind || r.rev != c.Revision))
 	})
 }

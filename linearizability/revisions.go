@@ -76,7 +76,7 @@ func (c *revisionCheck) readLog() error {
 
 // mayChange tells whether o may change a key.
 func (o *Op) mayChange(key string) bool {
-	return slices.ContainsFunc(o.steps(), func(s Step) bool { return s.Key == key && s.Kind != Read })
+	return slices.ContainsFunc(o.mayDo(), func(s Step) bool { return s.Key == key && s.Kind != Read })
 }
 
 // collectWrites finds the revision of each write that had an effect.
@@ -154,7 +154,7 @@ func (c *revisionCheck) place(seen map[keyValue]map[uint64]bool) {
 	slices.SortFunc(unknown, byCall)
 	for _, o := range unknown {
 		least := uint64(0)
-		for _, s := range o.steps() {
+		for _, s := range o.mayDo() {
 			revs := seen[keyValue{s.Key, s.Value}]
 			if s.Kind != Put || len(revs) == 0 {
 				continue
@@ -170,14 +170,14 @@ func (c *revisionCheck) place(seen map[keyValue]map[uint64]bool) {
 		if least != 0 {
 			continue
 		}
-		for _, s := range o.steps() {
+		for _, s := range o.mayDo() {
 			if s.Kind != Read {
 				c.astray[s.Key] = append(c.astray[s.Key], o)
 			}
 		}
 	}
 	for _, o := range c.ops {
-		for _, s := range o.steps() {
+		for _, s := range o.mayDo() {
 			if s.Kind == Append && len(c.astray[s.Key]) > 0 {
 				c.vague[s.Key] = true
 			}
@@ -288,14 +288,20 @@ func (c *revisionCheck) checkValues() error {
 
 // replay does what a write did, at its revision, and checks what it saw there.
 func (c *revisionCheck) replay(w revisionWrite) error {
-	for _, cond := range w.op.compares() {
-		now := c.at(cond.Key, w.rev-1)
-		if now.known && !cond.holds(now.keyRevision()) && !c.excused(cond, now, w) {
-			return violation([]*Op{w.op, now.by}, "%v was applied at revision %d, although key %s was %v", w.op, w.rev, cond.Key, now)
+	steps, err := c.branchOf(w)
+	if err != nil {
+		return err
+	}
+	if steps == nil { // one branch or the other
+		for _, s := range w.op.mayDo() {
+			if s.Kind != Read {
+				c.states[s.Key] = append(c.states[s.Key], keyVersion{rev: w.rev})
+			}
 		}
+		return nil
 	}
 	changed, unsure := false, false
-	for _, s := range w.op.steps() {
+	for _, s := range steps {
 		now := c.at(s.Key, w.rev)
 		if s.Kind == Read {
 			gone := !s.Found && now.found && c.stray(s.Key, now.rev, w.rev-1, w.op)
@@ -319,13 +325,40 @@ func (c *revisionCheck) replay(w revisionWrite) error {
 		return violation([]*Op{w.op}, "%v was applied at revision %d, although there was nothing to change", w.op, w.rev)
 	}
 	if c.h.HasChanges && !unsure {
-		return c.changedKeys(w)
+		return c.changedKeys(w, steps)
 	}
 	return nil
 }
 
+// branchOf are the steps that a write did, by what its conditions found at its revision;
+// nil if that cannot be said.
+func (c *revisionCheck) branchOf(w revisionWrite) ([]Step, error) {
+	o := w.op
+	sure := true // that all of them hold
+	for _, cond := range o.compares() {
+		now := c.at(cond.Key, w.rev-1)
+		holds := now.known && cond.holds(now)
+		switch unsure := c.stray(cond.Key, now.rev, w.rev-1, o); {
+		case !now.known || holds && unsure || !holds && c.excused(cond, now, w):
+			sure = false
+		case holds:
+		case o.ElseDone || len(o.Else) > 0 && o.isUnknown():
+			return o.Else, nil
+		default:
+			return nil, violation([]*Op{o, now.by}, "%v was applied at revision %d, although key %s was %v", o, w.rev, cond.Key, now)
+		}
+	}
+	switch {
+	case sure && o.ElseDone:
+		return nil, violation([]*Op{o}, "%v did its else branch at revision %d, although all its conditions held", o, w.rev)
+	case !sure && len(o.Else) > 0 && o.isUnknown():
+		return nil, nil
+	}
+	return o.steps(), nil
+}
+
 // changedKeys: the change log names the keys that a write changed, and no others.
-func (c *revisionCheck) changedKeys(w revisionWrite) error {
+func (c *revisionCheck) changedKeys(w revisionWrite, steps []Step) error {
 	n := sort.Search(len(c.h.Changes), func(i int) bool { return c.h.Changes[i].Revision >= w.rev })
 	logged := map[string]bool{}
 	for ; n < len(c.h.Changes) && c.h.Changes[n].Revision == w.rev; n++ {
@@ -335,7 +368,7 @@ func (c *revisionCheck) changedKeys(w revisionWrite) error {
 			return violation([]*Op{w.op}, "the change log says that revision %d changed key %s, which %v left as it was", w.rev, key, w.op)
 		}
 	}
-	for _, s := range w.op.steps() {
+	for _, s := range steps {
 		if !logged[s.Key] && c.at(s.Key, w.rev).rev == w.rev {
 			return violation([]*Op{w.op}, "half a transaction: %v changed key %s at revision %d, and the change log has not that key", w.op, s.Key, w.rev)
 		}
@@ -346,13 +379,16 @@ func (c *revisionCheck) changedKeys(w revisionWrite) error {
 // checkAnswer holds the answer of anything but an applied write against the state
 // at its revision.
 func (c *revisionCheck) checkAnswer(o *Op) error {
-	if o.Outcome == CompareFailed {
-		return c.checkFailed(o)
-	}
-	for _, cond := range o.compares() {
-		now := c.at(cond.Key, o.Revision)
-		if now.known && !cond.holds(now.keyRevision()) && !c.excused(cond, now, revisionWrite{rev: o.Revision + 1, op: o}) {
-			return wrong(o, cond.Key, now)
+	if o.Outcome == CompareFailed || o.ElseDone {
+		if err := c.checkFailed(o); err != nil || !o.ElseDone {
+			return err
+		}
+	} else {
+		for _, cond := range o.compares() {
+			now := c.at(cond.Key, o.Revision)
+			if now.known && !cond.holds(now) && !c.excused(cond, now, revisionWrite{rev: o.Revision + 1, op: o}) {
+				return wrong(o, cond.Key, now)
+			}
 		}
 	}
 	for _, s := range o.steps() {
@@ -383,12 +419,12 @@ func (c *revisionCheck) checkFailed(o *Op) error {
 	for _, cond := range o.compares() {
 		key, now = cond.Key, c.at(cond.Key, o.Revision)
 		if !now.known || c.stray(key, now.rev, o.Revision, o) {
-			if o.Kind == Txn || !cond.holds(o.KeyRevision) {
+			if o.Kind == Txn || !cond.holds(lastAt(o.KeyRevision)) {
 				return nil
 			}
 			continue
 		}
-		if !cond.holds(now.keyRevision()) && (o.Kind == Txn || o.KeyRevision == now.keyRevision()) {
+		if !cond.holds(now) && (o.Kind == Txn || o.KeyRevision == now.keyRevision()) {
 			return nil
 		}
 	}

@@ -139,8 +139,8 @@ func (h *History) valuesOf() map[revisionKey]madeValue {
 		if o.Outcome == Applied && o.isAnswered() {
 			rev = o.Revision
 		}
-		if rev == 0 || !o.isWrite() {
-			continue
+		if rev == 0 || !o.isWrite() || len(o.mayDo()) > len(o.steps()) {
+			continue // of an unknown branch, for one
 		}
 		for _, s := range o.steps() {
 			switch s.Kind {
