@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/confman/confman/fsm"
 )
@@ -12,13 +13,9 @@ import (
 // The change log's hash chain, computed as the formats in package fsm are documented
 // and with none of its code: an auditor with the documents must come to the same heads.
 
-// anonymous is who makes all changes in a world, as records name it.
-const anonymous = "anonymous"
-
 // Bytes that the formats give a meaning.
 const (
 	chainCurrent      = 1 // the bucket of current records, where its records are hashed
-	chainNoPrincipal  = 6 // a principal of nobody: four empty texts, no roles, no groups
 	chainRecordHeader = 35
 )
 
@@ -36,8 +33,16 @@ func firstHead(cluster fsm.ClusterID, members []fsm.Member) [32]byte {
 	return sha256.Sum256(b)
 }
 
+// byWhom is how records name a principal.
+func byWhom(p *fsm.Principal) string {
+	if p.Kind == fsm.User {
+		return "user:" + p.Tenant + "/" + p.Object
+	}
+	return "anonymous"
+}
+
 // hashRecord hashes what a put of op stored, which made v of its key.
-func hashRecord(op *fsm.Op, v *modelVersion, at int64) [32]byte {
+func hashRecord(op *fsm.Op, v *modelVersion, at int64, by *fsm.Principal) [32]byte {
 	b := binary.LittleEndian.AppendUint64([]byte{chainCurrent}, uint64(len(op.Key)))
 	b = append(b, op.Key...)
 	header := len(b)
@@ -48,24 +53,27 @@ func hashRecord(op *fsm.Op, v *modelVersion, at int64) [32]byte {
 	binary.LittleEndian.PutUint64(h[16:], v.puts)
 	binary.LittleEndian.PutUint64(h[24:], uint64(at))
 	h[32] = byte(len(op.ContentType))
-	binary.LittleEndian.PutUint16(h[33:], uint16(len(anonymous)))
+	binary.LittleEndian.PutUint16(h[33:], uint16(len(byWhom(by))))
 	b = append(b, op.ContentType...)
-	b = append(b, anonymous...)
+	b = append(b, byWhom(by)...)
 	return sha256.Sum256(append(b, op.Value...))
 }
 
 // nextHead is the chain after change number rev, which the command made at a replicated time
 // and which changed ops; content is the hash of the hashes of what its puts stored.
-func nextHead(before [32]byte, rev fsm.Revision, at, time int64, cmd *fsm.Command, ops []*fsm.Op, content [32]byte) [32]byte {
+func nextHead(before [32]byte, rev fsm.Revision, at int64, time time.Duration, cmd *fsm.Command, ops []*fsm.Op, content [32]byte) [32]byte {
 	b := binary.LittleEndian.AppendUint64(slices.Clone(before[:]), uint64(rev))
 	for _, n := range []uint64{uint64(at), uint64(time), cmd.Origin.Node, cmd.Origin.Incarnation, cmd.Origin.Seq} {
 		b = binary.LittleEndian.AppendUint64(b, n)
 	}
 	b = append(b, content[:]...)
-	b = append(b, 0, 0) // no principal, no source address
+	b = append(b, byte(cmd.Principal.Kind), 0) // no source address
 	b = appendString(b, cmd.RequestID)
 	b = appendString(b, cmd.Comment)
-	b = append(b, make([]byte, chainNoPrincipal)...)
+	for _, s := range []string{cmd.Principal.Issuer, cmd.Principal.Tenant, cmd.Principal.Object, cmd.Principal.App} {
+		b = appendString(b, s)
+	}
+	b = append(b, 0, 0) // no roles, no groups
 	b = binary.AppendUvarint(b, uint64(len(ops)))
 	for _, op := range ops {
 		b = append(b, byte(op.Kind))
@@ -90,6 +98,8 @@ func (m *model) logged(c *fsm.Change) error {
 		return fmt.Errorf("revision %d is a change by %s, want one by %s", c.Revision, c.RequestID, want.request)
 	case c.At != want.at:
 		return fmt.Errorf("revision %d is of time %d, want %d: no change is before the one before it", c.Revision, c.At, want.at)
+	case c.Time != want.time:
+		return fmt.Errorf("revision %d is of replicated time %v, want %v", c.Revision, c.Time, want.time)
 	case c.Chain != want.head:
 		return fmt.Errorf("revision %d has the chain %x, want %x", c.Revision, c.Chain[:6], want.head[:6])
 	}

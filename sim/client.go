@@ -38,6 +38,9 @@ type clients struct {
 	over    bool          // no new operations
 	born    uint64        // sessions so far
 
+	lastKey [2]int     // by principal
+	recent  [2][]keyed // by principal, keys that were used lately
+
 	watchers []*watcher
 	watched  []linearizability.Watch // streams that ended
 	streams  uint64
@@ -45,11 +48,14 @@ type clients struct {
 
 type client struct {
 	rng     generator
+	ways    generator        // in which it asks for writes
 	seen    map[string]sight // what it last knew of a key
-	retry   *operation       // to be proposed again
-	back    *operation       // a write to be read at another node
-	session uint64           // 0: it does not pass revisions on
-	least   uint64           // the highest revision of the session
+	past    map[string][]memory
+	sent    []*operation // keyed writes that it may send again
+	retry   *operation   // to be proposed again
+	back    *operation   // a write to be read at another node
+	session uint64       // 0: it does not pass revisions on
+	least   uint64       // the highest revision of the session
 }
 
 // keySlot is a key in use, or several keys that belong together.
@@ -94,7 +100,8 @@ type operation struct {
 	lone    bool     // nobody's turn comes after it
 	closing bool     // of the end of the run, of no client
 	stored  []fsm.Op // what the store is asked, if it is not what the history says
-	answer  func(o *linearizability.Op)
+	keyed
+	answer func(o *linearizability.Op)
 }
 
 func (c *clients) init(w *World) {
@@ -115,7 +122,7 @@ func (c *clients) init(w *World) {
 	}
 	for i := range w.setup.clients {
 		g := newGenerator(w.opts.Seed, fmt.Sprintf("client %d", i))
-		c.clients = append(c.clients, client{rng: g})
+		c.clients = append(c.clients, client{rng: g, ways: newGenerator(w.opts.Seed, fmt.Sprintf("client %d writes", i))})
 		if g.chance(w.setup.sessions) {
 			c.clients[i].session = 1
 		}
@@ -128,6 +135,7 @@ func (c *clients) init(w *World) {
 // bear lets a client begin with nothing that it remembers.
 func (c *clients) bear(cl *client) {
 	cl.seen, cl.retry, cl.back, cl.least = map[string]sight{}, nil, nil, 0
+	cl.past, cl.sent = map[string][]memory{}, nil
 	if cl.session != 0 {
 		c.born++
 		cl.session = c.born
@@ -148,8 +156,9 @@ func (c *clients) wake(i int) {
 	}
 	again, back := cl.retry, cl.back
 	cl.retry, cl.back = nil, nil
-	var o *operation
+	o := c.sendAgain(i)
 	switch {
+	case o != nil:
 	case back != nil && c.current(back):
 		o = c.readBack(i, back)
 	default:
@@ -167,6 +176,7 @@ func (c *clients) wake(i int) {
 		c.w.judge.count("session")
 	}
 	c.call(o)
+	c.double(i, o)
 	if cl.rng.chance(c.w.setup.crashes) {
 		c.w.after(cl.rng.some(time.Millisecond, 100*time.Millisecond), event{kind: evLeave, n: o.op.ID})
 	}
@@ -181,7 +191,8 @@ func (o *operation) retry(again *operation) {
 	o.slot, o.name = again.slot, again.name
 	o.op.Key, o.op.Kind, o.op.Value, o.op.RetryOf = was.Key, linearizability.Put, was.Value, was.ID
 	o.op.IfAbsent, o.op.IfRevision = was.IfAbsent, was.IfRevision
-	o.op.Steps, o.op.Compares, o.op.MaxStaleness, o.stored = nil, nil, 0, nil
+	o.op.Steps, o.op.Compares, o.op.Else, o.op.MaxStaleness, o.stored = nil, nil, nil, 0, again.stored
+	o.op.IdempotencyKey, o.keyed = "", keyed{principal: o.principal}
 }
 
 // writes tells operations that may change something from reads.
@@ -194,6 +205,14 @@ func (o *operation) writes() bool {
 	default:
 		return false
 	}
+}
+
+// branch are the steps of a transaction that were done, if any were.
+func (o *operation) branch() []linearizability.Step {
+	if o.op.ElseDone {
+		return o.op.Else
+	}
+	return o.op.Steps
 }
 
 // keys are all that the operation touches.
@@ -218,7 +237,7 @@ func (c *clients) add(slot, client int, r *replica) *operation {
 
 func (c *clients) call(o *operation) {
 	w := c.w
-	if !o.closing {
+	if !o.closing && !o.again {
 		c.keys[o.slot].ops++
 	}
 	c.open++
@@ -282,22 +301,21 @@ func opOf(request string) uint64 {
 }
 
 func (c *clients) command(o *operation) []byte {
-	cmd := fsm.Command{RequestID: requestID(o.op.ID), AcceptedAt: c.w.now + int64(o.node.wall)}
+	cmd := fsm.Command{
+		RequestID: requestID(o.op.ID), AcceptedAt: c.w.now + int64(o.node.wall), Principal: principals[o.principal],
+		Compares: slices.Clone(o.patch),
+	}
+	if o.key != "" {
+		cmd.Idempotency = fsm.Idempotency{Key: o.key, Request: o.request, OnlyIfDone: o.patch != nil}
+	}
 	steps := o.op.Steps
 	if o.op.Kind != linearizability.Txn {
 		steps = []linearizability.Step{{Kind: o.op.Kind, Key: o.op.Key, Value: o.op.Value}}
 	}
-	cmd.Ops = o.stored
-	for i := range steps {
-		if o.stored != nil {
-			break
-		}
-		op := putOf(steps[i].Key, steps[i].Value)
-		if steps[i].Kind == linearizability.Delete {
-			op = fsm.Op{Kind: fsm.Delete, Key: steps[i].Key}
-		}
-		cmd.Ops = append(cmd.Ops, op)
+	if cmd.Ops = o.stored; cmd.Ops == nil {
+		cmd.Ops = opsOf(steps)
 	}
+	cmd.Else = opsOf(o.op.Else)
 	switch {
 	case o.op.IfAbsent:
 		cmd.Compares = []fsm.Compare{{Kind: fsm.KeyAbsent, Key: o.op.Key}}
@@ -305,19 +323,36 @@ func (c *clients) command(o *operation) []byte {
 		cmd.Compares = []fsm.Compare{{Kind: fsm.RevisionIs, Key: o.op.Key, Revision: fsm.Revision(o.op.IfRevision)}}
 	}
 	for _, k := range o.op.Compares {
-		compare := fsm.Compare{Kind: fsm.RevisionIs, Key: k.Key, Revision: fsm.Revision(k.Revision)}
-		if k.Exists {
-			compare.Kind = fsm.KeyExists
-		} else if k.Revision == 0 {
-			compare.Kind = fsm.KeyAbsent
-		}
-		cmd.Compares = append(cmd.Compares, compare)
+		cmd.Compares = append(cmd.Compares, compareOf(k))
 	}
 	b, err := cmd.Encode()
 	if err != nil {
 		c.w.fail(JudgeInvariant, "a command does not encode: %w", err)
 	}
 	return b
+}
+
+func opsOf(steps []linearizability.Step) (ops []fsm.Op) {
+	for i := range steps {
+		op := putOf(steps[i].Key, steps[i].Value)
+		if steps[i].Kind == linearizability.Delete {
+			op = fsm.Op{Kind: fsm.Delete, Key: steps[i].Key}
+		}
+		ops = append(ops, op)
+	}
+	return ops
+}
+
+func compareOf(k linearizability.Compare) fsm.Compare {
+	switch {
+	case k.Exists:
+		return fsm.Compare{Kind: fsm.KeyExists, Key: k.Key}
+	case k.Value != "":
+		return fsm.Compare{Kind: fsm.ValueIs, Key: k.Key, Value: []byte(k.Value)}
+	case k.Revision == 0:
+		return fsm.Compare{Kind: fsm.KeyAbsent, Key: k.Key}
+	}
+	return fsm.Compare{Kind: fsm.RevisionIs, Key: k.Key, Revision: fsm.Revision(k.Revision)}
 }
 
 // proposed takes the core's word on a write.
@@ -343,8 +378,24 @@ func (c *clients) proposed(r *replica, e node.ProposeReply) {
 	}
 	res := e.Result
 	c.w.judge.acknowledged(r, requestID(o.op.ID), &res)
+	switch res.Outcome {
+	case fsm.Compacted, fsm.FutureRevision, fsm.KeyReused:
+		c.w.judge.count("write: " + res.Outcome.String())
+		c.answered(o, o.failed(linearizability.NotApplied))
+		return
+	case fsm.CompareFailed:
+		if o.patch != nil {
+			c.w.judge.count("patch evaluated again")
+			c.answered(o, func(op *linearizability.Op) {
+				op.Outcome = linearizability.NotApplied
+				o.patch = []fsm.Compare{compareOf(linearizability.Compare{Key: op.Key, Revision: uint64(res.Current)})}
+			})
+			return
+		}
+	default:
+	}
 	c.answered(o, func(op *linearizability.Op) {
-		op.Revision = uint64(res.Revision)
+		op.Revision, op.ElseDone = uint64(res.Revision), res.Else
 		single := op.Kind != linearizability.Txn
 		switch res.Outcome {
 		case fsm.Applied:
@@ -578,7 +629,7 @@ func (c *clients) finish(o *operation) {
 	if o.closing {
 		return
 	}
-	if o.op.Outcome == linearizability.Unknown && c.current(o) {
+	if o.op.Outcome == linearizability.Unknown && c.current(o) && !o.again {
 		c.keys[o.slot].unknown++
 	}
 	if o.op.Outcome == linearizability.Applied {
@@ -590,9 +641,10 @@ func (c *clients) finish(o *operation) {
 	}
 	cl := &c.clients[o.op.Client]
 	c.learn(cl, o)
+	c.maySend(cl, o)
 	think := cl.rng.about(c.w.setup.think)
 	switch {
-	case o.op.Outcome == linearizability.Unknown && o.op.Kind == linearizability.Put && cl.rng.chance(c.w.setup.retries):
+	case o.op.Outcome == linearizability.Unknown && o.op.Kind == linearizability.Put && cl.rng.chance(c.w.setup.retries) && o.key == "":
 		cl.retry = o
 		think = cl.rng.between(0, 10*time.Millisecond)
 	case o.op.Outcome == linearizability.Applied && cl.session != 0 && cl.rng.chance(c.w.setup.readBacks):

@@ -29,7 +29,9 @@ func (c *clients) draw(i int) *operation {
 	cl := &c.clients[i]
 	o := c.add(c.slot(cl.rng), i, c.w.nodes[cl.rng.IntN(len(c.w.nodes))])
 	o.rng = cl.rng
+	o.principal = i % len(principals)
 	c.keys[o.slot].load.draw(c, cl, o)
+	c.vary(cl, o)
 	return o
 }
 
@@ -185,7 +187,7 @@ func (c *clients) leave(id uint64) {
 	c.w.judge.count("client crash")
 	o.done = true
 	c.open--
-	if o.writes() && c.current(o) {
+	if o.writes() && c.current(o) && !o.again {
 		c.keys[o.slot].unknown++
 	}
 	cl := &c.clients[o.op.Client]

@@ -19,7 +19,8 @@
 //
 // While it runs: at most one leader in a term; one entry and one effect at an
 // index, the same on all nodes and what a plain model of the store says; equal
-// state hashes at equal index; nothing said before it is durable (votes,
+// state hashes at equal index; replicated time not ahead of true time; the past right, or held no
+// more only where the model says so; nothing said before it is durable (votes,
 // appends, acknowledgments); nothing durable gone after a crash; reads are what the
 // state was; claims of freshness are true. In the end faults stop, and within a
 // bounded time all nodes that still take part must agree and everything in flight
@@ -48,8 +49,9 @@
 //
 // Clients go by workloads, small types with draw and complete: registers and batches
 // in every world, and in most one of a bank, sets, and lists that are read, lengthened and
-// put if they are as they were, each with a judge of its own. Subtrees that are removed, compaction
-// and idempotency keys are to come as workloads too.
+// put if they are as they were, each with a judge of its own. Now and then a write has another
+// branch, or is a rollback to what its client saw, or has an idempotency key: then it is sent again
+// later, elsewhere, twice at once, or its key is used for something else.
 //
 // All that happens is counted by name: [Faults], [Marks], which are rare places in the code
 // of the core, and [States]. [Shrink] looks for a smaller world with the same failure.

@@ -21,7 +21,8 @@ type judge struct {
 	fired   map[string]uint64
 	cluster fsm.ClusterID
 	leaders map[uint64]uint64 // by term
-	slots   []slot            // by index - 1
+	terms   terms
+	slots   []slot // by index - 1
 	model   model
 	acks    []acknowledgment     // in order of time
 	where   map[uint64]fsm.Index // at which index the write of an operation changed something
@@ -35,6 +36,7 @@ type slot struct {
 	term   uint64
 	digest uint64
 	result modelResult
+	state  modelState // afterwards
 	hashed bool
 	hash   [32]byte
 }
@@ -49,6 +51,7 @@ func (j *judge) init(w *World) {
 	j.w = w
 	j.fired = map[string]uint64{}
 	j.leaders = map[uint64]uint64{}
+	j.terms.init()
 	j.model = newModel()
 	j.where = map[uint64]fsm.Index{}
 	j.views = newGenerator(w.opts.Seed, "views")
@@ -84,8 +87,15 @@ func (j *judge) state(r *replica, s fsm.State) error {
 		return fmt.Errorf("the store is at index %d, nobody applied more than %d", s.Applied, len(j.slots))
 	}
 	k := &j.slots[s.Applied-1]
-	if s.Revision != k.result.revision || s.Term != k.term {
-		return fmt.Errorf("at index %d the store of %s is at revision %d and term %d, want %d and %d", s.Applied, r.name, s.Revision, s.Term, k.result.revision, k.term)
+	if s.Revision != k.state.revision || s.Term != k.term {
+		return fmt.Errorf("at index %d the store of %s is at revision %d and term %d, want %d and %d", s.Applied, r.name, s.Revision, s.Term, k.state.revision, k.term)
+	}
+	if have := (modelState{s.Revision, s.Floor, s.Time, int(s.Answers)}); have != k.state {
+		return fmt.Errorf("at index %d the store of %s has floor %d, replicated time %v and %d answers, want %d, %v and %d",
+			s.Applied, r.name, have.floor, have.time, have.answers, k.state.floor, k.state.time, k.state.answers)
+	}
+	if want := j.model.head(s.Floor); s.FloorChain != want {
+		return fmt.Errorf("at index %d the change log of %s has the chain %x at its floor %d, want %x", s.Applied, r.name, s.FloorChain[:6], s.Floor, want[:6])
 	}
 	if want := j.model.head(s.Revision); s.Chain != want {
 		return fmt.Errorf("at index %d the change log of %s has the chain %x, want %x", s.Applied, r.name, s.Chain[:6], want[:6])
@@ -132,6 +142,7 @@ func (j *judge) leads(r *replica, term uint64) {
 	switch other, ok := j.leaders[term]; {
 	case !ok:
 		j.leaders[term] = r.id
+		j.terms.begins(term, j.w.now)
 		j.count("leader elected")
 		j.w.note(linearizability.Event{Kind: linearizability.Leads, Node: r.name, Term: term})
 	case other != r.id:
@@ -226,8 +237,10 @@ func (j *judge) differs(r *replica, err error) {
 func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {
 	switch n := fsm.Index(len(j.slots)); {
 	case e.Index == n+1:
-		j.slots = append(j.slots, slot{term: e.Term, digest: digest(e.Data), result: j.model.apply(e.Index, e.Data)})
+		before := j.model.time
+		j.slots = append(j.slots, slot{term: e.Term, digest: digest(e.Data), result: j.model.apply(e.Index, e.Data), state: j.model.state()})
 		j.w.trace.add(e.Term, digest(e.Data))
+		j.became(&j.slots[n], before)
 		if last := len(j.model.changes) - 1; j.slots[n].result.outcome == fsm.Applied {
 			j.where[opOf(j.model.changes[last].request)] = e.Index
 		}
@@ -242,33 +255,64 @@ func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {
 	if r.Index != e.Index || r.Term != e.Term || r.Outcome != want.outcome || r.Revision != want.revision {
 		return fmt.Errorf("the entry at index %d did %v at revision %d (index %d, term %d), want %v at %d", e.Index, r.Outcome, r.Revision, r.Index, r.Term, want.outcome, want.revision)
 	}
-	if r.Outcome == fsm.CompareFailed && r.Current != want.current {
-		return fmt.Errorf("the compare of the entry at index %d found revision %d, want %d", e.Index, r.Current, want.current)
+	if err := sameResult(r, &want); err != nil {
+		return fmt.Errorf("the entry at index %d %w", e.Index, err)
 	}
-	if had := (first{r.First, r.FirstRevision}); r.Outcome == fsm.Repeated && had != want.first {
-		return fmt.Errorf("the entry at index %d repeats one that did %v at revision %d, want %v at %d", e.Index, had.outcome, had.revision, want.first.outcome, want.first.revision)
-	}
-	removed := 0
-	for i := range r.Ops {
-		removed += r.Ops[i].Removed
-	}
-	if removed != want.removed {
-		return fmt.Errorf("the entry at index %d removed %d keys of subtrees, want %d", e.Index, removed, want.removed)
-	}
-	return sameKeys(e.Index, r.Ops, want.keys)
+	return nil
 }
 
-// sameKeys: each operation left its key at the revision that the model has.
-func sameKeys(index fsm.Index, have []fsm.OpResult, want []fsm.Revision) error {
-	if len(have) != len(want) {
-		return fmt.Errorf("the entry at index %d has results for %d operations, want %d", index, len(have), len(want))
+// sameResult: what is said of an entry beside its outcome and revision is what the model says.
+func sameResult(r *fsm.Result, want *modelResult) error {
+	conditional := r.Outcome == fsm.CompareFailed || r.Else
+	switch had := (first{r.First, r.FirstRevision}); {
+	case r.Replayed != want.replayed:
+		return fmt.Errorf("is a replay: %v, want %v", r.Replayed, want.replayed)
+	case r.Else != want.instead:
+		return fmt.Errorf("did its else branch: %v, want %v", r.Else, want.instead)
+	case conditional && r.FailedCompare != want.failed:
+		return fmt.Errorf("had compare %d fail, want %d", r.FailedCompare+1, want.failed+1)
+	case conditional && r.Current != want.current:
+		return fmt.Errorf("has a compare that found revision %d, want %d", r.Current, want.current)
+	case r.Floor != want.floor:
+		return fmt.Errorf("says that revision %d can be restored, want %d", r.Floor, want.floor)
+	case r.Busy != want.busy:
+		return fmt.Errorf("says that there is more to do: %v, want %v", r.Busy, want.busy)
+	case r.Outcome == fsm.Repeated && had != want.first:
+		return fmt.Errorf("repeats one that did %v at revision %d, want %v at %d", had.outcome, had.revision, want.first.outcome, want.first.revision)
+	case len(r.Ops) != len(want.ops):
+		return fmt.Errorf("has results for %d operations, want %d", len(r.Ops), len(want.ops))
 	}
-	for i := range have {
-		if have[i].Revision != want[i] {
-			return fmt.Errorf("the entry at index %d left key %d at revision %d, want %d", index, i+1, have[i].Revision, want[i])
+	for i := range r.Ops {
+		if have, want := r.Ops[i], want.ops[i]; have != want {
+			return fmt.Errorf("left key %d at revision %d (%+v), want %d (%+v)", i+1, have.Revision, have, want.Revision, want)
 		}
 	}
 	return nil
+}
+
+// became takes note of what an entry did that nobody has applied before.
+func (j *judge) became(k *slot, before time.Duration) {
+	r := &k.result
+	switch {
+	case r.replayed:
+		j.count("answer replayed")
+	case r.outcome == fsm.Applied:
+		j.where[opOf(j.model.changes[len(j.model.changes)-1].request)] = fsm.Index(len(j.slots))
+	case r.outcome == fsm.Maintained && j.lived == 0:
+		j.count("maintained")
+		if last := len(j.slots) - 2; last >= 0 && k.state.floor > j.slots[last].state.floor {
+			j.count("compaction by age")
+		}
+		if j.model.gapped == fsm.Index(len(j.slots)) {
+			j.count("compaction by count")
+		}
+		if err := j.terms.passes(k.term, j.model.time-before, j.w); err != nil {
+			j.w.fail(JudgeTime, "%w", err)
+		}
+	}
+	if r.instead && !r.replayed {
+		j.count("else branch done")
+	}
 }
 
 // acknowledged: what is acknowledged is durable at a quorum, and what it was said to be.
@@ -287,10 +331,14 @@ func (j *judge) acknowledged(r *replica, request string, res *fsm.Result) {
 	if held <= len(j.w.nodes)/2 {
 		j.w.fail(JudgeDurable, "%s acknowledges %s at index %d, which is durable at %d of %d nodes", r.name, request, res.Index, held, len(j.w.nodes))
 	}
+	if err := sameResult(res, &k.result); err != nil || res.Outcome != k.result.outcome || res.Revision != k.result.revision {
+		j.w.fail(JudgeAnswer, "%s acknowledges %s as %v at revision %d, and at index %d it was %v at %d (%v)",
+			r.name, request, res.Outcome, res.Revision, res.Index, k.result.outcome, k.result.revision, err)
+	}
 	if res.Outcome != fsm.Applied {
 		return
 	}
-	if n := int(res.Revision); n > len(j.model.changes) || j.model.changes[n-1].request != request {
+	if n := int(res.Revision); n > len(j.model.changes) || !j.w.clients.same(j.model.changes[n-1].request, request) {
 		j.w.fail(JudgeAnswer, "%s acknowledges %s at revision %d, which another write made", r.name, request, res.Revision)
 	}
 	rev := res.Revision

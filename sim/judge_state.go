@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"sort"
@@ -112,27 +111,9 @@ func (r *replica) look() {
 	r.w.judge.past(r, h.view, h.key)
 }
 
-// past reads a key at some revision before the view's.
-func (j *judge) past(r *replica, view *fsm.View, key string) {
-	rev := fsm.Revision(j.views.Uint64N(uint64(view.State().Revision) + 1))
-	then, err := view.At(rev)
-	if err != nil {
-		j.w.fail(JudgeState, "%s: the past at revision %d: %w", r.name, rev, err)
-		return
-	}
-	defer then.Close()
-	rec, found, err := then.Get(key)
-	if err != nil {
-		j.w.fail(JudgeState, "%s: reading %s at revision %d: %w", r.name, key, rev, err)
-		return
-	}
-	j.count("past read")
-	j.shows(r, "had", key, rev, j.indexOf(rev), rec, found)
-}
-
 // indexOf is the last index at which the store was at a revision.
 func (j *judge) indexOf(rev fsm.Revision) fsm.Index {
-	return fsm.Index(sort.Search(len(j.slots), func(i int) bool { return j.slots[i].result.revision > rev }))
+	return fsm.Index(sort.Search(len(j.slots), func(i int) bool { return j.slots[i].state.revision > rev }))
 }
 
 // listShare is how often what is listed beside a key that is read is looked at.
@@ -461,100 +442,4 @@ func (r *replica) breakOffFlush() error {
 	r.w.judge.count("crash: flush lacks its last meta page")
 	r.lastDurable, r.prevDurable = durable, previous
 	return r.loseMeta(before)
-}
-
-// afterlife has all stores apply what a log may hold though no world of this length
-// comes to it: copies of writes that come very late, from around the edges of what is
-// remembered of their origin, and of other lives. The model says what they do.
-func (w *World) afterlife() {
-	w.judge.lived = len(w.judge.model.changes)
-	for round := range 2 {
-		var ents []fsm.Entry
-		for _, r := range w.members() {
-			if w.err != nil || r.tainted {
-				continue
-			}
-			if ents == nil {
-				ents = w.lateCopies(r.db.State(), round)
-			}
-			if err := r.outlive(ents); err != nil {
-				w.fail(JudgeState, "%s: applying late copies of writes: %w", r.name, err)
-			}
-		}
-	}
-}
-
-// lateCopies are entries of all origins that any node has seen.
-func (w *World) lateCopies(s fsm.State, round int) []fsm.Entry {
-	var out []fsm.Entry
-	add := func(o fsm.Origin, request string, op fsm.Op) {
-		cmd := fsm.Command{Origin: o, RequestID: request, Ops: []fsm.Op{op}}
-		data, err := cmd.Encode()
-		if err != nil {
-			w.fail(JudgeInvariant, "a command does not encode: %w", err)
-		}
-		out = append(out, fsm.Entry{Index: s.Applied + fsm.Index(len(out)) + 1, Term: s.Term, Data: data})
-	}
-	write := func(o fsm.Origin) {
-		name := fmt.Sprintf("late.%d.%d", o.Node, len(out))
-		add(o, fmt.Sprintf("%s.%d", name, round), putOf(name, name))
-	}
-	for _, node := range slices.Sorted(maps.Keys(w.judge.model.origins)) {
-		from := w.judge.model.origins[node]
-		life, n := from.incarnation, from.newest
-		for _, seq := range []uint64{n + 1, n + 1, n + 1 + fsm.WindowSize, n + 1, n + 2, n + 2, n + fsm.WindowSize, n + 1 + fsm.WindowSize} {
-			write(fsm.Origin{Node: node, Incarnation: life, Seq: seq})
-		}
-		if life > 1 {
-			write(fsm.Origin{Node: node, Incarnation: life - 1, Seq: n + 2 + fsm.WindowSize})
-		}
-		if round == 0 {
-			continue
-		}
-		write(fsm.Origin{Node: node, Incarnation: life + 1, Seq: 2})
-		write(fsm.Origin{Node: node, Incarnation: life, Seq: n + 3})
-		write(fsm.Origin{Node: node, Incarnation: life + 1, Seq: 1})
-	}
-	for i, op := range []fsm.Op{
-		putOf("late", "x"),
-		{Kind: fsm.Put, Key: "late", Value: []byte("x"), ContentType: "text/html"}, // the type alone is another
-		{Kind: fsm.Put, Key: "late", Value: []byte("x"), ContentType: "text/html"},
-		{Kind: fsm.Delete, Key: "late"},
-		{Kind: fsm.Delete, Key: "late"},
-	} {
-		const stranger = 1 << 40 // a node that was a member once
-		add(fsm.Origin{Node: stranger, Incarnation: uint64(round) + 1, Seq: uint64(i) + 1}, fmt.Sprintf("late.%d.%d", i, round), op)
-	}
-	return out
-}
-
-// outlive applies ents to r's store, has it written, and opens it again: what comes next
-// meets what was read from the disk.
-func (r *replica) outlive(ents []fsm.Entry) error {
-	if r.storage.flush == nil {
-		r.storage.flush = r.db.BeginFlush()
-	}
-	if err := r.commit(); err != nil {
-		return err
-	}
-	results, err := r.db.Apply(ents)
-	if err != nil {
-		return err
-	}
-	r.w.judge.count("late copies applied")
-	r.w.judge.appliedEntries(r, ents, results)
-	r.storage.flush = r.db.BeginFlush()
-	if err := r.commit(); err != nil {
-		return err
-	}
-	r.storage.flush = nil
-	r.closeViews()
-	r.closeImage()
-	if err := r.db.Close(); err != nil {
-		return err
-	}
-	if r.db, err = fsm.Open(r.store, r.storeOptions()); err != nil {
-		return err
-	}
-	return r.w.judge.opened(r, r.db.State())
 }

@@ -15,6 +15,8 @@ const (
 	JudgeDurable Judge = "durability"
 	// JudgeState: each store is what the model makes of the log.
 	JudgeState Judge = "state"
+	// JudgeTime: replicated time never runs ahead of true time.
+	JudgeTime Judge = "time"
 	// JudgeFresh: a claim of freshness is true the moment it is made.
 	JudgeFresh Judge = "freshness"
 	// JudgeAnswer: each request is answered once, and with what became of it.

@@ -21,13 +21,27 @@ type model struct {
 	genesis  [32]byte      // the chain before the first of them
 	latest   int64         // the time of the newest
 	time     time.Duration // replicated
+	answers  modelAnswers
+	compacted
+}
+
+// modelState is what the model says of a store's state, beside its records.
+type modelState struct {
+	revision, floor fsm.Revision
+	time            time.Duration
+	answers         int
+}
+
+func (m *model) state() modelState {
+	return modelState{revision: m.revision, floor: m.floor, time: m.time, answers: len(m.answers.of)}
 }
 
 // modelVersion is a key from an index of the log on.
 type modelVersion struct {
 	index   fsm.Index
+	made    fsm.Revision // by which it became so
 	rev     fsm.Revision // 0: there is no record
-	value   string
+	value   string       // content type, newline, value
 	created fsm.Revision // by the put that made the key
 	puts    uint64       // since then
 }
@@ -35,9 +49,10 @@ type modelVersion struct {
 // modelChange is one revision.
 type modelChange struct {
 	request string
-	keys    []string // that it changed, in order
-	at      int64    // its time: never before that of the change before it
-	head    [32]byte // of the chain, with this change
+	keys    []string      // that it changed, in order
+	at      int64         // its time: never before that of the change before it
+	time    time.Duration // replicated
+	head    [32]byte      // of the chain, with this change
 }
 
 type modelOrigin struct {
@@ -55,15 +70,22 @@ type first struct {
 // modelResult is what an entry does.
 type modelResult struct {
 	outcome  fsm.Outcome
-	revision fsm.Revision   // of the store afterwards
-	keys     []fsm.Revision // of each operation's key afterwards; applied and unchanged only
-	removed  int            // keys, by operations on subtrees
-	current  fsm.Revision   // of the key whose compare failed
+	revision fsm.Revision   // of the store afterwards; replayed, after the first time
+	ops      []fsm.OpResult // of each operation; applied and unchanged only
+	instead  bool           // the else branch was done
+	failed   int            // which compare did not hold
+	current  fsm.Revision   // of its key
+	floor    fsm.Revision   // compacted only
+	replayed bool           // it is what became of an equal command before
+	busy     bool           // maintained only
 	first    first          // repeated only; zero if it is not known any more
 }
 
 func newModel() model {
-	return model{keys: map[string][]modelVersion{}, origins: map[uint64]*modelOrigin{}}
+	return model{
+		keys: map[string][]modelVersion{}, origins: map[uint64]*modelOrigin{},
+		answers: newAnswers(), compacted: newCompacted(),
+	}
 }
 
 // apply does the entry at index.
@@ -76,80 +98,140 @@ func (m *model) apply(index fsm.Index, data []byte) modelResult {
 		return modelResult{outcome: fsm.Undecodable, revision: m.revision}
 	}
 	if cmd.Maintenance != nil {
-		m.time += cmd.Maintenance.Elapsed
-		return modelResult{outcome: fsm.Maintained, revision: m.revision}
+		return m.maintain(index, cmd.Maintenance)
 	}
 	if was, repeated := m.repeated(cmd.Origin); repeated {
 		return modelResult{outcome: fsm.Repeated, revision: m.revision, first: was}
 	}
-	r := m.evaluate(index, cmd)
+	r, known := m.answers.recall(cmd)
+	if !known {
+		r = m.evaluate(index, cmd)
+	}
+	if !r.replayed {
+		r.revision = m.revision
+	}
+	if !known {
+		m.answers.remember(cmd, r, m.time)
+	}
 	m.origins[cmd.Origin.Node].seen[cmd.Origin.Seq] = first{r.outcome, r.revision}
 	return r
 }
 
 // evaluate does a command that comes for the first time.
-func (m *model) evaluate(index fsm.Index, cmd *fsm.Command) modelResult {
-	for _, c := range cmd.Compares {
-		now := m.at(c.Key, index).rev
-		if holds := map[fsm.CompareKind]bool{
-			fsm.KeyAbsent: now == 0, fsm.KeyExists: now != 0, fsm.RevisionIs: now == c.Revision,
-		}[c.Kind]; !holds {
-			return modelResult{outcome: fsm.CompareFailed, revision: m.revision, current: now}
+func (m *model) evaluate(index fsm.Index, cmd *fsm.Command) (r modelResult) {
+	ops := cmd.Ops
+	for i := range cmd.Compares {
+		c := &cmd.Compares[i]
+		now := m.at(c.Key, index)
+		if now.meets(c) {
+			continue
 		}
+		r.failed, r.current = i, now.rev
+		if len(cmd.Else) == 0 {
+			r.outcome = fsm.CompareFailed
+			return r
+		}
+		ops, r.instead = cmd.Else, true
+		break
 	}
-	r := modelResult{outcome: fsm.Unchanged, revision: m.revision}
 	var changed []*fsm.Op
-	for i := range cmd.Ops {
-		op := &cmd.Ops[i]
-		if op.Kind == fsm.DeleteTree {
-			for _, key := range m.below(op.Key, index) {
-				m.keys[key] = append(m.keys[key], modelVersion{index: index})
-				changed = append(changed, &fsm.Op{Kind: fsm.Delete, Key: key})
-				r.removed++
-			}
-			r.keys = append(r.keys, 0)
-			continue
+	for i := range ops {
+		does, result, refused := m.does(&ops[i], index)
+		if refused.outcome != 0 {
+			return refused // whatever the operations before it would have done
 		}
-		now := m.at(op.Key, index)
-		value := op.ContentType + "\n" + string(op.Value)
-		if (op.Kind == fsm.Delete && now.rev == 0) || (op.Kind == fsm.Put && now.rev != 0 && now.value == value) {
-			r.keys = append(r.keys, now.rev)
-			continue
-		}
-		next := modelVersion{index: index}
-		if op.Kind == fsm.Put {
-			next.rev, next.value, next.created, next.puts = m.revision+1, value, m.revision+1, 1
-			if now.rev != 0 {
-				next.created, next.puts = now.created, now.puts+1
-			}
-		}
-		m.keys[op.Key] = append(m.keys[op.Key], next)
-		changed = append(changed, op)
-		r.keys = append(r.keys, next.rev)
+		changed = append(changed, does...)
+		r.ops = append(r.ops, result)
 	}
-	if len(changed) > 0 {
-		m.change(cmd, changed)
-		r.outcome, r.revision = fsm.Applied, m.revision
+	if r.outcome = fsm.Unchanged; len(changed) > 0 {
+		r.outcome = fsm.Applied
+		m.change(index, cmd, changed)
 	}
 	return r
 }
 
+// meets tells whether a condition on a key holds.
+func (v *modelVersion) meets(c *fsm.Compare) bool {
+	switch c.Kind {
+	case fsm.KeyAbsent:
+		return v.rev == 0
+	case fsm.KeyExists:
+		return v.rev != 0
+	case fsm.RevisionIs:
+		return v.rev == c.Revision && v.rev != 0
+	case fsm.ValueIs:
+		_, value, _ := strings.Cut(v.value, "\n")
+		return v.rev != 0 && value == string(c.Value)
+	}
+	return false
+}
+
+// does is what an operation changes: puts and deletes of keys, and what the store says of it.
+func (m *model) does(op *fsm.Op, index fsm.Index) (changed []*fsm.Op, r fsm.OpResult, refused modelResult) {
+	now := m.at(op.Key, index)
+	switch op.Kind {
+	case fsm.Put:
+		if now.rev == 0 || now.value != op.ContentType+"\n"+string(op.Value) {
+			return []*fsm.Op{op}, fsm.OpResult{Revision: m.revision + 1, Created: now.rev == 0, Changed: true}, refused
+		}
+	case fsm.Delete:
+		if now.rev != 0 {
+			return []*fsm.Op{op}, fsm.OpResult{Changed: true}, refused
+		}
+	case fsm.DeleteTree:
+		for _, key := range m.below(op.Key, index) {
+			changed = append(changed, &fsm.Op{Kind: fsm.Delete, Key: key})
+		}
+		return changed, fsm.OpResult{Changed: len(changed) > 0, Removed: len(changed)}, refused
+	case fsm.Restore:
+		if changed, refused = m.restore(op, index); refused.outcome != 0 {
+			return nil, r, refused
+		}
+		r.Changed = len(changed) > 0
+		for _, c := range changed {
+			if c.Kind == fsm.Put {
+				r.Restored++
+			} else {
+				r.Removed++
+			}
+		}
+		single := op.Key != "" && !strings.HasSuffix(op.Key, "/")
+		switch {
+		case single && r.Restored > 0:
+			r.Revision, r.Created = m.revision+1, now.rev == 0
+		case single && !r.Changed:
+			r.Revision = now.rev
+		}
+		return changed, r, refused
+	}
+	return nil, fsm.OpResult{Revision: now.rev}, refused
+}
+
 // change makes the next revision of what cmd changed.
-func (m *model) change(cmd *fsm.Command, changed []*fsm.Op) {
+func (m *model) change(index fsm.Index, cmd *fsm.Command, changed []*fsm.Op) {
 	before := m.head(m.revision)
 	m.revision++
 	m.latest = max(m.latest, cmd.AcceptedAt)
-	c := modelChange{request: cmd.RequestID, at: m.latest}
+	c := modelChange{request: cmd.RequestID, at: m.latest, time: m.time}
 	content := sha256.New()
 	for _, op := range changed {
 		c.keys = append(c.keys, op.Key)
+		now := m.at(op.Key, index)
+		next := modelVersion{index: index, made: m.revision}
 		if op.Kind == fsm.Put {
-			versions := m.keys[op.Key]
-			hash := hashRecord(op, &versions[len(versions)-1], c.at)
+			next.rev, next.value, next.created, next.puts = m.revision, op.ContentType+"\n"+string(op.Value), m.revision, 1
+			if now.rev != 0 {
+				next.created, next.puts = now.created, now.puts+1
+			}
+			hash := hashRecord(op, &next, c.at, &cmd.Principal)
 			_, _ = content.Write(hash[:]) // a hash never fails
 		}
+		if now.rev != 0 {
+			m.over(op.Key, now.rev, m.revision)
+		}
+		m.keys[op.Key] = append(m.keys[op.Key], next)
 	}
-	c.head = nextHead(before, m.revision, c.at, int64(m.time), cmd, changed, [32]byte(content.Sum(nil)))
+	c.head = nextHead(before, m.revision, c.at, c.time, cmd, changed, [32]byte(content.Sum(nil)))
 	m.changes = append(m.changes, c)
 }
 
@@ -175,6 +257,15 @@ func (m *model) repeated(o fsm.Origin) (first, bool) {
 func (m *model) at(key string, index fsm.Index) modelVersion {
 	vs := m.keys[key]
 	if n := sort.Search(len(vs), func(i int) bool { return vs[i].index > index }); n > 0 {
+		return vs[n-1]
+	}
+	return modelVersion{}
+}
+
+// asOf is the key at a revision.
+func (m *model) asOf(key string, rev fsm.Revision) modelVersion {
+	vs := m.keys[key]
+	if n := sort.Search(len(vs), func(i int) bool { return vs[i].made > rev }); n > 0 {
 		return vs[n-1]
 	}
 	return modelVersion{}
@@ -207,11 +298,12 @@ func (m *model) children(prefix, after string, limit int, index fsm.Index) []str
 	return all[:min(limit, len(all))]
 }
 
-// records counts those that are there after the entry at index was applied.
-func (m *model) records(index fsm.Index) int {
+// records counts those that are there after the entry at index was applied, before key end;
+// "": all.
+func (m *model) records(index fsm.Index, end string) int {
 	n := 0
 	for key := range m.keys {
-		if m.at(key, index).rev != 0 {
+		if (end == "" || key < end) && m.at(key, index).rev != 0 {
 			n++
 		}
 	}

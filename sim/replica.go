@@ -367,6 +367,9 @@ func (r *replica) scheduleTick(first bool) {
 
 func (r *replica) tick() {
 	r.scheduleTick(false)
+	if r.w.ticksOff {
+		return
+	}
 	if r.paused || r.busy {
 		r.missed = true // one is enough, however many were missed
 		return

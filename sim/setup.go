@@ -52,6 +52,13 @@ type setup struct {
 	lazy      float64 // of the turns of watchers in which they take nothing
 	bounded   float64 // of local reads that say how old the answer may be
 
+	keyed     float64 // of writes that have an idempotency key
+	repeats   float64 // of these that are sent again after their outcome is known; after an unknown one, most are
+	doubles   float64 // of these that go to two nodes at once
+	reuses    float64 // of writes that use the key of another request
+	elses     float64 // of writes to registers and batches that have an else branch
+	rollbacks float64 // of those that bring back what was there at a revision
+
 	load  string  // the workload besides registers and batches; empty: none
 	loads float64 // its share of the operations
 }
@@ -117,6 +124,15 @@ var conditions = []condition{
 	{"client crash", func(s *setup) { s.crashes = 0 }},
 	{"large value", func(s *setup) { s.large = 0 }},
 	{"bounded read", func(s *setup) { s.bounded = 0 }},
+	{"keyed write", func(s *setup) { s.keyed, s.repeats, s.doubles, s.reuses = 0, 0, 0, 0 }},
+	{"keyed write sent again", func(s *setup) { s.repeats = 0 }},
+	{"keyed write sent twice", func(s *setup) { s.doubles = 0 }},
+	{"key used again", func(s *setup) { s.reuses = 0 }},
+	{"else branch", func(s *setup) { s.elses = 0 }},
+	{"rollback", func(s *setup) { s.rollbacks = 0 }},
+	{"maintained", func(s *setup) { s.node.MaintenanceInterval = -1 }},
+	{"compaction by age", func(s *setup) { s.node.KeepFor = 0 }},
+	{"compaction by count", func(s *setup) { s.node.KeepVersions = 0 }},
 	{"bank", func(s *setup) { s.leave(linearizability.Bank) }},
 	{"set", func(s *setup) { s.leave(linearizability.Set) }},
 	{"list append", func(s *setup) { s.leave(linearizability.ListAppend) }},
@@ -187,6 +203,7 @@ func newSetup(o Options) setup {
 		putShare: 40, delShare: 8, getShare: 40, hot: 0.3,
 		retries: 0.3, sessions: 0.3, readBacks: 0.3, followers: 0.3,
 		batches: 0.1, removals: 0.2, bursts: 0.005, large: 0.002, bounded: 0.3,
+		keyed: 0.3, repeats: 0.1, doubles: 0.05, reuses: 0.02, elses: 0.1, rollbacks: 0.05,
 		loads: 0.15,
 	}
 	s.load = pick(newGenerator(o.Seed, "workload"), "", linearizability.Bank, linearizability.Set, linearizability.ListAppend)
@@ -198,6 +215,7 @@ func newSetup(o Options) setup {
 	case Calm:
 	}
 	s.watching(newGenerator(o.Seed, "watching"))
+	s.maintenance(newGenerator(o.Seed, "maintenance"))
 	if g := newGenerator(o.Seed, "behind"); s.nodes == 5 && mix != Calm && g.IntN(3) == 0 {
 		s.behind = g.between(4*time.Second, 20*time.Second)
 		// The log must leave them behind in that time.
@@ -214,6 +232,17 @@ func (s *setup) watching(g generator) {
 	w.Pending, w.Gap = pick(g, 0, 1, 2, 4), pick(g, 0, 1, 3, 10)
 	w.Changes, w.Bytes, w.Scan = pick(g, 0, 1, 3), pick(g, 0, 1, 500), pick(g, 0, 1, 5, 50)
 	s.lazy = pick(g, 0, 0.3, 0.8)
+}
+
+// maintenance draws how often the store is maintained, and what of the past is kept: all of it
+// in half the worlds.
+func (s *setup) maintenance(g generator) {
+	n := &s.node
+	n.MaintenanceInterval = g.between(100*time.Millisecond, 2*time.Second)
+	if g.IntN(2) == 0 {
+		n.KeepFor = pick(g, 0, g.some(2*time.Second, 30*time.Second))
+		n.KeepVersions = pick(g, 0, 1, 1+g.IntN(5))
+	}
 }
 
 // uniform is every fault, none of them often.
@@ -268,6 +297,7 @@ func (s *setup) swarm(g generator, o Options) {
 	}
 	s.early = g.IntN(2) == 0
 	s.swarmClients(g)
+	s.swarmWrites(newGenerator(o.Seed, "swarm writes"))
 }
 
 func (s *setup) swarmNet(g generator, seed uint64) {
@@ -376,6 +406,25 @@ func (s *setup) swarmClients(g generator) {
 	}
 }
 
+// swarmWrites draws how writes are asked for.
+func (s *setup) swarmWrites(g generator) {
+	for _, share := range []struct {
+		of   *float64
+		most float64
+	}{
+		{&s.keyed, 1},
+		{&s.repeats, 0.5},
+		{&s.doubles, 0.2},
+		{&s.reuses, 0.1},
+		{&s.elses, 0.5},
+		{&s.rollbacks, 0.3},
+	} {
+		if *share.of = g.Float64() * share.most; g.IntN(2) == 0 {
+			*share.of = 0
+		}
+	}
+}
+
 // minFaultGap is the least mean time between two faults of any kind: a cluster
 // that is always down proves nothing.
 const minFaultGap = 2500 * time.Millisecond
@@ -434,11 +483,14 @@ func (s *setup) String() string {
 		s.disk.sync, s.disk.apply, s.disk.flush)
 	fmt.Fprintf(&b, ", segments %d B, drift %d ppm, loop %v, shares: hot %.2f sessions %.2f read back %.2f followers %.2f batches %.2f removals %.2f bursts %.3f crashes %.3f large %.3f bounded %.2f",
 		s.segmentBytes, s.drift, s.loopTime, s.hot, s.sessions, s.readBacks, s.followers, s.batches, s.removals, s.bursts, s.crashes, s.large, s.bounded)
+	fmt.Fprintf(&b, " keyed %.2f again %.2f twice %.2f reused %.2f else %.2f rollbacks %.2f",
+		s.keyed, s.repeats, s.doubles, s.reuses, s.elses, s.rollbacks)
 	if s.load != "" {
 		fmt.Fprintf(&b, " %s %.2f", s.load, s.loads)
 	}
 	fmt.Fprintf(&b, ", watch %+v lazy %.1f", s.node.Watch, s.lazy)
 	fmt.Fprintf(&b, ", at most %d writes and %d read rounds", s.node.MaxProposals, s.node.MaxReadRounds)
+	fmt.Fprintf(&b, ", maintained every %v, keeps %v and %d versions", s.node.MaintenanceInterval, s.node.KeepFor, s.node.KeepVersions)
 	fmt.Fprintf(&b, ", catch up %d, chunks %d B at %d B/s, flush %d B/%v", s.node.CatchUpEntries, s.node.ImageChunkBytes, s.node.ImageBytesPerSecond, s.node.FlushBytes, s.node.FlushInterval)
 	for k, every := range s.faults {
 		if every > 0 {

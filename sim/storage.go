@@ -342,7 +342,7 @@ func (r *replica) apply() {
 			r.w.fail(JudgeStop, "%s: applying: %w", r.name, err)
 			return
 		}
-		if wrong >= 0 && results[wrong].Outcome == fsm.Applied {
+		if wrong >= 0 && results[wrong].Outcome == fsm.Applied && !results[wrong].Replayed {
 			r.diverged = true // by the value alone, which the judge does not see
 		}
 		if h := r.w.opts.hooks.results; h != nil {

@@ -46,17 +46,22 @@ func (t *trace) op(o *linearizability.Op) {
 func encodeOp(b []byte, o *linearizability.Op) []byte {
 	b = put(b, o.ID, uint64(o.Client), o.Session, o.IfRevision, o.RetryOf, o.MinRevision, uint64(o.MaxStaleness),
 		uint64(o.Call), uint64(o.Return), o.Revision, o.KeyRevision, uint64(o.FreshAt),
-		flags(o.IfAbsent, o.Found, o.Claims), uint64(len(o.Compares)), uint64(len(o.Steps)))
+		flags(o.IfAbsent, o.Found, o.Claims, o.ElseDone), uint64(len(o.Compares)), uint64(len(o.Steps)), uint64(len(o.Else)))
 	b = putBytes(putBytes(b, o.Node), o.Kind)
 	b = putBytes(putBytes(b, o.Key), o.Value)
 	b = putBytes(putBytes(b, o.IdempotencyKey), o.Outcome)
 	b = putBytes(b, o.Got)
 	for i := range o.Compares {
 		c := &o.Compares[i]
-		b = put(putBytes(b, c.Key), c.Revision, flags(c.Exists))
+		b = put(putBytes(putBytes(b, c.Key), c.Value), c.Revision, flags(c.Exists))
 	}
-	for i := range o.Steps {
-		s := &o.Steps[i]
+	b = encodeSteps(b, o.Steps)
+	return encodeSteps(b, o.Else)
+}
+
+func encodeSteps(b []byte, steps []linearizability.Step) []byte {
+	for i := range steps {
+		s := &steps[i]
 		b = putBytes(putBytes(b, s.Kind), s.Key)
 		b = putBytes(putBytes(b, s.Value), s.Got)
 		b = put(b, s.KeyRevision, flags(s.Found))

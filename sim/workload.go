@@ -24,6 +24,35 @@ type sight struct {
 	value string // of workloads that go by it
 }
 
+// memory is what a client knows that a key, or all keys of a batch, were at a revision.
+type memory struct {
+	rev   uint64 // of the store
+	found bool
+	value string
+}
+
+// maxPast bounds what a client remembers of one key's past.
+const maxPast = 6
+
+func (cl *client) keep(key string, m memory) {
+	past := append(cl.past[key], m)
+	cl.past[key] = past[max(0, len(past)-maxPast):]
+}
+
+// longAgo is something that the client knows of the past of a key, or a revision that is
+// not there yet: what is to be there then is not either.
+func (cl *client) longAgo(key string, o *operation) (m memory, ok bool) {
+	past := cl.past[key]
+	if len(past) == 0 {
+		return m, false
+	}
+	m = past[cl.ways.IntN(len(past))]
+	if cl.ways.IntN(16) == 0 {
+		m = memory{rev: m.rev + 1<<40, found: true, value: "x" + strconv.FormatUint(o.op.ID, 10)}
+	}
+	return m, true
+}
+
 // loads are the workloads that a world has one of besides registers and batches, for
 // a history has room for one: each has a judge of its own, by whose name it goes.
 var loads = map[string]struct {
@@ -64,16 +93,75 @@ func (registers) draw(c *clients, cl *client, o *operation) {
 }
 
 func (registers) complete(cl *client, o *operation) {
+	key := o.keys()[0]
+	did := linearizability.Step{
+		Kind: o.op.Kind, Value: o.op.Value, Found: o.op.Found, Got: o.op.Got, KeyRevision: o.op.KeyRevision,
+	}
+	if txn := o.op.Kind == linearizability.Txn; txn {
+		did = o.branch()[0]
+	}
 	switch o.op.Outcome {
-	case linearizability.ReadDone, linearizability.Unchanged, linearizability.CompareFailed:
-		cl.seen[o.op.Key] = sight{rev: o.op.KeyRevision}
-	case linearizability.Applied:
-		cl.seen[o.op.Key] = sight{}
-		if o.op.Kind == linearizability.Put {
-			cl.seen[o.op.Key] = sight{rev: o.op.Revision}
+	case linearizability.ReadDone:
+		cl.seen[key] = sight{rev: did.KeyRevision, value: did.Got}
+		cl.keep(key, memory{rev: o.op.Revision, found: did.Found, value: did.Got})
+	case linearizability.Unchanged, linearizability.CompareFailed:
+		if o.op.Kind != linearizability.Txn {
+			cl.seen[key] = sight{rev: o.op.KeyRevision}
 		}
+	case linearizability.Applied:
+		cl.seen[key] = sight{}
+		if did.Kind == linearizability.Put {
+			cl.seen[key] = sight{rev: o.op.Revision, value: did.Value}
+		}
+		cl.keep(key, memory{rev: o.op.Revision, found: did.Kind == linearizability.Put, value: did.Value})
 	default:
 	}
+}
+
+// orElse makes a write depend on the value of its key, and mostly do another in its place.
+func (registers) orElse(c *clients, cl *client, o *operation) {
+	g, key := cl.ways, o.op.Key
+	step := linearizability.Step{Kind: o.op.Kind, Key: key, Value: o.op.Value}
+	o.op.Kind, o.op.Key, o.op.Value, o.op.IfRevision, o.op.IfAbsent = linearizability.Txn, "", "", 0, false
+	o.op.Steps = []linearizability.Step{step}
+	o.op.Compares = []linearizability.Compare{cl.valueOf(key)}
+	if g.IntN(4) != 0 {
+		o.op.Else = []linearizability.Step{otherStep(g, o, key)}
+	}
+	c.w.judge.count("else branch")
+}
+
+// bringBack makes a write a rollback of its key: to the history the put, or the delete, of
+// what was there.
+func (registers) bringBack(c *clients, cl *client, o *operation) {
+	m, ok := cl.longAgo(o.op.Key, o)
+	if !ok {
+		return
+	}
+	c.w.judge.count("rollback")
+	o.op.Kind, o.op.Value, o.op.IfRevision, o.op.IfAbsent = linearizability.Put, m.value, 0, false
+	if !m.found {
+		o.op.Kind = linearizability.Delete
+	}
+	o.stored = []fsm.Op{{Kind: fsm.Restore, Key: o.op.Key, Revision: fsm.Revision(m.rev)}}
+}
+
+// valueOf is a condition on what a client knows of a key, by its value if it knows one.
+func (cl *client) valueOf(key string) linearizability.Compare {
+	compare := linearizability.Compare{Key: key, Value: cl.seen[key].value}
+	if compare.Value == "" {
+		compare.Exists = cl.ways.IntN(2) == 0
+	}
+	return compare
+}
+
+// otherStep is what else may be done to a key: its value is no other operation's, and not that
+// of the first branch.
+func otherStep(g generator, o *operation, key string) linearizability.Step {
+	if g.IntN(4) == 0 {
+		return linearizability.Step{Kind: linearizability.Delete, Key: key}
+	}
+	return linearizability.Step{Kind: linearizability.Put, Key: key, Value: "w" + strconv.FormatUint(o.op.ID, 10)}
 }
 
 // batches are keys that are written together, all with one value, or removed
@@ -118,18 +206,56 @@ func (batches) draw(c *clients, cl *client, o *operation) {
 }
 
 func (batches) complete(cl *client, o *operation) {
-	key, rev := o.keys()[0], uint64(0)
+	key, now := o.keys()[0], sight{}
 	switch {
 	case o.op.Outcome == linearizability.ReadDone && o.op.Kind == linearizability.Local:
-		rev = o.op.KeyRevision
+		now = sight{rev: o.op.KeyRevision, value: o.op.Got}
 	case o.op.Outcome == linearizability.ReadDone:
-		rev = o.op.Steps[0].KeyRevision
+		first := &o.op.Steps[0]
+		now = sight{rev: first.KeyRevision, value: first.Got}
+		cl.keep(o.name, memory{rev: o.op.Revision, found: first.Found, value: first.Got})
 	case o.op.Outcome != linearizability.Applied:
 		return
-	case o.op.Steps[0].Kind == linearizability.Put:
-		rev = o.op.Revision
+	default:
+		did := &o.branch()[0]
+		if did.Kind == linearizability.Put {
+			now = sight{rev: o.op.Revision, value: did.Value}
+		}
+		cl.keep(o.name, memory{rev: o.op.Revision, found: did.Kind == linearizability.Put, value: did.Value})
 	}
-	cl.seen[key] = sight{rev: rev}
+	cl.seen[key] = now
+}
+
+// orElse makes a write of the batch depend on the value of one key, and mostly do another
+// write of the whole batch in its place.
+func (batches) orElse(c *clients, cl *client, o *operation) {
+	g, keys := cl.ways, o.keys()
+	o.op.Compares = []linearizability.Compare{cl.valueOf(keys[0])}
+	if g.IntN(4) != 0 {
+		other := otherStep(g, o, "")
+		for _, other.Key = range keys {
+			o.op.Else = append(o.op.Else, other)
+		}
+	}
+	c.w.judge.count("else branch")
+}
+
+// bringBack makes a write a rollback of the batch: to the history the put, or the delete, of
+// what each of its keys was.
+func (batches) bringBack(c *clients, cl *client, o *operation) {
+	m, ok := cl.longAgo(o.name, o)
+	if !ok {
+		return
+	}
+	c.w.judge.count("rollback")
+	for i := range o.op.Steps {
+		s := &o.op.Steps[i]
+		if s.Kind, s.Value = linearizability.Put, m.value; !m.found {
+			s.Kind = linearizability.Delete
+		}
+	}
+	o.op.Compares = nil
+	o.stored = []fsm.Op{{Kind: fsm.Restore, Key: o.name + "/", Revision: fsm.Revision(m.rev)}}
 }
 
 // bank is accounts between which money is moved; there is none to begin with, and

@@ -19,6 +19,8 @@ type World struct {
 	queue queue
 	trace trace
 	ends  int64 // when clients and faults stop
+	// ticksOff: the nodes' clocks say nothing any more.
+	ticksOff bool
 
 	entropy  entropy
 	net      network

@@ -30,8 +30,8 @@ var planted = []string{"fsm/", "node/", "transport/", "wal/"}
 // judges are the names a patch may give: those of package sim, and those of package
 // linearizability as sim calls them.
 var judges = []string{
-	"answers", "durability", "freshness", "invariant", "linearizability", "liveness", "not-applied",
-	"porcupine", "session", "split-brain", "staleness", "state", "stop", "traffic", "watch", "wire",
+	"answers", "durability", "freshness", "idempotency", "invariant", "linearizability", "liveness", "not-applied",
+	"porcupine", "session", "split-brain", "staleness", "state", "stop", "time", "traffic", "watch", "wire",
 }
 
 // mutant is one planted bug: a unified diff behind a header of such lines:
