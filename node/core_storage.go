@@ -24,6 +24,7 @@ type storing struct {
 	appendAt  time.Duration // of the last Append
 	unproven  bool          // something was appended since the last Prove
 	proving   bool
+	roomAt    time.Duration // when it was last looked for room on the disk
 
 	waiting      []*raftpb.Message // MsgStorageApply, not emitted: the overlay has no room
 	unanswered   int               // applies that raft handed out and has no response to
@@ -120,6 +121,9 @@ func (c *Core) emitAppend(b wal.Batch) {
 }
 
 func (c *Core) appended(in Appended) {
+	if in.Full && !c.full {
+		c.roomAt = c.now
+	}
 	c.full = in.Full
 	for i := range c.appends {
 		if c.appends[i].seq <= in.Seq {
@@ -322,14 +326,17 @@ func (c *Core) scrubbed(in Scrubbed) {
 }
 
 func (c *Core) tickStorage() {
-	// A full disk takes no appends that would tell when it has room again; proofs do.
-	if (c.unproven || c.full) && !c.proving && len(c.appends) == 0 && c.now-c.appendAt >= idleBeforeProof {
+	quiet := c.unproven && c.now-c.appendAt >= idleBeforeProof
+	// A log with room in its segment does not learn from appends that the disk has room for
+	// another one; from a proof it does. Others' writes may never let it come to rest.
+	look := c.full && c.now-c.roomAt >= idleBeforeProof
+	if (quiet || look) && !c.proving && len(c.appends) == 0 {
 		if c.hardState != nil {
 			c.cfg.mark("hard state written alone before a proof")
 			c.emitAppend(wal.Batch{})
 		}
 		c.emit(Prove{})
-		c.unproven, c.proving, c.appendAt = false, true, c.now
+		c.unproven, c.proving, c.roomAt = false, true, c.now
 	}
 	if c.cfg.ScrubInterval > 0 && !c.scrubbing && !c.lost && !c.replacing() && c.now-c.scrubAt >= c.cfg.ScrubInterval {
 		c.scrubbing, c.scrubAt = true, c.now

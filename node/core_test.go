@@ -120,7 +120,7 @@ type actor struct {
 	open        *fsm.State
 	incoming    []byte
 	image       *fsm.State // verified, durable
-	full        bool
+	full, room  bool
 }
 
 func newStage(t *testing.T, n int, maintain bool) *stage {
@@ -201,6 +201,7 @@ func (s *stage) step(a *actor, ins ...Input) {
 			a.flushed = a.state
 			s.step(a, Flushed{Index: a.state.Applied, Term: a.state.Term})
 		case Prove:
+			a.full = a.full && !a.room
 			s.step(a, Proved{Full: a.full})
 		case ProposeReply:
 			switch {
@@ -498,7 +499,9 @@ func TestCoreConversations(t *testing.T) {
 			case "busy":
 				s.busy = arg("is", 1) == 1
 			case "full":
-				a.full = arg("is", 1) == 1
+				a.full, a.room = arg("is", 1) == 1, false
+			case "room": // it has room, and its log will find out when it looks
+				a.room = true
 			case "apply":
 				s.apply(a)
 			case "deliver":
