@@ -300,8 +300,12 @@ func (j *judge) became(k *slot, before time.Duration) {
 		j.where[opOf(j.model.changes[len(j.model.changes)-1].request)] = fsm.Index(len(j.slots))
 	case r.outcome == fsm.Maintained && j.lived == 0:
 		j.count("maintained")
-		if last := len(j.slots) - 2; last >= 0 && k.state.floor > j.slots[last].state.floor {
+		last := j.stateAt(fsm.Index(len(j.slots) - 1))
+		if k.state.floor > last.floor {
 			j.count("compaction by age")
+		}
+		if k.state.answers < last.answers {
+			j.count("answers expired")
 		}
 		if j.model.gapped == fsm.Index(len(j.slots)) {
 			j.count("compaction by count")

@@ -15,6 +15,7 @@ const markPrefix = "mark: "
 var states = []string{
 	"absence read from a damaged store",
 	"answer replayed",
+	"answers expired",
 	"appends grouped",
 	"clean stop",
 	"children listed",
@@ -111,6 +112,7 @@ var states = []string{
 // these, so whoever closes a hole takes its name out.
 var holes = map[string]string{
 	"watch: compacted":      "no world lets go of its history",
+	"answers expired":       "a world of a minute is too short: TestAnswersExpire has a longer one, and each world's afterlife makes the time pass",
 	"key without an answer": "keys are worn before the search for an order gets long",
 	markPrefix + "write repeated, and its first time forgotten": "no node takes as many writes in one life as the window holds",
 }
