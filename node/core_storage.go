@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -27,6 +28,8 @@ type storing struct {
 	roomAt    time.Duration // when it was last looked for room on the disk
 
 	waiting      []*raftpb.Message // MsgStorageApply, not emitted: the overlay has no room
+	scanned      uint64            // index of the first entry that was looked at for what expands
+	plain        int               // how many entries from there on go together
 	unanswered   int               // applies that raft handed out and has no response to
 	applying     []applying        // emitted, in order, not acknowledged
 	applyBytes   int               // of applying
@@ -65,6 +68,7 @@ type applying struct {
 	last, lastTerm uint64
 	count          int
 	bytes          int
+	expands        bool
 	response       *raftpb.Message // nil: the rest of raft's message is in the next
 }
 
@@ -202,9 +206,13 @@ func (c *Core) startStorage() {
 
 // room says whether the overlay can take what m holds. Only what is applied is counted
 // exactly: what is on its way costs the overlay more than its bytes. An apply that is
-// alone is let in below the bound, which is at least twice the largest command.
+// alone is let in below the bound, which is at least twice the largest command. So is one that
+// expands, and nothing goes behind it: what it costs is known when it is applied.
 func (c *Core) room(m *raftpb.Message) bool {
-	if len(c.applying) > 0 {
+	if n := len(c.applying); n > 0 {
+		if c.applying[n-1].expands || expands(m) {
+			return false
+		}
 		return c.overlayBytes+overlayCost*(c.applyBytes+messageBytes(m)) <= c.cfg.MaxOverlayBytes
 	}
 	return c.overlayBytes == 0 || c.overlayBytes+messageBytes(m) <= c.cfg.MaxOverlayBytes
@@ -218,14 +226,32 @@ func messageBytes(m *raftpb.Message) int {
 	return n
 }
 
-// splitApply parts m behind the index at which the replicas' state hashes are to be
-// compared, if that is inside. Raft's response is with the rest then.
+// expands tells whether m is an entry that may cost the overlay any multiple of its bytes.
+func expands(m *raftpb.Message) bool {
+	ents := m.GetEntries()
+	return len(ents) == 1 && fsm.Expands(ents[0].GetData())
+}
+
+// splitApply parts m before and behind each entry that expands, so that it is applied alone, and
+// behind the index at which the replicas' state hashes are to be compared. Raft's response is
+// with the rest then.
 func (c *Core) splitApply(m *raftpb.Message) (first, rest *raftpb.Message) {
 	ents := m.GetEntries()
-	if c.named < ents[0].GetIndex() || c.named >= ents[len(ents)-1].GetIndex() {
+	at := ents[0].GetIndex()
+	if c.scanned != at {
+		c.scanned = at
+		c.plain = slices.IndexFunc(ents, func(e *raftpb.Entry) bool { return fsm.Expands(e.GetData()) })
+		if c.plain < 0 {
+			c.plain = len(ents)
+		}
+	}
+	n := min(max(c.plain, 1), len(ents))
+	if c.named >= at && c.named < at+uint64(n)-1 {
+		n = int(c.named + 1 - at)
+	}
+	if n == len(ents) {
 		return m, nil
 	}
-	n := c.named + 1 - ents[0].GetIndex()
 	return &raftpb.Message{Entries: ents[:n]}, &raftpb.Message{Entries: ents[n:], Responses: m.GetResponses()}
 }
 
@@ -240,7 +266,7 @@ func (c *Core) emitApply(m *raftpb.Message) {
 	}
 	last := ents[len(ents)-1]
 	must(uint64(last.Index) <= c.commit, "apply of %d, committed is %d", last.Index, c.commit)
-	a := applying{last: uint64(last.Index), lastTerm: last.Term, count: len(ents), bytes: messageBytes(m)}
+	a := applying{last: uint64(last.Index), lastTerm: last.Term, count: len(ents), bytes: messageBytes(m), expands: expands(m)}
 	if len(m.GetResponses()) > 0 {
 		a.response = m.GetResponses()[0]
 	}
