@@ -268,7 +268,7 @@ func (s *setup) uniform() {
 	for _, p := range []tenderPoint{tenderVerify, tenderInstall, tenderSwitch, tenderNoRoom, tenderStuck} {
 		s.tender[p] = 0.03
 	}
-	s.tender[tenderAgain], s.tender[tenderSwap], s.tender[tenderSpoil], s.tender[tenderDepose], s.tender[tenderAsk] = 0.3, 0.1, 0.1, 0.1, 0.3
+	s.tender[tenderAgain], s.tender[tenderSwap], s.tender[tenderSpoil], s.tender[tenderDepose], s.tender[tenderAsk] = 0.5, 0.1, 0.1, 0.1, 0.3
 	s.tender[tenderCopy], s.tender[tenderLag] = 0.002, 0.3
 	s.crashes = 0.005
 }
