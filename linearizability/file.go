@@ -85,6 +85,7 @@ type watchedLine struct {
 	Key      string `json:"key"`
 	Deleted  bool   `json:"deleted,omitempty"`
 	Value    string `json:"value,omitempty"`
+	Trimmed  bool   `json:"trimmed,omitempty"`
 }
 
 type completeLine struct {
@@ -218,7 +219,7 @@ func (h *History) watchLines() []output {
 		}})
 		for _, e := range w.Events {
 			lines = append(lines, output{e.At, rankWatched, w.ID, watchedLine{
-				head: head{e.At, "watched"}, Watch: w.ID, Revision: e.Revision, Key: e.Key, Deleted: e.Deleted, Value: e.Value,
+				head: head{e.At, "watched"}, Watch: w.ID, Revision: e.Revision, Key: e.Key, Deleted: e.Deleted, Value: e.Value, Trimmed: e.Trimmed,
 			}})
 		}
 		if w.Through != 0 {
@@ -475,7 +476,7 @@ func (d *decoder) watched(l *watchedLine) error {
 		return fmt.Errorf("watch %d has an event before it begins", l.Watch)
 	}
 	w := &d.h.Watches[i]
-	w.Events = append(w.Events, WatchEvent{At: l.Time, Revision: l.Revision, Key: l.Key, Deleted: l.Deleted, Value: l.Value})
+	w.Events = append(w.Events, WatchEvent{At: l.Time, Revision: l.Revision, Key: l.Key, Deleted: l.Deleted, Value: l.Value, Trimmed: l.Trimmed})
 	return nil
 }
 

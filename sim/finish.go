@@ -54,8 +54,8 @@ func (w *World) finish() {
 	w.scrubAll()
 	w.readBack()
 	w.settle()
-	w.still()
 	w.clients.watchLast()
+	w.still()
 	for _, r := range w.members() {
 		w.inspect(r)
 	}

@@ -153,8 +153,12 @@ func (c *clients) take(i int) bool {
 	}
 	for _, ch := range batch {
 		for _, e := range ch.Events {
+			lost := !e.Deleted && c.w.judge.model.lost(e.Key, ch.Revision, view.State().Applied) != 0
+			if e.Trimmed != lost && !r.tainted {
+				c.w.fail(JudgeState, "%s: what %s became at revision %d is not held any more, says a watch: %v, want %v", r.name, e.Key, ch.Revision, e.Trimmed, lost)
+			}
 			v.seen.Events = append(v.seen.Events, linearizability.WatchEvent{
-				At: c.w.now, Revision: uint64(ch.Revision), Key: historyKey(e.Key), Deleted: e.Deleted, Value: string(e.Record.Value),
+				At: c.w.now, Revision: uint64(ch.Revision), Key: historyKey(e.Key), Deleted: e.Deleted, Value: string(e.Record.Value), Trimmed: e.Trimmed,
 			})
 		}
 	}
@@ -181,16 +185,27 @@ func (c *clients) watchLast() {
 	for i, v := range c.watchers {
 		// One that is left behind for good need not have anything.
 		served := func() bool { return v.attached() && slices.Contains(c.w.members(), v.node) }
-		for range lastTries {
-			if c.w.err != nil || served() {
-				break
+		find := func() {
+			for range lastTries {
+				if c.w.err != nil || served() {
+					break
+				}
+				c.attach(i)
 			}
-			c.attach(i)
 		}
+		find()
 		for range lastTakes {
-			if c.w.err != nil || !served() || !c.take(i) {
+			if c.w.err != nil || !served() {
 				break
 			}
+			stream := v.seen.ID
+			if c.take(i) {
+				continue
+			}
+			if v.seen.ID == stream {
+				break
+			}
+			find() // what it lacked was compacted, and it began another stream
 		}
 		if c.w.err == nil && served() && v.has != v.node.db.State().Revision {
 			c.w.fail(JudgeLive, "not live: watcher %d of %s has everything up to revision %d, and the node revision %d: it is not told of the rest",
@@ -216,7 +231,8 @@ func (r *replica) tellWatches() {
 		return
 	}
 	defer view.Close()
-	if err := r.watches.Advance(view); err != nil && !r.tainted {
+	// What was applied at once may have been compacted with it: watchers hear of that themselves.
+	if err := r.watches.Advance(view); err != nil && compactedAt(err) == 0 && !r.tainted {
 		r.w.fail(JudgeState, "%s: the change log: %w", r.name, err)
 	}
 }
