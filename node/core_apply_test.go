@@ -26,18 +26,17 @@ func TestExpandingApplies(t *testing.T) {
 		m.Entries = append(m.Entries, &raftpb.Entry{Index: new(uint64(i + 7)), Term: new(uint64(1)), Data: data})
 	}
 	c := &Core{}
-	c.cfg.MaxOverlayBytes = 1 << 20
 	var lengths []int
 	for rest := m; rest != nil; {
 		var first *raftpb.Message
 		first, rest = c.splitApply(rest)
 		lengths = append(lengths, len(first.GetEntries()))
 		require.Equal(t, rest == nil, len(first.GetResponses()) > 0, "the response is with the last part")
-		require.True(t, c.room(first))
+		require.False(t, c.mustWait(first), "nothing is on its way")
 		c.applying = []applying{{}}
-		assert.Equal(t, !expands(first), c.room(first), "beside a plain one")
+		assert.Equal(t, expands(first), c.mustWait(first), "behind a plain one")
 		c.applying = []applying{{expands: true}}
-		assert.False(t, c.room(first), "behind one that expands")
+		assert.True(t, c.mustWait(first), "behind one that expands")
 		c.applying = nil
 	}
 	assert.Equal(t, []int{2, 1, 1, 1}, lengths)

@@ -180,9 +180,13 @@ func (c *Core) startStorage() {
 		c.startInstall()
 		return
 	}
+	full := false
 	for len(c.waiting) > 0 {
 		m, rest := c.splitApply(c.waiting[0])
-		if !c.room(m) {
+		if c.mustWait(m) {
+			break
+		}
+		if full = !c.room(m); full {
 			break
 		}
 		if rest != nil {
@@ -193,12 +197,12 @@ func (c *Core) startStorage() {
 		}
 		c.emitApply(m)
 	}
-	if len(c.waiting) > 0 {
+	if full {
 		c.cfg.mark("apply waits for room in the overlay")
 	}
 	old := c.overlayBytes > 0 && c.now-c.flushAt >= c.cfg.FlushInterval
 	many := c.applied-c.durable >= flushEntries // they may all have changed nothing
-	if !c.flushing && (old || many || c.overlayBytes >= c.cfg.FlushBytes || (len(c.waiting) > 0 && c.overlayBytes > 0)) {
+	if !c.flushing && (old || many || c.overlayBytes >= c.cfg.FlushBytes || (full && c.overlayBytes > 0)) {
 		c.flushing = true
 		c.emit(Flush{})
 	}
@@ -206,13 +210,9 @@ func (c *Core) startStorage() {
 
 // room says whether the overlay can take what m holds. Only what is applied is counted
 // exactly: what is on its way costs the overlay more than its bytes. An apply that is
-// alone is let in below the bound, which is at least twice the largest command. So is one that
-// expands, and nothing goes behind it: what it costs is known when it is applied.
+// alone is let in below the bound, which is at least twice the largest command.
 func (c *Core) room(m *raftpb.Message) bool {
-	if n := len(c.applying); n > 0 {
-		if c.applying[n-1].expands || expands(m) {
-			return false
-		}
+	if len(c.applying) > 0 {
 		return c.overlayBytes+overlayCost*(c.applyBytes+messageBytes(m)) <= c.cfg.MaxOverlayBytes
 	}
 	return c.overlayBytes == 0 || c.overlayBytes+messageBytes(m) <= c.cfg.MaxOverlayBytes
@@ -224,6 +224,13 @@ func messageBytes(m *raftpb.Message) int {
 		n += entryBytes(e)
 	}
 	return n
+}
+
+// mustWait says whether m has to wait for what is on its way: what an entry that expands costs is
+// known when it is applied, so nothing goes behind it, nor it behind anything.
+func (c *Core) mustWait(m *raftpb.Message) bool {
+	n := len(c.applying)
+	return n > 0 && (c.applying[n-1].expands || expands(m))
 }
 
 // expands tells whether m is an entry that may cost the overlay any multiple of its bytes.

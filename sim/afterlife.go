@@ -96,6 +96,7 @@ func lateCommands(round int, s fsm.State) []fsm.Command {
 		otherwise,
 		do(fsm.Op{Kind: fsm.Delete, Key: "late"}),
 		do(fsm.Op{Kind: fsm.Delete, Key: "late"}),
+		do(fsm.Op{Kind: fsm.DeleteTree, Key: "late/"}), // what was put a moment ago
 		do(fsm.Op{Kind: fsm.Restore, Revision: s.Revision + 1}),
 	}
 	if round == 0 {

@@ -111,7 +111,6 @@ var states = []string{
 // holes are the names that no world reaches, and why not. A sweep demands all but
 // these, so whoever closes a hole takes its name out.
 var holes = map[string]string{
-	"watch: compacted":      "no world lets go of its history",
 	"answers expired":       "a world of a minute is too short: TestAnswersExpire has a longer one, and each world's afterlife makes the time pass",
 	"key without an answer": "keys are worn before the search for an order gets long",
 	markPrefix + "write repeated, and its first time forgotten": "no node takes as many writes in one life as the window holds",
