@@ -65,8 +65,6 @@ type WatchEvent struct {
 	Key      string
 	Deleted  bool
 	Value    string // unless Deleted
-	// Trimmed: something was put whose value is not held any more.
-	Trimmed bool
 }
 
 func (w *Watch) String() string {

@@ -85,7 +85,6 @@ type watchedLine struct {
 	Key      string `json:"key"`
 	Deleted  bool   `json:"deleted,omitempty"`
 	Value    string `json:"value,omitempty"`
-	Trimmed  bool   `json:"trimmed,omitempty"`
 }
 
 type completeLine struct {
@@ -219,7 +218,7 @@ func (h *History) watchLines() []output {
 		}})
 		for _, e := range w.Events {
 			lines = append(lines, output{e.At, rankWatched, w.ID, watchedLine{
-				head: head{e.At, "watched"}, Watch: w.ID, Revision: e.Revision, Key: e.Key, Deleted: e.Deleted, Value: e.Value, Trimmed: e.Trimmed,
+				head: head{e.At, "watched"}, Watch: w.ID, Revision: e.Revision, Key: e.Key, Deleted: e.Deleted, Value: e.Value,
 			}})
 		}
 		if w.Through != 0 {
@@ -476,7 +475,7 @@ func (d *decoder) watched(l *watchedLine) error {
 		return fmt.Errorf("watch %d has an event before it begins", l.Watch)
 	}
 	w := &d.h.Watches[i]
-	w.Events = append(w.Events, WatchEvent{At: l.Time, Revision: l.Revision, Key: l.Key, Deleted: l.Deleted, Value: l.Value, Trimmed: l.Trimmed})
+	w.Events = append(w.Events, WatchEvent{At: l.Time, Revision: l.Revision, Key: l.Key, Deleted: l.Deleted, Value: l.Value})
 	return nil
 }
 

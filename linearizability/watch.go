@@ -26,7 +26,7 @@ func CheckWatches(h *History) (events int, err error) {
 		}
 		for _, e := range w.Events {
 			at, ok := values[revisionKey{e.Revision, e.Key}]
-			if ok && (at.deleted != e.Deleted || !e.Trimmed && at.value != e.Value) {
+			if ok && (at.deleted != e.Deleted || at.value != e.Value) {
 				return events, violation([]*Op{at.op}, "wrong value: %v was sent key %s at revision %d as %s, which %v made %s",
 					w, e.Key, e.Revision, sawText(!e.Deleted, e.Value), at.op, sawText(!at.deleted, at.value)).during(e.At)
 			}

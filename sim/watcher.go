@@ -144,6 +144,9 @@ func (c *clients) take(i int) bool {
 		return false
 	case errors.As(err, &gone):
 		c.w.judge.count("watch: compacted")
+		if !c.w.judge.compacted(v, gone.Floor, view.State()) && !r.tainted {
+			c.w.fail(JudgeState, "%s: a watch of %q after revision %d says that it is compacted up to %d, and nothing is", r.name, v.seen.Prefix, v.has, gone.Floor)
+		}
 		v.has = max(v.has, gone.Floor) // what it lacks it must read otherwise
 		c.attach(i)
 		return false
@@ -153,17 +156,26 @@ func (c *clients) take(i int) bool {
 	}
 	for _, ch := range batch {
 		for _, e := range ch.Events {
-			lost := !e.Deleted && c.w.judge.model.lost(e.Key, ch.Revision, view.State().Applied) != 0
-			if e.Trimmed != lost && !r.tainted {
-				c.w.fail(JudgeState, "%s: what %s became at revision %d is not held any more, says a watch: %v, want %v", r.name, e.Key, ch.Revision, e.Trimmed, lost)
+			if e.Trimmed && !r.tainted {
+				c.w.fail(JudgeState, "%s: a watch is given that %s was put at revision %d, and not what", r.name, e.Key, ch.Revision)
 			}
 			v.seen.Events = append(v.seen.Events, linearizability.WatchEvent{
-				At: c.w.now, Revision: uint64(ch.Revision), Key: historyKey(e.Key), Deleted: e.Deleted, Value: string(e.Record.Value), Trimmed: e.Trimmed,
+				At: c.w.now, Revision: uint64(ch.Revision), Key: historyKey(e.Key), Deleted: e.Deleted, Value: string(e.Record.Value),
 			})
 		}
 	}
 	c.moved(v, through)
 	return true
+}
+
+// compacted tells whether something that a watcher has yet to be given is held from floor on
+// only: all of it, or the values of a key.
+func (j *judge) compacted(v *watcher, floor fsm.Revision, s fsm.State) bool {
+	if floor <= v.has || floor == s.Floor {
+		return floor > v.has
+	}
+	_, ended := j.model.lostAmong(j.model.known(v.seen.Prefix), floor-1, s.Applied)
+	return ended != 0
 }
 
 // moved: the watcher has everything up to a revision.
