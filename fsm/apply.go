@@ -90,8 +90,9 @@ type Result struct {
 	Floor Revision
 	// Replayed: this is what became of an equal command before; nothing changed now.
 	Replayed bool
-	// Busy is, for Maintained, that there will be more to do soon.
-	Busy bool
+	// Busy is, for Maintained, that there will be more to do soon; Behind, that more is due, and one
+	// command may not do all of it.
+	Busy, Behind bool
 	// First is, for Repeated, the outcome and revision of the first time if the window still has it; else zero.
 	First         Outcome
 	FirstRevision Revision

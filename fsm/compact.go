@@ -18,7 +18,7 @@ func (a *applier) maintain(m *Maintenance) (r Result, err error) {
 	st := &a.s.state
 	a.writes = a.writes[:0]
 	now := st.time + int64(m.Elapsed)
-	busy, err := a.expire(now)
+	behind, err := a.expire(now)
 	if err != nil {
 		return Result{}, err
 	}
@@ -37,7 +37,8 @@ func (a *applier) maintain(m *Maintenance) (r Result, err error) {
 	for i := range a.writes {
 		a.put(&a.writes[i])
 	}
-	return Result{Outcome: Maintained, Busy: busy || more || st.answers.count > 0}, nil
+	behind = behind || more
+	return Result{Outcome: Maintained, Busy: behind || st.answers.count > 0, Behind: behind}, nil
 }
 
 // replace leaves in a.writes that value, nil for none, is put in the place of old, which is

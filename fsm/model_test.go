@@ -228,14 +228,14 @@ func (w *modelWrite) end(key string) {
 func (m *model) maintain(mt *Maintenance) Result {
 	m.time += mt.Elapsed
 	maps.DeleteFunc(m.answers, func(_ string, a remembered) bool { return a.expires <= m.time })
-	busy := len(m.answers) > 0
+	behind := false
 	if mt.KeepFor > 0 {
-		busy = m.sweep(m.time-mt.KeepFor) || busy
+		behind = m.sweep(m.time - mt.KeepFor)
 	}
 	if mt.KeepVersions > 0 {
-		busy = m.trim(mt.KeepVersions) || busy
+		behind = m.trim(mt.KeepVersions) || behind
 	}
-	return Result{Outcome: Maintained, Revision: m.revision, Busy: busy}
+	return Result{Outcome: Maintained, Revision: m.revision, Busy: behind || len(m.answers) > 0, Behind: behind}
 }
 
 // sweep raises the floor over changes, and lets go of what they ended.

@@ -15,11 +15,15 @@ import (
 // ahead of true time. One that is lost makes it run late, which keeps things longer.
 type maintaining struct {
 	measuredAt time.Duration // up to when the passing time is in the log; since when this node leads
-	proposed   bool          // one is on its way
-	busy       bool          // there is more to do soon
+	proposedAt time.Duration
+	proposed   bool // one is on its way
+	busy       bool // there is more to do soon
+	hurried    bool // there is more to do at once
 }
 
-func (c *Core) leaderMaintains() { c.measuredAt, c.proposed, c.busy = c.now, false, true }
+func (c *Core) leaderMaintains() {
+	c.measuredAt, c.proposed, c.busy, c.hurried = c.now, false, true, false
+}
 
 func (c *Core) tickMaintenance() {
 	interval := c.cfg.MaintenanceInterval
@@ -30,7 +34,14 @@ func (c *Core) tickMaintenance() {
 		interval *= idleMaintenance
 	}
 	elapsed := c.now - c.measuredAt
-	if c.proposed || elapsed < interval {
+	switch {
+	case c.proposed:
+		return
+	case elapsed >= interval:
+		c.measuredAt = c.now
+	case c.hurried && c.now-c.proposedAt >= interval/hurriedMaintenance:
+		elapsed = 0 // time passes once an interval; what is due by now need not wait for it
+	default:
 		return
 	}
 	cmd := fsm.Command{Maintenance: &fsm.Maintenance{
@@ -38,9 +49,9 @@ func (c *Core) tickMaintenance() {
 	}}
 	data, err := cmd.Encode()
 	must(err == nil, "maintenance does not encode: %v", err)
-	c.measuredAt, c.proposed = c.now, true
+	c.proposedAt, c.proposed = c.now, true
 	c.enqueue(batched{data: data})
 }
 
 // maintained: the store has done a Maintenance, be it this node's or that of a leader before.
-func (c *Core) maintained(r fsm.Result) { c.proposed, c.busy = false, r.Busy }
+func (c *Core) maintained(r fsm.Result) { c.proposed, c.busy, c.hurried = false, r.Busy, r.Behind }

@@ -97,6 +97,7 @@ type stage struct {
 	settings  Settings
 	imageSize int
 	busy      bool                     // there is more to maintain
+	behind    bool                     // at once
 	hold      bool                     // pieces of images stay on the wire
 	applied   map[fsm.Index]fsm.Entry  // by whoever came first
 	first     map[fsm.Origin]fsm.Index // where a command was applied first
@@ -337,7 +338,7 @@ func (s *stage) apply(a *actor) bool {
 			s.applied[ent.Index] = ent
 			r := fsm.Result{Index: ent.Index, Term: ent.Term, Outcome: fsm.Empty}
 			if cmd, err := fsm.Decode(ent.Data); err == nil && cmd.Maintenance != nil {
-				r.Outcome, r.Busy = fsm.Maintained, s.busy
+				r.Outcome, r.Busy, r.Behind = fsm.Maintained, s.busy || s.behind, s.behind
 				if !ok {
 					s.say("%d: %v of term %d pass at index %d", a.id, cmd.Maintenance.Elapsed, ent.Term, ent.Index)
 				}
@@ -498,6 +499,8 @@ func TestCoreConversations(t *testing.T) {
 				s.disk(a)
 			case "busy":
 				s.busy = arg("is", 1) == 1
+			case "behind":
+				s.behind = arg("is", 1) == 1
 			case "full":
 				a.full, a.room = arg("is", 1) == 1, false
 			case "room": // it has room, and its log will find out when it looks

@@ -69,6 +69,10 @@ const (
 	// idleMaintenance is how many intervals a Maintenance waits if there is nothing to do.
 	idleMaintenance = 10
 
+	// hurriedMaintenance is how many Maintenances an interval has while one cannot do all that is
+	// due: with the defaults they compact ten thousand changes a second.
+	hurriedMaintenance = 10
+
 	// overlayCost is about how many times its bytes a small command takes in the overlay.
 	overlayCost = 4
 

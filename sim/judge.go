@@ -275,8 +275,8 @@ func sameResult(r *fsm.Result, want *modelResult) error {
 		return fmt.Errorf("has a compare that found revision %d, want %d", r.Current, want.current)
 	case r.Floor != want.floor:
 		return fmt.Errorf("says that revision %d can be restored, want %d", r.Floor, want.floor)
-	case r.Busy != want.busy:
-		return fmt.Errorf("says that there is more to do: %v, want %v", r.Busy, want.busy)
+	case r.Busy != want.busy || r.Behind != want.behind:
+		return fmt.Errorf("says that there is more to do: %v, at once: %v, want %v, %v", r.Busy, r.Behind, want.busy, want.behind)
 	case r.Outcome == fsm.Repeated && had != want.first:
 		return fmt.Errorf("repeats one that did %v at revision %d, want %v at %d", had.outcome, had.revision, want.first.outcome, want.first.revision)
 	case len(r.Ops) != len(want.ops):

@@ -78,6 +78,7 @@ type modelResult struct {
 	floor    fsm.Revision   // compacted only
 	replayed bool           // it is what became of an equal command before
 	busy     bool           // maintained only
+	behind   bool           // maintained only
 	first    first          // repeated only; zero if it is not known any more
 }
 

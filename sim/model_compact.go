@@ -47,15 +47,15 @@ func (c *compacted) over(key string, from, ended fsm.Revision) {
 // more than one command may, and says whether it might have.
 func (m *model) maintain(index fsm.Index, c *fsm.Maintenance) modelResult {
 	now := m.time + c.Elapsed
-	busy := m.answers.expire(now)
+	behind := m.answers.expire(now)
 	if c.KeepFor > 0 {
-		busy = m.sweep(now-c.KeepFor) || busy
+		behind = m.sweep(now-c.KeepFor) || behind
 	}
 	if c.KeepVersions > 0 {
-		busy = m.trim(index, c.KeepVersions) || busy
+		behind = m.trim(index, c.KeepVersions) || behind
 	}
 	m.time = now
-	return modelResult{outcome: fsm.Maintained, revision: m.revision, busy: busy || len(m.answers.of) > 0}
+	return modelResult{outcome: fsm.Maintained, revision: m.revision, busy: behind || len(m.answers.of) > 0, behind: behind}
 }
 
 // sweep raises the floor to the last change made by a time: what it and those before it
