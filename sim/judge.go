@@ -241,9 +241,6 @@ func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {
 		j.slots = append(j.slots, slot{term: e.Term, digest: digest(e.Data), result: j.model.apply(e.Index, e.Data), state: j.model.state()})
 		j.w.trace.add(e.Term, digest(e.Data))
 		j.became(&j.slots[n], before)
-		if last := len(j.model.changes) - 1; j.slots[n].result.outcome == fsm.Applied {
-			j.where[opOf(j.model.changes[last].request)] = e.Index
-		}
 	case e.Index == 0 || e.Index > n+1:
 		return fmt.Errorf("index %d is applied, nobody applied more than %d", e.Index, n)
 	}
