@@ -127,12 +127,13 @@ func (c *compaction) trim(keep int) (more bool, err error) {
 		}
 		room--
 		for ; c.trimmedKeys < uint64(len(ch.Ops)); c.trimmedKeys++ {
+			if room <= 0 {
+				return true, nil
+			}
+			room-- // also for a key without a past, and one that was done: a change may have very many
 			key := ch.Ops[c.trimmedKeys].Key
 			if done[key] {
 				continue
-			}
-			if room <= 0 {
-				return true, nil
 			}
 			done[key] = true
 			all, err := c.trimKey(key, keep, &room)

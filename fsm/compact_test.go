@@ -228,6 +228,26 @@ func TestTrimStopsWithinAChange(t *testing.T) {
 	require.Equal(t, int64(3*MaxTxnOps), r.s.state.superseded.count)
 }
 
+// Keys that have no past to let go cost a look each: as after an import, of which one command looks
+// at a part, and the next ones at the rest.
+func TestTrimLooksAtAPartOfAnImport(t *testing.T) {
+	const changes = 2 * MaxMaintenance / MaxTxnOps
+	r := newReplica(t)
+	for c := range changes {
+		ops := make([]Op, MaxTxnOps)
+		for i := range ops {
+			ops[i] = put(fmt.Sprintf("key/%d/%03d", c, i), "v")
+		}
+		r.do(Command{Ops: ops})
+	}
+	looked := func() int { return int(r.s.state.trimmed)*MaxTxnOps + int(r.s.state.trimmedKeys) }
+	for before := 0; r.maintain(Maintenance{KeepVersions: 1}).Behind; before = looked() {
+		require.Greater(t, looked(), before)
+		require.LessOrEqual(t, looked()-before, MaxMaintenance)
+	}
+	require.Equal(t, changes*MaxTxnOps, looked())
+}
+
 // A sweep that overtakes a trim within a change leaves nothing of where that stood.
 func TestSweepOvertakesATrim(t *testing.T) {
 	r := newReplica(t)

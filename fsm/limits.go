@@ -32,8 +32,8 @@ const (
 	MaxAnswersBytes = 256 << 20
 	// MaxMaintenance bounds what each of the three parts of one Maintenance looks at, so that one
 	// part's backlog does not hold up the others: answers that expired; changes swept, and their
-	// keys; changes, and records of their keys, to be trimmed. The last change swept, and the last
-	// key trimmed, is finished beyond. A full one takes some 15 ms of each replica.
+	// keys; changes, their keys, and records of those, to be trimmed. The last change swept, and the
+	// last key trimmed, is finished beyond. A full one takes some 15 ms of each replica.
 	MaxMaintenance = 2048
 	// keptForOne is how many records that a trim goes over, and keeps, count for one that it lets
 	// go. With a thousand versions to keep, two keys would use up all of MaxMaintenance else.

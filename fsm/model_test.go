@@ -269,12 +269,13 @@ func (m *model) trim(keep int) (more bool) {
 	for room > 0 && m.trimmed < m.revision {
 		ops := m.changes[m.trimmed].Ops
 		for room--; m.trimmedKeys < len(ops); m.trimmedKeys++ {
+			if room <= 0 {
+				return true
+			}
+			room--
 			key := ops[m.trimmedKeys].Key
 			if done[key] {
 				continue
-			}
-			if room <= 0 {
-				return true
 			}
 			done[key] = true
 			past := m.past[key]

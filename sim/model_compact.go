@@ -86,15 +86,16 @@ func (m *model) trim(index fsm.Index, keep int) (more bool) {
 		room--
 		keys := m.changes[m.counted].keys
 		for ; m.countedKeys < len(keys); m.countedKeys++ {
+			if room <= 0 {
+				return true
+			}
+			room--
 			key := keys[m.countedKeys]
 			if done[key] {
 				continue
 			}
-			if room <= 0 {
-				return true
-			}
 			done[key] = true
-			room -= len(m.past[key])
+			room -= max(0, len(m.past[key])-keep) // worlds keep too few for those to count
 			m.trimKey(index, key, keep)
 		}
 		m.counted, m.countedKeys = m.counted+1, 0
