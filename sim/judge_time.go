@@ -29,9 +29,13 @@ func (t *terms) begins(term uint64, now int64) {
 
 // passes: a Maintenance of a term lets time pass.
 func (t *terms) passes(term uint64, elapsed time.Duration, w *World) error {
+	elected, known := t.elected[term]
+	if !known {
+		return fmt.Errorf("time passes in term %d, which had no leader", term)
+	}
 	t.passed[term] += elapsed
 	t.total += elapsed
-	led := w.now - t.elected[term]
+	led := w.now - elected
 	late := w.nodes[0].tickInterval()*3/2 + w.setup.loopTime // the rate of a clock may change within a tick
 	switch {
 	case elapsed < 0:

@@ -33,6 +33,7 @@ func TestTimeIsJudged(t *testing.T) {
 	require.ErrorContains(t, terms.passes(2, time.Second, w), "in term 2 3s have passed, and its leader was elected 2s ago")
 	terms.begins(3, w.now-2*second)
 	require.ErrorContains(t, terms.passes(3, time.Second, w), "it is 6s, and the first leader was elected 4s ago")
+	require.ErrorContains(t, terms.passes(4, time.Second, w), "had no leader")
 	assert.ErrorContains(t, terms.passes(1, -time.Second, w), "goes back")
 }
 
