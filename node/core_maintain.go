@@ -11,8 +11,10 @@ import (
 //
 // A Maintenance goes into this leader's own log and nowhere else. It is never sent again: the
 // time it lets pass was measured by a leader while it led, and the entries of terms follow
-// each other as the terms do, so no time is counted twice, and replicated time never runs
-// ahead of true time. One that is lost makes it run late, which keeps things longer.
+// each other as the terms do, so no time is counted twice, and replicated time does not run
+// ahead of true time: but by a tick for each change of leader, since a node knows no time
+// between two ticks, and by what the leaders' clocks are fast. One that is lost makes it run
+// late, which keeps things longer.
 type maintaining struct {
 	measuredAt time.Duration // up to when the passing time is in the log; since when this node leads
 	proposedAt time.Duration
