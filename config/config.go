@@ -114,6 +114,10 @@ const (
 	// minutes under its Idempotency-Key, and what it read is read again for a replay; a client that
 	// goes from page to page, or comes back to a watch, needs the past as well.
 	MinKeepFor = 15 * time.Minute
+
+	// MaxKeepVersions bounds History.KeepVersions: a replica goes over all of a key's versions
+	// that stay to find those that go, 0.25 ms for a thousand, and applies nothing meanwhile.
+	MaxKeepVersions = 100_000
 )
 
 // Log is what a node says of itself on standard error.
@@ -229,8 +233,8 @@ func (c Config) Validate() error {
 	if d := c.History.KeepFor; d != 0 && d < MinKeepFor {
 		bad("History.KeepFor: %v is less than %v, which replays and pages rest on (\"0\": for ever)", d, MinKeepFor)
 	}
-	if c.History.KeepVersions < 0 {
-		bad("History.KeepVersions: %d is negative (0: all)", c.History.KeepVersions)
+	if n := c.History.KeepVersions; n < 0 || n > MaxKeepVersions {
+		bad("History.KeepVersions: %d is not 1 to %d, nor 0 for all", n, MaxKeepVersions)
 	}
 	if c.Data.Dir == "" {
 		bad("Data.Dir: missing: the directory that keeps this node's log and state")
