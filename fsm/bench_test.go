@@ -329,8 +329,8 @@ func BenchmarkTrim(b *testing.B) {
 	}, func(State, State) {})
 }
 
-// BenchmarkRestore is per restore of a subtree of MaxTreeKeys/2 keys that were all removed, all
-// of it in the database.
+// BenchmarkRestore is per restore of a subtree of MaxTreeKeys keys that were all removed, all of
+// it in the database.
 func BenchmarkRestore(b *testing.B) {
 	s, _ := benchStore(b, false)
 	n := Index(0)
