@@ -28,11 +28,12 @@ type api struct {
 	// transfer is TransferTimeout for bodies on their way in; tests have less time.
 	transfer time.Duration
 
-	requests atomic.Int64        // being worked on
-	bodies   *semaphore.Weighted // bytes of bodies held in memory
-	exports  *semaphore.Weighted // exports under way
-	encoders *semaphore.Weighted // compressions under way
-	draining atomic.Bool         // about to stop: not ready, and each answer closes its connection
+	requests atomic.Int64                // being worked on
+	bodies   *semaphore.Weighted         // bytes of bodies held in memory
+	exports  *semaphore.Weighted         // exports under way
+	encoders *semaphore.Weighted         // compressions under way
+	pages    *http.CrossOriginProtection // whose may write
+	draining atomic.Bool                 // about to stop: not ready, and each answer closes its connection
 	// drained is closed once the listener is: what waits for something to happen (a watch, a
 	// long-poll) selects on it, and tells its client (kindStopping) to go on at another node.
 	// Writes and reads under way do not look at it: they are answered.
@@ -73,6 +74,7 @@ func newAPI(cfg Config) *api {
 		nodeHeader: []string{cfg.Name},
 		idPrefix:   hex.EncodeToString(id[:]) + "-",
 	}
+	a.pages, _ = cfg.writers() // valid
 	a.leader.Store(&leaderHeader{value: []string{unknown}})
 	a.route()
 	return a
@@ -173,7 +175,11 @@ func (a *api) serve(h handler, w http.ResponseWriter, r *http.Request, param str
 	*c = call{api: a, w: w, r: r, param: param, buf: c.buf[:0]}
 	defer c.end()
 	c.setID()
-	if err := h(c); err != nil {
+	err := c.mayWrite()
+	if err == nil {
+		err = h(c)
+	}
+	if err != nil {
 		c.fail(err)
 	}
 }

@@ -61,7 +61,7 @@ type Config struct {
 	MaxConnections int
 	// Origins are those of the pages that browsers may let use the API, as they send them:
 	// https://ui.example.com, in lower case, without a path. "*" lets all others read, and
-	// only that. Default: none.
+	// only that. Default: none. What pages of other origins send without asking is refused.
 	Origins []string
 	// Certificate has a Server speak TLS, with HTTP/2 (default: neither).
 	Certificate *Certificate
@@ -90,6 +90,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxConnections < 0 || c.MaxConnections > MaxConnections {
 		errs = append(errs, fmt.Errorf("httpapi: MaxConnections is %d, want at most %d", c.MaxConnections, MaxConnections))
+	}
+	if _, err := c.writers(); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

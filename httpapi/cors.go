@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -26,6 +27,31 @@ var (
 	corsAnyOrigin = []string{anyOrigin}
 	corsReadOnly  = []string{http.MethodGet, http.MethodHead}
 )
+
+// writers has browsers refuse, on this server's word, what they send without asking it first: a page
+// of any origin may POST a form, or a body without a Content-Type, and only the answer is kept
+// from it. A request without Origin and Sec-Fetch-Site is not a page's.
+func (cfg Config) writers() (*http.CrossOriginProtection, error) {
+	p := http.NewCrossOriginProtection()
+	for _, origin := range cfg.Origins {
+		if origin == anyOrigin {
+			continue
+		}
+		if err := p.AddTrustedOrigin(origin); err != nil {
+			return nil, fmt.Errorf("httpapi: Origins: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// mayWrite refuses a write of another origin's page that is not one of the Config.Origins.
+func (c *call) mayWrite() error {
+	if c.api.pages.Check(c.r) == nil {
+		return nil
+	}
+	return problemf(kindForeignOrigin, "a page of %s sent this, and only those of this node's own address and of Api.Cors.Origins may write",
+		quote(short(c.r.Header.Get("Origin"))))
+}
 
 // cors adds to an answer which pages may read it. Without Config.Origins it adds nothing.
 func (c *call) cors() {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 const (
@@ -24,6 +25,15 @@ func allowed(h http.Header) map[string]string {
 	return out
 }
 
+// admit configures the API with origins.
+func (f *fixture) admit(origins ...string) {
+	f.tb.Helper()
+	f.Origins = origins
+	var err error
+	f.api.pages, err = f.writers()
+	require.NoError(f.tb, err)
+}
+
 func TestCORSIsOff(t *testing.T) {
 	f := newFixture(t)
 	for _, method := range []string{"GET", "OPTIONS"} {
@@ -35,7 +45,7 @@ func TestCORSIsOff(t *testing.T) {
 
 func TestCORS(t *testing.T) {
 	f := newFixture(t)
-	f.Origins = []string{site, "http://localhost:3000"}
+	f.admit(site, "http://localhost:3000")
 	seen := map[string]string{"Allow-Origin": site, "Expose-Headers": corsAnswerHeaders[0]}
 	for _, c := range []struct {
 		name, method, target, vary string
@@ -58,6 +68,7 @@ func TestCORS(t *testing.T) {
 		assert.Equal(t, []string{c.vary}, w.Header()["Vary"], c.name)
 		for _, origin := range []string{stranger, "null", "*", site + ".evil.com", "HTTPS://ui.example.com"} {
 			w = f.do(c.method, c.target, body, "Origin: "+origin)
+			assert.Equal(t, c.method == "PUT", w.Code == http.StatusForbidden, c.name)
 			assert.Empty(t, allowed(w.Header()), c.name)
 			assert.Equal(t, []string{c.vary}, w.Header()["Vary"], c.name)
 		}
@@ -74,7 +85,7 @@ func TestCORS(t *testing.T) {
 
 func TestPreflight(t *testing.T) {
 	f := newFixture(t)
-	f.Origins = []string{site}
+	f.admit(site)
 	asks := []string{"Origin: " + site, "Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: if-match"}
 	w := f.do("OPTIONS", config+"/a", "", asks...)
 	assert.Equal(t, http.StatusNoContent, w.Code)
@@ -95,7 +106,7 @@ func TestPreflight(t *testing.T) {
 // TestCORSForAll: who lets everybody in lets everybody read.
 func TestCORSForAll(t *testing.T) {
 	f := newFixture(t)
-	f.Origins = []string{site, "*"}
+	f.admit(site, "*")
 	f.ok("PUT", config+"/a", "1")
 	assert.Equal(t, "*", allowed(f.do("GET", config+"/a", "", "Origin: "+stranger).Header())["Allow-Origin"])
 	assert.Empty(t, allowed(f.do("PUT", config+"/a", "2", "Origin: "+stranger).Header()))
@@ -106,4 +117,37 @@ func TestCORSForAll(t *testing.T) {
 	assert.Empty(t, w.Header().Get("Access-Control-Allow-Credentials"))
 	w = f.do("OPTIONS", config+"/a", "", "Origin: "+site, "Access-Control-Request-Method: PUT")
 	assert.Contains(t, w.Header().Get("Access-Control-Allow-Methods"), "PUT")
+}
+
+// TestForeignWrites: browsers send some writes of any page without asking first. They say whose they are.
+func TestForeignWrites(t *testing.T) {
+	for _, origins := range [][]string{nil, {site}, {site, "*"}} {
+		f := newFixture(t)
+		f.admit(origins...)
+		for _, r := range []struct{ name, target, body string }{
+			{"a transaction", "/api/v1/txn", `{"then":[{"put":"a","value":1}]}`},
+			{"a rollback", "/api/v1/rollback/", `{"to_revision":0}`},
+			{"an import", "/api/v1/import/", `{"a":1}`},
+		} {
+			for _, from := range [][]string{
+				{"Origin: " + stranger},
+				{"Origin: null"},
+				{"Origin: " + stranger, "Sec-Fetch-Site: cross-site"},
+				{"Origin: http://other.example.com", "Sec-Fetch-Site: same-site"},
+			} {
+				w := f.do("POST", r.target, r.body, append(from, "Content-Type: application/x-www-form-urlencoded")...)
+				assert.Equal(t, http.StatusForbidden, w.Code, "%s from %s", r.name, from)
+			}
+			assert.Empty(t, f.node.commands, r.name)
+		}
+		for _, from := range []string{"Origin: http://example.com", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none"} {
+			f.ok("PUT", config+"/a", "1", from) // example.com is httptest's own
+		}
+		if origins != nil {
+			f.ok("PUT", config+"/a", "1", "Origin: "+site, "Sec-Fetch-Site: cross-site")
+		}
+		f.ok("GET", config+"/a", "", "Origin: "+stranger, "Sec-Fetch-Site: cross-site")
+	}
+	_, err := Config{Origins: []string{"https://ui.example.com/path"}}.writers()
+	assert.ErrorContains(t, err, "httpapi: Origins")
 }

@@ -28,6 +28,7 @@ var (
 	kindIncompleteBody   = kind{"incomplete-body", "The body ended early", http.StatusBadRequest, true}
 	kindSubtree          = kind{"subtree", "The path names a subtree", http.StatusBadRequest, false}
 	kindFutureRevision   = kind{"future-revision", "There is no such revision yet", http.StatusBadRequest, false}
+	kindForeignOrigin    = kind{"foreign-origin", "Pages of this origin may not write", http.StatusForbidden, false}
 	kindNotFound         = kind{"not-found", "There is no such key", http.StatusNotFound, false}
 	kindNoRoute          = kind{"no-route", "There is no such resource", http.StatusNotFound, false}
 	kindMethodNotAllowed = kind{"method-not-allowed", "The resource does not take this method", http.StatusMethodNotAllowed, false}

@@ -505,6 +505,7 @@ var errorCases = []errorCase{
 		f.node.waitErr = context.DeadlineExceeded
 	}},
 	{name: "method not allowed on a transaction", request: "GET /api/v1/txn"},
+	{name: "transaction of another origin's page", request: "POST /api/v1/txn", body: `{"then":[{"delete":"a"}]}`, headers: []string{"Origin: https://evil.example.com", "Content-Type: application/x-www-form-urlencoded"}},
 	// Rollbacks.
 	{name: "rollback to nothing", request: "POST /api/v1/rollback/a/", body: "{}"},
 	{name: "rollback to no number", request: "POST /api/v1/rollback/a/", body: `{"to_revision":"1"}`},
