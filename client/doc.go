@@ -31,6 +31,11 @@
 // [ReadOptions] name a revision or a time to read. [Client.History] tells who changed what,
 // [Client.Diff] how it all differs, until it is compacted: [IsCompacted].
 //
+// # Watching
+//
+// [Client.Watch] gives every change to a key or subtree once and in order, and goes on at
+// another node when one goes away. Begin after the revision of what was read before.
+//
 // # Sessions
 //
 // Nodes apply writes one after the other, but not at the same instant: a read at one node

@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -26,6 +27,7 @@ func startCluster() (nodes []string, stop func()) {
 	mux.HandleFunc("POST /api/v1/txn", a.txn)
 	mux.HandleFunc("GET /api/v1/history/{prefix...}", a.history)
 	mux.HandleFunc("POST /api/v1/rollback/{prefix...}", a.rollback)
+	mux.HandleFunc("GET /api/v1/watch/{prefix...}", a.watch)
 	mux.HandleFunc("POST /api/v1/import/{prefix...}", a.load)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()
@@ -214,6 +216,24 @@ func (a *exampleAPI) history(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	a.answer(w, 200, map[string]any{"revision": a.revision(), "items": events})
+}
+
+// watch gives what has happened, and hangs up: the client comes back for more.
+func (a *exampleAPI) watch(w http.ResponseWriter, r *http.Request) {
+	from, _ := strconv.Atoi(r.URL.Query().Get("from_revision"))
+	w.Header().Set("Content-Type", "text/event-stream")
+	for revision := from + 1; revision <= a.revision(); revision++ {
+		ch := client.Change{Revision: uint64(revision), Comment: a.comments[revision]}
+		for _, path := range differing(r.PathValue("prefix"), a.states[revision-1], a.states[revision]) {
+			rec, ok := a.states[revision][path]
+			rec.Path = path
+			ch.Events = append(ch.Events, client.Event{Record: rec, Deleted: !ok})
+		}
+		if len(ch.Events) > 0 {
+			text, _ := json.Marshal(ch)
+			fmt.Fprintf(w, "id: %d\nevent: change\ndata: %s\n\n", revision, text)
+		}
+	}
 }
 
 func (a *exampleAPI) rollback(w http.ResponseWriter, r *http.Request) {

@@ -178,6 +178,45 @@ func ExampleClient_History() {
 	// back to what it was at 2 at revision 4
 }
 
+// A program reads what it needs, and follows it from there.
+func ExampleClient_Watch() {
+	nodes, stop := startCluster()
+	defer stop()
+	ctx := context.Background()
+	c, err := client.New(client.Options{Endpoints: nodes})
+	if err != nil {
+		panic(err)
+	}
+	set := func(value string) {
+		if _, _, err := c.Put(ctx, "teams/payments/timeout-ms", []byte(value), client.TypeJSON, client.WriteOptions{}); err != nil {
+			panic(err)
+		}
+	}
+	set("30")
+	rec, meta, err := c.Get(ctx, "teams/payments/timeout-ms", client.ReadOptions{})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Printf("%s at revision %d\n", rec.Value, meta.Revision)
+	set("45")
+	set("60")
+	for change, err := range c.Watch(ctx, "teams/payments/", client.WatchOptions{From: meta.Revision}) {
+		if err != nil { // if client.IsCompacted says so, read again and watch from there
+			panic(err)
+		}
+		for _, e := range change.Events {
+			fmt.Printf("%d: %s = %s\n", change.Revision, e.Path, e.Value)
+		}
+		if change.Revision == 3 {
+			break
+		}
+	}
+	// Output:
+	// 30 at revision 1
+	// 2: teams/payments/timeout-ms = 45
+	// 3: teams/payments/timeout-ms = 60
+}
+
 // An import can be repeated: what is there already is not written again.
 func ExampleClient_Import() {
 	nodes, stop := startCluster()
