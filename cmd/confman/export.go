@@ -33,13 +33,13 @@ func newExport(s *session) *cobra.Command {
 		Use:   "export PREFIX",
 		Short: "Write a subtree to a file, or to files",
 		Long: `Write all that is below PREFIX (/ is the root), and its own value, as of one
-revision, the newest or that of --revision or --at: as one JSON tree, or with --format ndjson as records, one a line, which
-keep the type of each value.
+revision, the newest or that of --revision or --at: as one JSON tree, or with
+--format ndjson as records, one a line, which keep the type of each value.
 
 --out names a file, which appears only once it is whole. If it ends in a slash or
-is an empty directory, the files that an import was made from are written below it: a key
-whose path has a segment that ends in .json becomes a value in that file. What is
-written is readable by its owner only.`,
+is an empty directory, the files that an import was made from are written below
+it: a key whose path has a segment that ends in .json becomes a value in that
+file. What is written is readable by its owner only.`,
 		Example: `  confman export teams/payments
   confman export i18n/cldr --out cldr.json
   confman export i18n/cldr --out cldr/
