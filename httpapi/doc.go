@@ -115,9 +115,15 @@
 //
 // # Encodings
 //
-// An answer of [MinEncodedBytes] or more that is JSON, text or NDJSON goes out in gzip or zstd,
+// An answer of [MinEncodedBytes] or more that is JSON, YAML, text or NDJSON goes out in gzip or zstd,
 // as Accept-Encoding wants, while no more than [MaxEncoders] are at work; exports are encoded as
 // they stream. Bare octets and event streams never are.
+//
+// # Pages of other origins
+//
+// [Config].Origins let browsers show answers to the pages of others (CORS). What those have a browser
+// write is refused with 403 foreign-origin unless they are named there: some of it comes without a
+// preflight. A request that is no page's says neither Origin nor Sec-Fetch-Site.
 //
 // # Conditions
 //

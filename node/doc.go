@@ -5,6 +5,7 @@
 // entries through [LogReader]: the same inputs give the same effects. [Formation]
 // is made the same way; it turns nodes with empty data directories into a cluster.
 // [Runner] feeds both from sockets, disks and clocks, package sim from a seed.
+// [Watches] tells who watches a key or subtree what the store has for them.
 //
 // # What a driver owes the core
 //

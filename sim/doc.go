@@ -45,7 +45,7 @@
 // Clients write, read, remove and compare single keys and batches of keys, retry
 // what they do not know, let go bursts, and crash. Some are sessions. Some read at
 // other nodes just when a write is acknowledged: that is where a wrong proof of
-// freshness shows.
+// freshness shows. Some watch, at one node after the other, and are slow at times.
 //
 // Clients go by workloads, small types with draw and complete: registers and batches
 // in every world, and in most one of a bank, sets, and lists that are read, lengthened and
