@@ -32,6 +32,7 @@ type Config struct {
 	API     API `koanf:"Api"`
 	Data    Data
 	History History
+	Clock   Clock
 	Log     Log
 }
 
@@ -118,6 +119,22 @@ const (
 	// MaxKeepVersions bounds History.KeepVersions: a replica goes over all of a key's versions
 	// that stay to find those that go, 0.25 ms for a thousand, and applies nothing meanwhile.
 	MaxKeepVersions = 100_000
+)
+
+// Clock is what is known of this machine's clock.
+type Clock struct {
+	// MaxDriftPPM is by how many parts in a million it may run faster or slower than true time:
+	// what a node says of its staleness is widened by that.
+	MaxDriftPPM int
+}
+
+const (
+	// DefaultMaxDriftPPM is Clock.MaxDriftPPM unless the file says otherwise: quartz stays within
+	// 100, and NTP slews by at most 500.
+	DefaultMaxDriftPPM = 500
+
+	// MaxMaxDriftPPM bounds it: a clock that is a tenth off is broken.
+	MaxMaxDriftPPM = 100_000
 )
 
 // Log is what a node says of itself on standard error.
@@ -235,6 +252,9 @@ func (c Config) Validate() error {
 	}
 	if n := c.History.KeepVersions; n < 0 || n > MaxKeepVersions {
 		bad("History.KeepVersions: %d is not 1 to %d, nor 0 for all", n, MaxKeepVersions)
+	}
+	if n := c.Clock.MaxDriftPPM; n < 1 || n > MaxMaxDriftPPM {
+		bad("Clock.MaxDriftPPM: %d is not 1 to %d", n, MaxMaxDriftPPM)
 	}
 	if c.Data.Dir == "" {
 		bad("Data.Dir: missing: the directory that keeps this node's log and state")

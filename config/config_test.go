@@ -20,6 +20,7 @@ func want() Config {
 		}},
 		Data:    Data{Dir: "/var/lib/confman"},
 		History: History{KeepFor: 90 * 24 * time.Hour, KeepVersions: 1000},
+		Clock:   Clock{MaxDriftPPM: 500},
 		Log:     Log{Level: "info"},
 	}
 }
@@ -146,6 +147,8 @@ Api.Cors.Origins[4]: "a.example" is not`,
 		{"history too short", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"History":{"KeepFor":"14m59s"}}`, "History.KeepFor: 14m59s is less than 15m0s, which replays and pages rest on (\"0\": for ever)"},
 		{"negative history", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"History":{"KeepFor":"-1h","KeepVersions":-1}}`, "History.KeepFor: -1h0m0s is less than 15m0s, which replays and pages rest on (\"0\": for ever)\nHistory.KeepVersions: -1 is not 1 to 100000, nor 0 for all"},
 		{"history too long", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"History":{"KeepVersions":100001}}`, "History.KeepVersions: 100001 is not 1 to 100000, nor 0 for all"},
+		{"clock that never drifts", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"Clock":{"MaxDriftPPM":0}}`, "Clock.MaxDriftPPM: 0 is not 1 to 100000"},
+		{"clock that is broken", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"Clock":{"MaxDriftPPM":100001}}`, "Clock.MaxDriftPPM: 100001 is not 1 to 100000"},
 		{"days in a duration", `{"History":{"KeepFor":"90d"}}`, `History.KeepFor: "90d", want a duration such as "15s"`},
 		{"null", `{"Data":{"Dir":null}}`, "Data.Dir: null, want text"},
 		{"root of the file system", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/."}}`, `Data.Dir: "/." is the root of the file system`},

@@ -13,6 +13,7 @@
 //	    "Cors": { "Origins": [ "https://ui.example.com" ] } },
 //	  "Data": { "Dir": "/var/lib/confman" },
 //	  "History": { "KeepFor": "2160h", "KeepVersions": 1000 },
+//	  "Clock": { "MaxDriftPPM": 500 },
 //	  "Log": { "Level": "info", "Format": "text" } }
 //
 // A variable CONFMAN_Cluster__NodeId sets Cluster.NodeId: two underscores go one

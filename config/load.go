@@ -48,6 +48,7 @@ func Load(path string, environ []string, flags map[string]string) (Config, error
 	}
 	c := Config{Log: Log{Level: "info"}}
 	c.History = History{KeepFor: DefaultKeepFor, KeepVersions: DefaultKeepVersions}
+	c.Clock.MaxDriftPPM = DefaultMaxDriftPPM
 	if err := decode(reflect.ValueOf(&c).Elem(), "", k.Raw()); err != nil {
 		return Config{}, fmt.Errorf("config: %w", err)
 	}

@@ -65,6 +65,9 @@ type Config struct {
 	Origins []string
 	// Certificate has a Server speak TLS, with HTTP/2 (default: neither).
 	Certificate *Certificate
+	// MaxClockDriftPPM is node.RunnerConfig's, for what is measured within one request (default
+	// node.DefaultClockDriftPPM).
+	MaxClockDriftPPM int
 	// Now is the wall clock, for the time a write was accepted at, which is for
 	// display only, and for measuring within one request (default time.Now).
 	Now func() time.Time
@@ -106,6 +109,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxConnections == 0 {
 		c.MaxConnections = MaxConnections
+	}
+	if c.MaxClockDriftPPM == 0 {
+		c.MaxClockDriftPPM = node.DefaultClockDriftPPM
 	}
 	if c.Now == nil {
 		c.Now = time.Now

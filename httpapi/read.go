@@ -65,7 +65,7 @@ func (c *call) open(f freshness, fn func(*fsm.View) error) (*fsm.View, standing,
 	}
 	// The view holds every write acknowledged before the question, so it is no
 	// older than the question is, whatever else the node has proven.
-	if age := elapsed(asked, c.api.Now()); !st.within(age) {
+	if age := elapsed(asked, c.api.Now(), c.api.MaxClockDriftPPM); !st.within(age) {
 		st.age, st.fresh = age, true
 	}
 	if f.consistency == bounded && !st.within(f.maxStaleness) {
@@ -98,9 +98,9 @@ func behind(have, want fsm.Revision) *problem {
 // elapsed is the longest that may have passed between two times of Config.Now.
 // Go's monotonic clock stops while a machine sleeps, the wall clock may be set:
 // the greater of both is taken, widened by what the clocks may drift.
-func elapsed(from, to time.Time) time.Duration {
+func elapsed(from, to time.Time, driftPPM int) time.Duration {
 	d := max(to.Sub(from), to.Round(0).Sub(from.Round(0)))
-	return d + d*node.MaxClockDriftPPM/1_000_000*2
+	return node.Widened(d, driftPPM)
 }
 
 // try calls fn with a view of what is applied here, at the revision that f names.

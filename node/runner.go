@@ -25,6 +25,10 @@ type RunnerConfig struct {
 	Names []string
 	// Dial makes the transport. It is called once, before the cluster is formed.
 	Dial func(self Peering, h transport.Handler) (Transport, error)
+	// MaxClockDriftPPM is how much faster or slower than true time this node's monotonic clock
+	// may run, in parts of a million, less than all of it (default DefaultClockDriftPPM): a proof
+	// of freshness is widened by it.
+	MaxClockDriftPPM int
 	// Logger takes what happens to the node; nil: nothing is logged.
 	Logger *slog.Logger
 
@@ -115,6 +119,7 @@ func (m *member) state() fsm.State {
 // directory that belongs to another node or to a cluster of other members.
 func Start(cfg RunnerConfig) (*Runner, error) {
 	cfg.Settings = cfg.withDefaults()
+	def(&cfg.MaxClockDriftPPM, DefaultClockDriftPPM)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -13,10 +13,9 @@ const (
 	// itself ready (protocol.md §2).
 	ReadyAge = 5 * time.Second
 
-	// MaxClockDriftPPM is how much faster or slower than true time this node's
-	// monotonic clock may run; a proof of freshness is widened by it. Quartz stays
-	// within 100, and NTP slews by at most 500.
-	MaxClockDriftPPM = 500
+	// DefaultClockDriftPPM is RunnerConfig.MaxClockDriftPPM unless set: quartz stays within
+	// 100, and NTP slews by at most 500.
+	DefaultClockDriftPPM = 500
 
 	// MaxQueuedRequests bounds the requests on their way to the loop; the next one
 	// is refused with ErrOverloaded. The loop takes all of them at once, so this
@@ -46,6 +45,3 @@ const (
 	// that the caller hears what became of its write and not only that time is up.
 	answerTicks = 2
 )
-
-// The drift is a divisor in Freshness.Age.
-const _ = uint(-(1_000_000 % MaxClockDriftPPM))

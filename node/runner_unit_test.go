@@ -232,7 +232,7 @@ func TestReady(t *testing.T) {
 func TestFreshnessIsWidened(t *testing.T) {
 	_, ok := Freshness{}.Age()
 	assert.False(t, ok)
-	f := Freshness{at: bootTime() - time.Hour, proven: true}
+	f := Freshness{at: bootTime() - time.Hour, proven: true, drift: DefaultClockDriftPPM}
 	age, ok := f.Age()
 	require.True(t, ok)
 	// A clock that lost 500 in a million measured an hour: 1.8 s more have passed.

@@ -38,7 +38,7 @@ func (r *Runner) View() (*fsm.View, Freshness, error) {
 			}
 			return nil, Freshness{}, err
 		}
-		return v, Freshness{at: st.FreshAt, proven: st.Fresh}, nil
+		return v, Freshness{at: st.FreshAt, proven: st.Fresh, drift: r.cfg.MaxClockDriftPPM}, nil
 	}
 }
 
@@ -47,6 +47,7 @@ func (r *Runner) View() (*fsm.View, Freshness, error) {
 type Freshness struct {
 	at     time.Duration // on bootTime's clock
 	proven bool
+	drift  int
 }
 
 // Age is an upper bound of the view's staleness at the time of the call, which
@@ -55,13 +56,15 @@ func (f Freshness) Age() (time.Duration, bool) {
 	if !f.proven {
 		return 0, false
 	}
-	return widened(bootTime() - f.at), true
+	return Widened(bootTime()-f.at, f.drift), true
 }
 
-// widened is the longest that a time measured as d may have taken, if the clock
-// drifts by at most MaxClockDriftPPM.
-func widened(d time.Duration) time.Duration {
-	return d + d/(1_000_000/MaxClockDriftPPM-1) + 1
+// Widened is the longest that a time measured as d, which is not negative, may have taken, if
+// the clock drifts by at most so many parts in a million.
+func Widened(d time.Duration, driftPPM int) time.Duration {
+	drift := time.Duration(driftPPM)
+	rest := 1_000_000 - drift
+	return d + d/rest*drift + (d%rest*drift+rest-1)/rest
 }
 
 // NodeStatus is Status with what the runner adds.
@@ -95,7 +98,7 @@ func (r *Runner) Status() NodeStatus {
 	out.Cluster = m.identity.Cluster
 	out.State = m.state()
 	if out.Fresh {
-		out.Staleness = widened(bootTime() - out.FreshAt)
+		out.Staleness = Widened(bootTime()-out.FreshAt, r.cfg.MaxClockDriftPPM)
 	}
 	out.Ready = ready(out) && !r.stopping()
 	return out

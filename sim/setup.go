@@ -192,7 +192,7 @@ func newSetup(o Options) setup {
 		},
 		segmentBytes:  64 << 10,
 		groupCommit:   true,
-		drift:         200,
+		drift:         500, // so two clocks may be 1,000 apart
 		reportDelay:   20 * time.Microsecond,
 		clientTimeout: 2 * time.Second,
 		net:           netSetup{base: 200 * time.Microsecond, jitter: 300 * time.Microsecond, queue: defaultQueue},
@@ -469,7 +469,7 @@ func (s *setup) swarmSettings(g generator, o Options) {
 	s.segmentBytes = pick[int64](g, 1<<10, 4<<10, 64<<10)
 	s.loopTime = pick(g, 0, 0, 100*time.Microsecond, 5*time.Millisecond)
 	s.groupCommit = g.IntN(4) != 0
-	s.drift = pick[int64](g, 0, 200, 10_000, 100_000)
+	s.drift = pick[int64](g, 0, 500, 10_000, 100_000)
 	s.reportDelay = g.some(time.Microsecond, 20*time.Millisecond)
 	s.valueBytes = pick(g, 0, 0, 50, 1000)
 }

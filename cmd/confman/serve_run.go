@@ -60,7 +60,8 @@ func (s *server) run(ctx context.Context) error {
 			CatchUpBytes: s.config.Data.CatchUpBytes,
 			KeepFor:      s.config.History.KeepFor, KeepVersions: s.config.History.KeepVersions,
 		},
-		Dir: s.config.Data.Dir, Name: self.ID, Names: s.config.Names(), Dial: s.dial, Logger: s.log,
+		MaxClockDriftPPM: s.config.Clock.MaxDriftPPM,
+		Dir:              s.config.Data.Dir, Name: self.ID, Names: s.config.Names(), Dial: s.dial, Logger: s.log,
 	})
 	if err != nil {
 		return errors.Join(explained(err), listener.Close())
@@ -72,7 +73,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	api := httpapi.NewServer(httpapi.Config{
 		Node: runner, Name: self.ID, Members: s.members(), Logger: s.log, Certificate: certificate, Origins: s.config.API.CORS.Origins,
-		MaxConnections: connections,
+		MaxConnections: connections, MaxClockDriftPPM: s.config.Clock.MaxDriftPPM,
 	})
 	served := make(chan error, 1)
 	go func() { served <- api.Serve(listener) }()
