@@ -98,13 +98,13 @@ type Result struct {
 	FirstRevision Revision
 }
 
-// Apply applies committed entries in order, each exactly once, to the overlay.
-// It is a function of the state and the entries alone, and never waits for a
+// Apply applies committed entries in order, each exactly once, to the overlay: the first, and
+// those behind it as long as the overlay is below its bound. It is a function of the state and the entries alone, and never waits for a
 // flush. Of one goroutine, which is also the one that calls BeginFlush. It keeps
 // no part of an entry's Data.
 //
-// The results are those of the entries before the one at fault, if any; nothing
-// of that one was applied.
+// The results are those of the entries that it applied. If one is at fault, they are those
+// of the entries before it; nothing of that one was applied.
 //
 // Errors, after each of which the node must stop: ErrUnknownVersion; ErrDamaged;
 // ErrOrder; ErrOverlayFull; ErrClosed.
@@ -124,6 +124,9 @@ func (s *Store) Apply(ents []Entry) ([]Result, error) {
 	results := make([]Result, 0, len(ents))
 	var err error
 	for i := range ents {
+		if i > 0 && p.frozen.size()+s.active.bytes >= s.opts.MaxOverlayBytes {
+			break
+		}
 		var r Result
 		if r, err = a.apply(&ents[i]); err != nil {
 			break

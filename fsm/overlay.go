@@ -88,6 +88,14 @@ func (o *overlay) put(in bucket, e *entry) {
 
 func (e *entry) size() int { return entryBytes + len(e.key) + len(e.value) }
 
+// size is what o takes; o may be nil.
+func (o *overlay) size() int {
+	if o == nil {
+		return 0
+	}
+	return o.bytes
+}
+
 func (o *overlay) log(rev Revision, value []byte) {
 	o.changes = append(o.changes, changeEntry{rev, value})
 	o.bytes += changeBytes + len(value)

@@ -405,11 +405,7 @@ func (s *Store) publish() {
 // publishLocked completes p and publishes it. s.mu is held.
 func (s *Store) publishLocked(p *snapshot) {
 	p.frozen, p.base = s.frozen, s.base
-	n := p.active.bytes
-	if p.frozen != nil {
-		n += p.frozen.bytes
-	}
-	s.overlayBytes.Store(int64(n))
+	s.overlayBytes.Store(int64(p.active.size() + p.frozen.size()))
 	s.published.Store(p)
 }
 

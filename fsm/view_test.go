@@ -192,6 +192,35 @@ func TestChainNamesTheFirstBadChange(t *testing.T) {
 	})
 }
 
+// What there is no room for is left for another Apply, but for the first.
+func TestApplyStopsAtTheOverlaysBound(t *testing.T) {
+	const bound, one = 5000, 1000 // of the overlay, and what a put takes at most
+	r := newReplica(t)
+	r.s.opts.MaxOverlayBytes = bound
+	var ents []Entry
+	for i := range 20 {
+		cmd := Command{Origin: Origin{1, 1, uint64(i + 1)}, Ops: []Op{put("k", strconv.Itoa(i))}}
+		ents = append(ents, Entry{Index(i + 1), 1, encode(t, cmd)})
+	}
+	for i := 0; i < len(ents); {
+		res, err := r.s.Apply(ents[i:])
+		require.NoError(t, err)
+		require.NotEmpty(t, res)
+		require.Less(t, r.s.OverlayBytes(), bound+one)
+		i += len(res)
+		require.Equal(t, Index(i), r.s.State().Applied)
+		require.True(t, i == len(ents) || r.s.OverlayBytes() >= bound)
+		f := r.s.BeginFlush()
+		if i < len(ents) {
+			res, err = r.s.Apply(ents[i:])
+			require.NoError(t, err)
+			require.Len(t, res, 1, "what is being written counts")
+			i++
+		}
+		require.NoError(t, f.Commit())
+	}
+}
+
 func TestApplyRefusesAtTwiceTheOverlaysBound(t *testing.T) {
 	r := newReplica(t)
 	r.s.opts.MaxOverlayBytes = 1000

@@ -505,7 +505,7 @@ func (c *Core) frozen() bool { return c.incoming != nil && c.incoming.phase == i
 // startInstall has the image take the store's place once nothing else is under way:
 // of the store, and of the log up to the marker; if raft is made anew, of all the log.
 func (c *Core) startInstall() {
-	if !c.replacing() || c.installing || len(c.applying) > 0 || c.flushing || c.scrubbing {
+	if !c.replacing() || c.installing || c.applying > 0 || c.flushing || c.scrubbing {
 		return
 	}
 	if c.frozen() && len(c.appends) > 0 {
@@ -545,16 +545,7 @@ func (c *Core) installed(r Installed) {
 // goOnAfter tells raft that the snapshot it took is in place. What raft had handed
 // out to apply before is in the image.
 func (c *Core) goOnAfter(state fsm.State) {
-	for _, m := range c.owed {
-		c.answerApply(m)
-	}
-	for _, m := range c.waiting {
-		c.answerApply(m.GetResponses()[0])
-	}
-	clear(c.owed)
-	clear(c.waiting)
-	c.owed, c.waiting = c.owed[:0], c.waiting[:0]
-	must(c.unanswered == 0, "raft waits for %d applies that the image made needless", c.unanswered)
+	c.answerApplies(len(c.waiting))
 	a := c.appends[0]
 	c.appends[0] = appending{}
 	c.appends = c.appends[1:]

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"go.etcd.io/raft/v3/raftpb"
-
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/transport"
 )
@@ -22,8 +20,6 @@ type rebuilding struct {
 	// floor is what was applied before: a caller may have seen it, so that nothing
 	// below is served again.
 	floor uint64
-	// owed are raft's own messages about applies that the lost store never answered.
-	owed []*raftpb.Message
 
 	asked  uint64 // the peer that was asked last for its image
 	askAt  time.Duration
@@ -44,13 +40,7 @@ func (c *Core) damaged(err error) {
 	}
 	c.why, c.lost = err, true
 	c.floor = max(c.floor, c.applied)
-	for _, a := range c.applying {
-		if a.response != nil {
-			c.owed = append(c.owed, a.response)
-		}
-	}
-	clear(c.applying)
-	c.applying, c.applyBytes, c.flushing = c.applying[:0], 0, false
+	c.applying, c.flushing = 0, false
 	if c.outgoing != nil {
 		c.endImage(false)
 	}
@@ -121,9 +111,8 @@ func (c *Core) mostAdvanced() (best uint64) {
 // remake starts raft anew over the image that took the lost store's place, as a
 // restart would: all of the log is durable, and nothing is on its way to raft.
 func (c *Core) remake(state fsm.State) {
-	clear(c.owed)
 	clear(c.waiting)
-	c.owed, c.waiting, c.unanswered = c.owed[:0], c.waiting[:0], 0
+	c.waiting = c.waiting[:0]
 	c.log.hard, c.log.conf = c.written, confStateOf(state.Conf)
 	rn, err := newRawNode(c.cfg, c.log, uint64(state.Applied))
 	if err != nil {

@@ -2,7 +2,6 @@ package node
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -27,12 +26,8 @@ type storing struct {
 	proving   bool
 	roomAt    time.Duration // when it was last looked for room on the disk
 
-	waiting      []*raftpb.Message // MsgStorageApply, not emitted: the overlay has no room
-	scanned      uint64            // index of the first entry that was looked at for what expands
-	plain        int               // how many entries from there on go together
-	unanswered   int               // applies that raft handed out and has no response to
-	applying     []applying        // emitted, in order, not acknowledged
-	applyBytes   int               // of applying
+	waiting      []*raftpb.Message // MsgStorageApply, less what is applied of the first
+	applying     int               // how many entries of them are with the store
 	applied      uint64
 	appliedTerm  uint64
 	hash         [32]byte // the state's at applied
@@ -61,15 +56,6 @@ type appending struct {
 	// responses leave once it, and all before it, are durable, and the snapshot is installed.
 	responses []*raftpb.Message
 	done      bool // durable; a snapshot before it is not installed yet
-}
-
-// applying is an Apply on its way through the store.
-type applying struct {
-	last, lastTerm uint64
-	count          int
-	bytes          int
-	expands        bool
-	response       *raftpb.Message // nil: the rest of raft's message is in the next
 }
 
 func (s *storing) init(cfg Config, log *tail) {
@@ -160,125 +146,63 @@ func (c *Core) respond(ms []*raftpb.Message) {
 	}
 }
 
-func (c *Core) queueApply(m *raftpb.Message) {
-	c.waiting = append(c.waiting, m)
-	if len(m.GetResponses()) > 0 {
-		c.unanswered++
+func (c *Core) queueApply(m *raftpb.Message) { c.waiting = append(c.waiting, m) }
+
+// answerApplies gives raft its own responses to the first n applies. It counts the bytes that it
+// handed out, and hands out no more than MaxApplyBytes without a response.
+func (c *Core) answerApplies(n int) {
+	done := c.waiting[:n]
+	c.waiting = c.waiting[n:]
+	for i, m := range done {
+		done[i] = nil
+		c.stepSelf(m.GetResponses()[0])
 	}
 }
 
-// answerApply gives raft its own response to an apply. It counts the bytes that it handed
-// out, and hands out no more than MaxApplyBytes without a response.
-func (c *Core) answerApply(response *raftpb.Message) {
-	c.unanswered--
-	c.stepSelf(response)
-}
-
 // startStorage emits what log and store have room for.
+//
+// One Apply is on its way at a time, and the store does as much of it as it has room for: what a
+// command costs the overlay, which may be any multiple of its bytes, is known when it is applied.
 func (c *Core) startStorage() {
 	if c.lost || c.replacing() {
 		c.startInstall()
 		return
 	}
 	full := false
-	for len(c.waiting) > 0 {
-		m, rest := c.splitApply(c.waiting[0])
-		if c.mustWait(m) {
-			break
-		}
-		if full = !c.room(m); full {
-			break
-		}
-		if rest != nil {
-			c.waiting[0] = rest
+	if c.applying == 0 && len(c.waiting) > 0 {
+		if full = c.overlayBytes >= c.cfg.MaxOverlayBytes; full {
+			c.cfg.mark("apply waits for room in the overlay")
 		} else {
-			c.waiting[0] = nil
-			c.waiting = c.waiting[1:]
+			c.emitApply()
 		}
-		c.emitApply(m)
-	}
-	if full {
-		c.cfg.mark("apply waits for room in the overlay")
 	}
 	old := c.overlayBytes > 0 && c.now-c.flushAt >= c.cfg.FlushInterval
 	many := c.applied-c.durable >= flushEntries // they may all have changed nothing
-	if !c.flushing && (old || many || c.overlayBytes >= c.cfg.FlushBytes || (full && c.overlayBytes > 0)) {
+	if !c.flushing && (old || many || c.overlayBytes >= c.cfg.FlushBytes || full) {
 		c.flushing = true
 		c.emit(Flush{})
 	}
 }
 
-// room says whether the overlay can take what m holds. Only what is applied is counted
-// exactly: what is on its way costs the overlay more than its bytes. An apply that is
-// alone is let in below the bound, which is at least twice the largest command.
-func (c *Core) room(m *raftpb.Message) bool {
-	if len(c.applying) > 0 {
-		return c.overlayBytes+overlayCost*(c.applyBytes+messageBytes(m)) <= c.cfg.MaxOverlayBytes
-	}
-	return c.overlayBytes == 0 || c.overlayBytes+messageBytes(m) <= c.cfg.MaxOverlayBytes
-}
-
-func messageBytes(m *raftpb.Message) int {
-	n := 0
-	for _, e := range m.GetEntries() {
-		n += entryBytes(e)
-	}
-	return n
-}
-
-// mustWait says whether m has to wait for what is on its way: what an entry that expands costs is
-// known when it is applied, so nothing goes behind it, nor it behind anything.
-func (c *Core) mustWait(m *raftpb.Message) bool {
-	n := len(c.applying)
-	return n > 0 && (c.applying[n-1].expands || expands(m))
-}
-
-// expands tells whether m is an entry that may cost the overlay any multiple of its bytes.
-func expands(m *raftpb.Message) bool {
-	ents := m.GetEntries()
-	return len(ents) == 1 && fsm.Expands(ents[0].GetData())
-}
-
-// splitApply parts m before and behind each entry that expands, so that it is applied alone, and
-// behind the index at which the replicas' state hashes are to be compared. Raft's response is
-// with the rest then.
-func (c *Core) splitApply(m *raftpb.Message) (first, rest *raftpb.Message) {
-	ents := m.GetEntries()
-	at := ents[0].GetIndex()
-	if c.scanned != at {
-		c.scanned = at
-		c.plain = slices.IndexFunc(ents, func(e *raftpb.Entry) bool { return fsm.Expands(e.GetData()) })
-		if c.plain < 0 {
-			c.plain = len(ents)
+// emitApply has the store do what waits, up to the index at which the replicas' state hashes are to
+// be compared. Raft bounds it by MaxApplyBytes.
+func (c *Core) emitApply() {
+	var ents []fsm.Entry
+	for _, m := range c.waiting {
+		for _, e := range m.GetEntries() {
+			if len(ents) > 0 && c.named == uint64(ents[len(ents)-1].Index) {
+				break
+			}
+			if e.GetType() != raftpb.EntryNormal {
+				c.stop(fmt.Errorf("node: entry %d is a %v, which this version does not know: run the version that wrote it", e.GetIndex(), e.GetType()))
+				return
+			}
+			ents = append(ents, fsm.Entry{Index: fsm.Index(e.GetIndex()), Term: e.GetTerm(), Data: e.GetData()})
 		}
-	}
-	n := min(max(c.plain, 1), len(ents))
-	if c.named >= at && c.named < at+uint64(n)-1 {
-		n = int(c.named + 1 - at)
-	}
-	if n == len(ents) {
-		return m, nil
-	}
-	return &raftpb.Message{Entries: ents[:n]}, &raftpb.Message{Entries: ents[n:], Responses: m.GetResponses()}
-}
-
-func (c *Core) emitApply(m *raftpb.Message) {
-	ents := make([]fsm.Entry, len(m.GetEntries()))
-	for i, e := range m.GetEntries() {
-		if e.GetType() != raftpb.EntryNormal {
-			c.stop(fmt.Errorf("node: entry %d is a %v, which this version does not know: run the version that wrote it", e.GetIndex(), e.GetType()))
-			return
-		}
-		ents[i] = fsm.Entry{Index: fsm.Index(e.GetIndex()), Term: e.GetTerm(), Data: e.GetData()}
 	}
 	last := ents[len(ents)-1]
 	must(uint64(last.Index) <= c.commit, "apply of %d, committed is %d", last.Index, c.commit)
-	a := applying{last: uint64(last.Index), lastTerm: last.Term, count: len(ents), bytes: messageBytes(m), expands: expands(m)}
-	if len(m.GetResponses()) > 0 {
-		a.response = m.GetResponses()[0]
-	}
-	c.applying = append(c.applying, a)
-	c.applyBytes += a.bytes
+	c.applying = len(ents)
 	c.emit(Apply{Entries: ents})
 }
 
@@ -286,12 +210,9 @@ func (c *Core) applyDone(in Applied) {
 	if c.lost {
 		return // of the store that is given up
 	}
-	must(len(c.applying) > 0, "applied without an Apply")
-	a := c.applying[0]
-	c.applying[0] = applying{}
-	c.applying = c.applying[1:]
-	must(len(in.Results) == a.count, "%d results for %d entries", len(in.Results), a.count)
-	c.applyBytes -= a.bytes
+	n := len(in.Results)
+	must(0 < n && n <= c.applying, "%d results for %d entries", n, c.applying)
+	c.applying = 0
 	c.overlayBytes = in.OverlayBytes
 	for _, r := range in.Results {
 		must(uint64(r.Index) == c.applied+1, "applied %d after %d", r.Index, c.applied)
@@ -303,14 +224,27 @@ func (c *Core) applyDone(in Applied) {
 		}
 		c.proposalApplied(r)
 	}
-	must(c.applied == a.last && c.appliedTerm == a.lastTerm, "applied up to (%d, %d), want (%d, %d)", c.applied, c.appliedTerm, a.last, a.lastTerm)
 	c.hash = in.Hash
-	if a.response != nil {
-		c.answerApply(a.response)
-	}
+	c.answerApplies(c.dropApplied())
 	c.serveAgain()
 	c.releaseReads()
 	c.digestApplied()
+}
+
+// dropApplied takes what is applied from what waits, and returns how many messages that finishes.
+func (c *Core) dropApplied() (done int) {
+	for _, m := range c.waiting {
+		ents := m.GetEntries()
+		if last := ents[len(ents)-1]; last.GetIndex() <= c.applied {
+			done++
+			continue
+		}
+		if first := ents[0].GetIndex(); first <= c.applied {
+			c.waiting[done] = &raftpb.Message{Entries: ents[c.applied+1-first:], Responses: m.GetResponses()}
+		}
+		break
+	}
+	return done
 }
 
 // stepSelf gives raft a message that it wrote for itself.

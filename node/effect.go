@@ -24,7 +24,7 @@ type Append struct {
 	Batch wal.Batch
 }
 
-// Apply hands committed entries to the store, then answers Applied.
+// Apply hands committed entries to the store, then answers Applied. At most one is under way.
 type Apply struct{ Entries []fsm.Entry }
 
 // Flush calls fsm.Store.BeginFlush in the order of the applies and Commit beside

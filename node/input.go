@@ -46,8 +46,9 @@ type Appended struct {
 	Full bool
 }
 
-// Applied says that an Apply effect is done; in order.
+// Applied says that an Apply effect is done.
 type Applied struct {
+	// Results are those of its entries, or of the first of them, if the overlay has no room for more.
 	Results []fsm.Result
 	// Hash is the state's after the last of them.
 	Hash         [32]byte

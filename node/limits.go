@@ -73,9 +73,6 @@ const (
 	// due: with the defaults they compact ten thousand changes a second.
 	hurriedMaintenance = 10
 
-	// overlayCost is about how many times its bytes a small command takes in the overlay.
-	overlayCost = 4
-
 	// MaxWatchers bounds the watchers of one node; the next one is refused with
 	// ErrTooManyWatchers.
 	MaxWatchers = 10_000

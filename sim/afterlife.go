@@ -130,24 +130,29 @@ func (r *replica) outlive(ents []fsm.Entry) error {
 	if err := r.commit(); err != nil {
 		return err
 	}
-	results, err := r.db.Apply(ents)
-	if err != nil {
-		return err
+	for len(ents) > 0 {
+		results, err := r.db.Apply(ents)
+		if err != nil {
+			return err
+		}
+		r.w.judge.appliedEntries(r, ents[:len(results)], results)
+		ents = ents[len(results):] // what there was no room for
+		r.storage.flush = r.db.BeginFlush()
+		if err := r.commit(); err != nil {
+			return err
+		}
+		r.storage.flush = nil
 	}
 	r.w.judge.count("late copies applied")
-	r.w.judge.appliedEntries(r, ents, results)
-	r.storage.flush = r.db.BeginFlush()
-	if err := r.commit(); err != nil {
-		return err
-	}
-	r.storage.flush = nil
 	r.closeViews()
 	r.closeImage()
 	if err := r.db.Close(); err != nil {
 		return err
 	}
-	if r.db, err = fsm.Open(r.store, r.storeOptions()); err != nil {
+	db, err := fsm.Open(r.store, r.storeOptions())
+	if err != nil {
 		return err
 	}
+	r.db = db
 	return r.w.judge.opened(r, r.db.State())
 }

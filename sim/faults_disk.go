@@ -265,31 +265,29 @@ func (n *nemesis) mislead(r *replica) bool {
 	return false
 }
 
-// astray is what the store is given in place of ents, and which of them is wrong; -1: none.
-func (r *replica) astray(ents []fsm.Entry) ([]fsm.Entry, int) {
+// astray is what the store is given in place of ents, and whether the first of them is wrong: it
+// is the one that is not left for later if there is no room.
+func (r *replica) astray(ents []fsm.Entry) ([]fsm.Entry, bool) {
 	if !r.misled || r.tainted || r.w.nemesis.over {
-		return ents, -1
+		return ents, false
 	}
-	for i := range ents {
-		data := slices.Clone(ents[i].Data)
-		cmd, err := fsm.Decode(data)
-		if len(data) == 0 || err != nil || cmd.Maintenance != nil || len(cmd.Else) > 0 || cmd.Ops[0].Kind != fsm.Put || len(cmd.Ops[0].Value) == 0 {
-			continue
-		}
-		if !r.w.nemesis.atlas.loseStore(r) {
-			return ents, -1
-		}
-		cmd.Ops[0].Value[0] ^= 1
-		if data, err = cmd.Encode(); err != nil {
-			r.w.fail(JudgeInvariant, "%s: a command that was decoded cannot be encoded: %w", r.name, err)
-			return ents, -1
-		}
-		ents = slices.Clone(ents)
-		ents[i].Data = data
-		r.misled, r.tainted = false, true
-		return ents, i
+	data := slices.Clone(ents[0].Data)
+	cmd, err := fsm.Decode(data)
+	if len(data) == 0 || err != nil || cmd.Maintenance != nil || len(cmd.Else) > 0 || cmd.Ops[0].Kind != fsm.Put || len(cmd.Ops[0].Value) == 0 {
+		return ents, false
 	}
-	return ents, -1
+	if !r.w.nemesis.atlas.loseStore(r) {
+		return ents, false
+	}
+	cmd.Ops[0].Value[0] ^= 1
+	if data, err = cmd.Encode(); err != nil {
+		r.w.fail(JudgeInvariant, "%s: a command that was decoded cannot be encoded: %w", r.name, err)
+		return ents, false
+	}
+	ents = slices.Clone(ents)
+	ents[0].Data = data
+	r.misled, r.tainted = false, true
+	return ents, true
 }
 
 // strays notes that the state is wrong from an index on, or from before.

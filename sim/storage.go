@@ -342,15 +342,15 @@ func (r *replica) apply() {
 			r.w.fail(JudgeStop, "%s: applying: %w", r.name, err)
 			return
 		}
-		if wrong >= 0 && results[wrong].Outcome == fsm.Applied && !results[wrong].Replayed {
+		if wrong && results[0].Outcome == fsm.Applied && !results[0].Replayed {
 			r.diverged = true // by the value alone, which the judge does not see
 		}
 		if h := r.w.opts.hooks.results; h != nil {
 			results = h(r.w.rngNodes, results)
 		}
-		r.w.judge.appliedEntries(r, e.Entries, results)
-		if wrong >= 0 {
-			r.wentAstray(results[wrong])
+		r.w.judge.appliedEntries(r, e.Entries[:len(results)], results)
+		if wrong {
+			r.wentAstray(results[0])
 		}
 		r.tellWatches()
 		s.reports = append(s.reports, node.Applied{Results: results, Hash: r.db.State().Hash, OverlayBytes: r.db.OverlayBytes()})
