@@ -190,7 +190,9 @@ type fixture struct {
 	proof standing // what Freshness.Age answers
 	now   time.Time
 	log   bytes.Buffer
-	// refused is why the document refuses the request of the last do, "" if it does not.
+	// refused is why the document refuses the request of the last do, "" if it does not. Requests
+	// may be made at the same time: the lock is for the race detector.
+	mu      sync.Mutex
 	refused string
 }
 
@@ -243,8 +245,10 @@ func (f *fixture) doFor(ctx context.Context, method, target, body string, header
 	f.ServeHTTP(w, r)
 	c, err := documentChecker()
 	require.NoError(f.tb, err)
-	var faults []string
-	f.refused, faults = c.check(sent, body, w)
+	refused, faults := c.check(sent, body, w)
+	f.mu.Lock()
+	f.refused = refused
+	f.mu.Unlock()
 	assert.Empty(f.tb, faults, "openapi.yaml and the API differ")
 	return w
 }
