@@ -33,6 +33,8 @@ type api struct {
 	exports  *semaphore.Weighted         // exports under way
 	encoders *semaphore.Weighted         // compressions under way
 	pages    *http.CrossOriginProtection // whose may write
+	batches  chan struct{}               // watches gathering changes
+	large    chan struct{}               // watches sending many
 	draining atomic.Bool                 // about to stop: not ready, and each answer closes its connection
 	// drained is closed once the listener is: what waits for something to happen (a watch, a
 	// long-poll) selects on it, and tells its client (kindStopping) to go on at another node.
@@ -70,6 +72,8 @@ func newAPI(cfg Config) *api {
 		bodies:     semaphore.NewWeighted(MaxBodyMemoryBytes),
 		exports:    semaphore.NewWeighted(MaxExports),
 		encoders:   semaphore.NewWeighted(MaxEncoders),
+		batches:    make(chan struct{}, MaxBatches),
+		large:      make(chan struct{}, MaxLargeBatches),
 		drained:    make(chan struct{}),
 		nodeHeader: []string{cfg.Name},
 		idPrefix:   hex.EncodeToString(id[:]) + "-",

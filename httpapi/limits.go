@@ -150,6 +150,14 @@ const (
 	// MaxWatchWait bounds how long a long-poll waits for a change.
 	MaxWatchWait = 5 * time.Minute
 
+	// MaxBatches bounds the watches that gather changes at the same time, each in its memory; the
+	// others wait for their turn, which takes no client's time. MaxLargeBatches bounds those with
+	// more than MaxWaitingBatchBytes on their way to a client, which may be slow: a transaction
+	// comes whole, be it of 32 MiB, to each of node.MaxWatchers.
+	MaxBatches           = 16
+	MaxLargeBatches      = 16
+	MaxWaitingBatchBytes = 128 << 10
+
 	// MaxExports bounds what is under way of exports, verifications and rollbacks in chunks: each
 	// keeps a view open for long, and 128 KiB or more.
 	MaxExports = 64

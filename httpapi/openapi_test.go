@@ -111,7 +111,7 @@ func TestEveryLimitIsTold(t *testing.T) {
 	nothingToClients := []string{
 		"MaxRecordsBytes", "MaxImportInFlight", "deletePage", "MaxPageBytes", "MaxJSONDepth", "HeaderTimeout", "IdleTimeout",
 		"MaxConnections", "MaxStreams", "MaxConnectionBufferBytes", "MaxStreamBufferBytes", "PingInterval", "PingTimeout",
-		"certificateCheck", "MaxEncoders", "encoderWindow", "maxKeptEncodedBytes",
+		"certificateCheck", "MaxEncoders", "encoderWindow", "maxKeptEncodedBytes", "MaxBatches", "MaxLargeBatches", "MaxWaitingBatchBytes",
 	}
 	f, err := parser.ParseFile(token.NewFileSet(), "limits.go", nil, 0)
 	require.NoError(t, err)

@@ -146,56 +146,32 @@ func (c *call) awaitStart(from fsm.Revision) error {
 	return err
 }
 
-// take gives what there is for w, and how fresh the state was that it was read from.
-func (c *call) take(w *node.Watcher) (batch []node.WatchChange, through fsm.Revision, st standing, err error) {
-	v, proof, err := c.api.Node.View()
-	if err != nil {
-		return nil, 0, st, err
-	}
-	defer v.Close()
-	if batch, through, err = w.Take(v); err != nil {
-		c.tellDamage(v, err)
-		return nil, 0, st, err
-	}
-	st.revision = v.State().Revision
-	st.age, st.fresh = c.api.age(proof)
-	return batch, through, st, nil
-}
-
-// rest waits until there may be more for w, or the timer is up. An error ends the watch.
-func (c *call) rest(w *node.Watcher, timer <-chan time.Time) (timeout bool, err error) {
-	select {
-	case <-w.Woken():
-	case <-timer:
-		return true, nil
-	case <-c.r.Context().Done():
-		return false, context.Canceled
-	case <-c.api.drained:
-		return false, node.ErrStopped
-	case <-c.api.Node.Done():
-		return false, node.ErrStopped
-	}
-	return false, nil
-}
-
 // longPoll answers with the next changes, or with none once it has waited for so long.
 func (c *call) longPoll(r *watchRequest, w *node.Watcher, control *http.ResponseController) error {
 	timer := time.NewTimer(r.wait)
 	defer timer.Stop()
+	g := gatherer{c: c, w: w}
+	defer g.release()
 	for timeout := false; ; {
-		batch, through, st, err := c.take(w)
+		st, err := g.gather(func(batch []node.WatchChange, through fsm.Revision) {
+			if len(batch) > 0 || timeout {
+				c.buf = appendChanges(c.buf, through, batch)
+			}
+		})
 		if err != nil {
 			return err
 		}
-		if len(batch) > 0 || timeout {
+		if timeout && len(c.buf) == 0 { // there are changes, too many for now
+			c.buf = appendChanges(c.buf, w.Through(), nil)
+		}
+		if len(c.buf) > 0 {
 			_ = control.SetWriteDeadline(c.api.Now().Add(TransferTimeout))
 			status := c.api.Node.Status()
-			c.buf = appendChanges(c.buf[:0], through, batch)
 			c.w.Header()["Cache-Control"] = noStoreHeader
 			c.send(answer{status: http.StatusOK, contentType: jsonHeader}, st, &status)
 			return nil
 		}
-		if timeout, err = c.rest(w, timer.C); err != nil {
+		if timeout, err = g.rest(timer.C); err != nil {
 			return err
 		}
 	}
@@ -203,31 +179,38 @@ func (c *call) longPoll(r *watchRequest, w *node.Watcher, control *http.Response
 
 // stream answers with events until the client leaves or nothing more can be given.
 func (c *call) stream(r *watchRequest, w *node.Watcher, control *http.ResponseController) error {
-	// The first look comes before the headers: what is not held any more is a plain error.
-	batch, _, st, err := c.take(w)
-	if err != nil {
-		return err
-	}
 	s := &eventStream{c: c, control: control}
-	s.begin(st)
-	s.bookmark(r.from) // who is cut off before the first event knows where to go on
-	timer := time.NewTimer(r.heartbeat)
-	defer timer.Stop()
-	for timeout := false; ; {
+	g := gatherer{c: c, w: w}
+	defer g.release()
+	changes := func(batch []node.WatchChange, _ fsm.Revision) {
 		for i := range batch {
 			s.change(&batch[i])
 		}
-		if timeout {
-			s.bookmark(w.Through())
-		}
-		batch = nil // it may be large, and the wait long
-		if sent, ok := s.flush(); !ok {
+	}
+	s.bookmark(r.from) // who is cut off before the first event knows where to go on
+	// The first look comes before the headers: what is not held any more is a plain error.
+	st, err := g.gather(changes)
+	if err != nil {
+		return err
+	}
+	s.begin(st)
+	timer := time.NewTimer(r.heartbeat)
+	defer timer.Stop()
+	for {
+		sent, ok := s.flush()
+		if g.release(); !ok {
 			return nil
-		} else if sent {
+		}
+		if sent {
 			timer.Reset(r.heartbeat)
 		}
-		if timeout, err = c.rest(w, timer.C); err == nil && !timeout {
-			batch, _, _, err = c.take(w)
+		timeout, err := g.rest(timer.C)
+		switch {
+		case err != nil:
+		case timeout:
+			s.bookmark(w.Through())
+		default:
+			_, err = g.gather(changes)
 		}
 		if err != nil {
 			if !errors.Is(err, context.Canceled) {

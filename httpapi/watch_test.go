@@ -403,3 +403,90 @@ func TestWatchOverTheWire(t *testing.T) {
 		})
 	}
 }
+
+// TestWatchBatchesAreBounded: what is large waits until there is room for it, without being cut
+// off or left out, and what is small goes past it.
+func TestWatchBatchesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		large := `"` + strings.Repeat("x", MaxWaitingBatchBytes) + `"`
+		s := f.stream(watch + "/")
+		other := f.stream(watch + "/small")
+		s.next()
+		other.next()
+		for range MaxLargeBatches { // as many slow clients
+			f.large <- struct{}{}
+		}
+		f.node.put("large", large)
+		f.node.put("small", "1")
+		assert.Empty(t, s.next())
+		assert.Contains(t, other.next(), `"path":"small"`)
+		poll := f.stream(watch + "/?wait=1s&from_revision=0")
+		<-poll.done
+		poll.stop()
+		assert.Equal(t, map[string]any{"revision": json.Number("0"), "changes": []any{}}, decoded(t, poll.ResponseRecorder))
+		time.Sleep(DefaultHeartbeat)
+		assert.Equal(t, ": heartbeat\nid: 0\n\n", s.next(), "it is there, and was given nothing")
+
+		<-f.large
+		text := s.next()
+		assert.Contains(t, text, large)
+		assert.Equal(t, []string{"id: 1", "id: 2"}, ids(text))
+		f.node.put("small", "2")
+		assert.Equal(t, []string{"id: 3"}, ids(s.next()))
+		assert.Len(t, f.large, MaxLargeBatches-1)
+		assert.Empty(t, f.batches)
+
+		f.large <- struct{}{}
+		f.node.put("large", "["+large+"]")
+		assert.Empty(t, s.next())
+		close(f.drained)
+		assert.Contains(t, s.next(), "problem:stopping", "who waits is told, too")
+		for _, s := range []*streamed{s, other} {
+			<-s.done
+			s.stop()
+		}
+		assert.Len(t, f.large, MaxLargeBatches)
+		assert.Empty(t, f.batches)
+	})
+}
+
+// TestWatchWaitsForItsTurn: and gives that up when it has to.
+func TestWatchWaitsForItsTurn(t *testing.T) {
+	for name, end := range map[string]func(f *fixture, s *streamed){
+		"the turn comes": func(f *fixture, s *streamed) {
+			<-f.batches
+			assert.Equal(f.tb, []string{"id: 0", "id: 1"}, ids(s.next()))
+			s.stop()
+		},
+		"the node drains":   func(f *fixture, _ *streamed) { close(f.drained) },
+		"the node stops":    func(f *fixture, _ *streamed) { close(f.node.done) },
+		"the client leaves": func(_ *fixture, s *streamed) { s.stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFixture(t)
+				f.node.put("a", "1")
+				for range MaxBatches {
+					f.batches <- struct{}{}
+				}
+				s := f.stream(watch + "/?from_revision=0")
+				assert.Empty(t, s.next())
+				end(f, s)
+				<-s.done
+				s.stop()
+				assert.Zero(t, f.node.hub.Len())
+			})
+		})
+	}
+}
+
+// ids are the lines of a stream that move its position.
+func ids(text string) (all []string) {
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "id: ") {
+			all = append(all, strings.TrimSpace(line))
+		}
+	}
+	return all
+}

@@ -91,6 +91,16 @@ func (w *Watcher) Take(v *fsm.View) (batch []WatchChange, through fsm.Revision, 
 	return t.batch, through, err
 }
 
+// Again takes w back to position rev, which it had before: what came after that is given again,
+// from the store.
+func (w *Watcher) Again(rev fsm.Revision) {
+	w.hub.mu.Lock()
+	defer w.hub.mu.Unlock()
+	w.given, w.pending = rev, w.pending[:0]
+	w.scan = rev + 1
+	w.signal()
+}
+
 // next is the first revision that w has yet to be given or to look at; 0: there is none.
 func (w *Watcher) next() fsm.Revision {
 	if len(w.pending) > 0 {

@@ -220,6 +220,16 @@ func TestWatches(t *testing.T) {
 					st.take(old)
 				}
 			},
+			"take, and then again": func(t *rapid.T) {
+				st, v := some(t), s.view()
+				defer v.Close()
+				before := st.Through()
+				st.moved(before)
+				_, _, err := st.Take(v)
+				require.NoError(t, err)
+				st.Again(before)
+				st.moved(st.Through())
+			},
 			"look": func(t *rapid.T) { st := some(t); st.moved(st.Through()) },
 			"woken": func(t *rapid.T) {
 				some(t).woken()
