@@ -65,13 +65,18 @@ func (c *call) watch() error {
 	// The connection is read from meanwhile, to see the client leave: not to time out.
 	_ = control.SetReadDeadline(time.Time{})
 	_ = control.SetWriteDeadline(time.Time{})
-	if err := c.awaitStart(r.from); err != nil {
-		return err
+	err = c.awaitStart(r.from)
+	switch {
+	case err != nil:
+	case r.poll:
+		err = c.longPoll(&r, w, control)
+	default:
+		err = c.stream(&r, w, control)
 	}
-	if r.poll {
-		return c.longPoll(&r, w, control)
+	if err != nil { // to be told so does not take for ever
+		_ = control.SetWriteDeadline(c.api.Now().Add(TransferTimeout))
 	}
-	return c.stream(&r, w, control)
+	return err
 }
 
 func (c *call) watchRequest() (r watchRequest, err error) {
