@@ -169,22 +169,41 @@ func (h *Watches) leaveBehind(to fsm.Revision) {
 
 // dispatch tells the watchers on the paths of ch's keys.
 func (h *Watches) dispatch(ch *fsm.Change) {
-	for i := range ch.Ops {
-		key := ch.Ops[i].Key
-		h.tell("", ch.Revision)
-		for at := range len(key) {
+	steps(ch.Ops, func(path string) {
+		for _, w := range h.paths[path] {
+			w.touch(ch.Revision)
+		}
+	})
+}
+
+// steps calls tell with each step of the paths of keys, and with the keys. A removal has
+// thousands, in order: the steps that a key has in common with the one before are told once.
+func steps(keys []fsm.ChangedKey, tell func(path string)) {
+	before := ""
+	for i := range keys {
+		key := keys[i].Key
+		if i == 0 {
+			tell("")
+		}
+		for at := common(before, key); at < len(key); at++ {
 			if key[at] == '/' {
-				h.tell(key[:at+1], ch.Revision)
+				tell(key[:at+1])
 			}
 		}
-		h.tell(key, ch.Revision)
+		tell(key)
+		before = key
 	}
 }
 
-func (h *Watches) tell(path string, rev fsm.Revision) {
-	for _, w := range h.paths[path] {
-		w.touch(rev)
+// common is how many bytes a and b begin with alike.
+func common(a, b string) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
 	}
+	return n
 }
 
 // touch notes that rev touches what w watches; it may be told so several times.

@@ -489,3 +489,19 @@ func (s *watched) maintain(m fsm.Maintenance) {
 	_, err = s.store.Apply([]fsm.Entry{{Index: s.index, Term: 1, Data: data}})
 	require.NoError(s.t, err)
 }
+
+// TestWatchToldOncePerChange: however many of a change's keys are below what is watched, whoever
+// is told of others meanwhile does not wait for each of them.
+func TestWatchToldOncePerChange(t *testing.T) {
+	var keys []fsm.ChangedKey
+	for _, key := range []string{"a/b/1", "a/b/1/x", "a/b/10", "a/b/2", "a/c/1", "z"} {
+		keys = append(keys, fsm.ChangedKey{Kind: fsm.Delete, Key: key})
+	}
+	told := make(map[string]int)
+	steps(keys, func(path string) { told[path]++ })
+	want := map[string]int{"": 1, "a/": 1, "a/b/": 1, "a/b/1/": 1, "a/c/": 1}
+	for _, k := range keys {
+		want[k.Key] = 1
+	}
+	assert.Equal(t, want, told)
+}
