@@ -13,7 +13,8 @@ type Outcome string
 const (
 	// NotApplied says that the write has no effect and never will.
 	NotApplied Outcome = "not_applied"
-	// Unknown says that the write may have been applied, or may still be.
+	// Unknown says that the write may have been applied, or may still be; or that it was in part,
+	// if it takes several transactions: see Problem.AppliedRecords.
 	Unknown Outcome = "unknown"
 )
 
@@ -68,7 +69,8 @@ type Problem struct {
 	CurrentRevision uint64 `json:"current_revision"`
 	// OldestRevision is the oldest that can still be read, of a compacted history.
 	OldestRevision uint64 `json:"oldest_revision"`
-	// AppliedRecords is how many records of a failed import surely were applied.
+	// AppliedRecords is how many records of a failed import, or of a chunked removal or rollback,
+	// surely were applied; Outcome is that of the others.
 	AppliedRecords int `json:"applied_records"`
 }
 

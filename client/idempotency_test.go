@@ -179,3 +179,31 @@ func TestRetriesEndInTime(t *testing.T) {
 		})
 	}
 }
+
+// TestSeveralTransactionsHalfDone: what was done in part was done, and what is asked for once more
+// would not say how much.
+func TestSeveralTransactionsHalfDone(t *testing.T) {
+	half := problem(503, "leadership-lost", `,"outcome":"not_applied","retryable":true,"applied_records":512`)
+	s := serve(t, half)
+	c := dial(t, s.URL)
+	var p *client.Problem
+	_, _, err := c.DeleteTree(t.Context(), "a/", client.DeleteTreeOptions{Chunked: true})
+	assert.Equal(t, client.Unknown, client.OutcomeOf(err))
+	require.ErrorAs(t, err, &p)
+	assert.Equal(t, 512, p.AppliedRecords)
+	_, _, err = c.Rollback(t.Context(), "a/", 1, client.RollbackOptions{Chunked: true})
+	assert.Equal(t, client.Unknown, client.OutcomeOf(err))
+	assert.EqualValues(t, 2, s.requests.Load())
+
+	// Nothing was done: it is asked again, and what it then does is all.
+	s = serve(t, sequence(problem(503, "leadership-lost", `,"outcome":"not_applied","retryable":true,"applied_records":0`),
+		answer(200, `{"removed":5}`)))
+	removed, _, err := dial(t, s.URL).DeleteTree(t.Context(), "a/", client.DeleteTreeOptions{Chunked: true})
+	require.NoError(t, err)
+	assert.Equal(t, 5, removed.Removed)
+
+	// An import is the same however often it is made.
+	s = serve(t, sequence(half, answer(200, `{"records":1}`)))
+	_, err = dial(t, s.URL).Import(t.Context(), "", records(1, func(int) string { return "1" }), client.ImportOptions{})
+	require.NoError(t, err)
+}

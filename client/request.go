@@ -260,7 +260,8 @@ func (r *request) refused(resp *http.Response) *failure {
 	p.Status = resp.StatusCode
 	f := &failure{err: p, again: p.Retryable, health: p.health()}
 	if r.writes() {
-		if f.outcome = p.Outcome; f.outcome != NotApplied {
+		// Of several transactions the outcome is that of the rest: the write has an effect.
+		if f.outcome = p.Outcome; f.outcome != NotApplied || p.AppliedRecords > 0 {
 			f.outcome = Unknown
 		}
 		// The answer that is remembered under a key is that of all attempts with it.
