@@ -31,9 +31,9 @@ const (
 	// MaxLineBytes bounds one record of a stream, as the servers do.
 	MaxLineBytes = 6*MaxValueBytes + 64<<10
 
-	// MaxChangeBytes bounds one change of a watch: a transaction of the largest size, six
-	// bytes for each of its own.
-	MaxChangeBytes = 64 << 20
+	// MaxChangeBytes bounds one change of a watch: the largest rollback, of 32 MiB and 10,000
+	// keys, six bytes for each of its own.
+	MaxChangeBytes = 256 << 20
 	// DefaultHeartbeat is WatchOptions.Heartbeat unless set, MissedHeartbeats is after how
 	// many without a word a node is given up.
 	DefaultHeartbeat = 10 * time.Second

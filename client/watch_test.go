@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -198,4 +199,28 @@ func FuzzBlocks(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestWatchLargestChange: a rollback gives back 32 MiB, which may be texts of quotes and line
+// breaks: one event that cannot be read ends a watch for good.
+func TestWatchLargestChange(t *testing.T) {
+	const escaped = 2 * 32 << 20
+	text := io.MultiReader(strings.NewReader("id: 1\nevent: change\ndata: "), io.LimitReader(quotes{}, escaped+1<<20), strings.NewReader("\n\n"))
+	n := 0
+	for b, err := range readBlocks(text) {
+		require.NoError(t, err)
+		assert.Len(t, b.data, escaped+1<<20)
+		n++
+	}
+	assert.Equal(t, 1, n)
+}
+
+// quotes are no end of them, as JSON has them.
+type quotes struct{}
+
+func (quotes) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = `\"`[i%2]
+	}
+	return len(p), nil
 }
