@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"time"
 
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/node"
@@ -14,7 +15,8 @@ import (
 type loader struct {
 	c        *call
 	control  *http.ResponseController
-	base     fsm.Command // what the transactions have in common
+	patience time.Duration // of the client, after each transaction
+	base     fsm.Command   // what the transactions have in common
 	next     chunk
 	inFlight []flight // oldest first
 
@@ -45,7 +47,7 @@ type settled struct {
 }
 
 func newLoader(c *call, base *fsm.Command) *loader {
-	return &loader{c: c, control: http.NewResponseController(c.w), base: *base}
+	return &loader{c: c, control: http.NewResponseController(c.w), patience: TransferTimeout + WriteWait, base: *base}
 }
 
 // add takes an operation; the loader keeps its value until it is settled.
@@ -123,7 +125,7 @@ func (l *loader) settle() {
 	f := l.inFlight[0]
 	l.inFlight = l.inFlight[1:]
 	s := <-f.done
-	_ = l.control.SetWriteDeadline(l.c.api.Now().Add(TransferTimeout + WriteWait))
+	_ = l.control.SetWriteDeadline(l.c.api.Now().Add(l.patience))
 	if s.err != nil {
 		if l.err == nil {
 			l.err = s.err

@@ -105,7 +105,8 @@ func (c *call) rollbackChunks(t target, to fsm.Revision, cmd *fsm.Command) error
 	}
 	defer v.Close()
 	l := newLoader(c, cmd)
-	defer l.settleAll() // those that a panic left: they use the call
+	l.patience = MaxExportTime + TransferTimeout // there may be long ways between two differences
+	defer l.settleAll()                          // those that a panic left: they use the call
 	err = differences(v, to, lo, hi, func(op fsm.Op) error {
 		if err := inTime(); err != nil {
 			return err

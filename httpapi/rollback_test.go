@@ -2,7 +2,10 @@ package httpapi
 
 import (
 	"fmt"
+	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -134,4 +137,15 @@ func TestRollbackInChunksFails(t *testing.T) {
 	assert.Equal(t, 410, w.Code)
 	assert.Equal(t, "not_applied", decoded(t, w)["outcome"])
 	assert.Equal(t, revision, f.node.store.State().Revision)
+}
+
+// TestRollbackInChunksMayTakeLong: not the last of its transactions says by when it is answered, or
+// HTTP/2 would end it half-way while it looks for what else differs.
+func TestRollbackInChunksMayTakeLong(t *testing.T) {
+	f := newFixture(t)
+	f.fill("big/", 2*fsm.MaxTxnOps)
+	w := &timed{ResponseRecorder: httptest.NewRecorder()}
+	f.ServeHTTP(w, httptest.NewRequest("POST", rollbackPath+"/big/?chunked=true", strings.NewReader(`{"to_revision":0}`)))
+	assert.Equal(t, 200, w.Code, w.Body)
+	assert.Equal(t, []time.Time{f.now.Add(MaxExportTime + TransferTimeout)}, w.writes)
 }
