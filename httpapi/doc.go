@@ -144,7 +144,10 @@
 // values that are not JSON, written as a string (text) or as
 // {"encoding":"base64","value":"..."} under "", and space around a JSON value.
 //
-// With Accept: application/yaml the same tree is YAML 1.2, numbers kept to the letter. A listing
+// With Accept: application/yaml the same tree is YAML 1.2, numbers kept to the letter, and an import
+// of application/yaml takes it. From elsewhere it takes one document of the core schema that says what
+// JSON can: no anchors, aliases, merge keys or other tags, and no number that JSON has not or that two
+// versions of YAML read differently (0x1F, 1_000, 007, .inf): those are refused, not guessed. A listing
 // with recursive=true and format=tree is what is below as a tree, JSON or YAML, in one answer:
 // more than [MaxPage] keys or [MaxPageBytes] are 413 too-large.
 //

@@ -33,6 +33,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("DELETE", "/api/v1/config/a/?recursive=true&chunked=true", "", "")
 	f.Add("POST", "/api/v1/import/a?escape=-&file=f", ndjson[0], `{"path":"a/b","value":"AA==","encoding":"base64"}`)
 	f.Add("POST", "/api/v1/import", "", `{"a":{"":1,"b":[]}}`)
+	f.Add("POST", "/api/v1/import", asYAML[0], "a: {\"\": 1, b: [x, 0x1F]}")
 	f.Add("POST", "/api/v1/txn", keyed, `{"compare":[{"path":"a","exists":false}],"then":[{"put":"a","value":1},{"get":"a/b"}],"else":[{"delete":"a/"}]}`)
 	f.Add("POST", "/api/v1/txn", "", `{"compare":[{"path":"a","value":"AA==","encoding":"base64"}]}`)
 	f.Add("POST", "/api/v1/rollback/a/?chunked=true", "", `{"to_revision":0}`)

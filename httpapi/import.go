@@ -18,7 +18,7 @@ type source struct {
 	escape string // for a slash in a member name; "" refuses it
 }
 
-// importTree answers POST /import: a JSON tree, or records, become keys.
+// importTree answers POST /import: a tree in JSON or YAML, or records, become keys.
 func (c *call) importTree() error {
 	src, err := c.importSource()
 	if err != nil {
@@ -35,11 +35,13 @@ func (c *call) importTree() error {
 	header, _ := single(c.r.Header["Content-Type"])
 	switch essenceOf(header) {
 	case "", typeForm, typeJSON:
+	case typeYAML, "application/x-yaml", "text/yaml":
+		read = (*loader).yaml
 	case typeRecords, "application/ndjson", "application/jsonl":
 		read, limit = (*loader).records, MaxRecordsBytes
 	default:
-		return problemf(kindUnsupportedMedia, "Content-Type is %q, an import takes %s or %s", header, typeJSON, typeRecords).
-			with("available", []string{typeJSON, typeRecords})
+		return problemf(kindUnsupportedMedia, "Content-Type is %q, an import takes %s, %s or %s", header, typeJSON, typeYAML, typeRecords).
+			with("available", []string{typeJSON, typeYAML, typeRecords})
 	}
 	b := c.body(limit)
 	defer b.release()

@@ -15,21 +15,26 @@ type treeReader struct {
 	leaf     func(key string, text []byte) error
 }
 
-// tree reads and checks the whole tree, then adds its leaves: a fault anywhere in
-// it means that nothing is written.
+// tree imports a tree in JSON.
 func (l *loader) tree(b *body, src source) error {
 	text, err := b.all(MaxTreeBytes)
 	if err != nil {
 		return err
 	}
+	return l.leaves(text, src, func(fault *syntaxError) *problem { return fault.problem(text, src.file) })
+}
+
+// leaves checks the whole tree, then adds its leaves: a fault anywhere in it, which place makes a
+// problem of, means that nothing is written.
+func (l *loader) leaves(text []byte, src source, place func(*syntaxError) *problem) error {
 	r := treeReader{scanner: scanner{b: text}, escape: src.escape, maxValue: l.c.api.MaxValueBytes, check: true}
 	r.leaf = func(string, []byte) error { return nil }
 	if fault, _ := r.walk(src.target.key); fault != nil {
-		return fault.problem(text, src.file)
+		return place(fault)
 	}
 	r.check = false
 	r.leaf = func(key string, text []byte) error { return l.add(put(key, text, typeJSON)) }
-	_, err = r.walk(src.target.key)
+	_, err := r.walk(src.target.key)
 	return err
 }
 

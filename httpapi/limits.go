@@ -25,6 +25,11 @@ const (
 	// whole before anything is written. Records have no such bound.
 	MaxTreeBytes = 64 << 20
 
+	// MaxYAMLNodes bounds the scalars and collections of a tree in YAML, names included, as far as
+	// they can be counted before it is parsed: each takes yamlNodeBytes of the memory for bodies.
+	MaxYAMLNodes  = 256 << 10
+	yamlNodeBytes = 256
+
 	// MaxRecordsBytes bounds the body of an import of records, which is streamed.
 	MaxRecordsBytes = 64 << 30
 

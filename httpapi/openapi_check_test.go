@@ -37,6 +37,7 @@ var documentChecker = sync.OnceValues(func() (*checker, error) {
 	for _, media := range []string{typeRecords, "application/ndjson", "application/jsonl", typeEvents} {
 		openapi3filter.RegisterBodyDecoder(media, openapi3filter.PlainBodyDecoder)
 	}
+	openapi3filter.RegisterBodyDecoder("text/yaml", openapi3filter.RegisteredBodyDecoder(typeYAML))
 	for _, schema := range doc.Components.Schemas {
 		exact(schema.Value)
 	}

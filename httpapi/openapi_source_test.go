@@ -40,6 +40,7 @@ var documentLimits = map[string]any{
 	"MaxHeaderBytes":      MaxHeaderBytes,
 	"MaxBodyMemoryBytes":  MaxBodyMemoryBytes,
 	"MaxTreeBytes":        MaxTreeBytes,
+	"MaxYAMLNodes":        MaxYAMLNodes,
 	"MaxLineBytes":        MaxLineBytes,
 	"MaxTxnOps":           MaxTxnOps,
 	"MaxTxnBytes":         MaxTxnBytes,

@@ -407,7 +407,14 @@ var errorCases = []errorCase{
 		f.age = func(node.Freshness) (time.Duration, bool) { panic("bug") }
 	}},
 	// Imports.
-	{name: "import of another type", request: "POST /api/v1/import/a", body: "a: 1", headers: []string{"Content-Type: application/yaml"}},
+	{name: "import of another type", request: "POST /api/v1/import/a", body: "a=1", headers: []string{"Content-Type: application/toml"}},
+	{name: "import of broken YAML", request: "POST /api/v1/import/a?file=en.yml", body: "ä: 1\nb: c: d", headers: asYAML},
+	{name: "import of YAML with an alias", request: "POST /api/v1/import/a?file=en.yml", body: "ä: 1\nb: [ö, *x]", headers: asYAML},
+	{name: "import of YAML with a number that JSON has not", request: "POST /api/v1/import/a", body: "b:\n  c: 0x1F", headers: asYAML},
+	{name: "import of YAML with a slash in a name", request: "POST /api/v1/import/a", body: "b:\n  x/y: 1", headers: asYAML},
+	{name: "import of YAML with a value too large", request: "POST /api/v1/import/a", body: "b: 1\nv: " + strings.Repeat("x", fsm.MaxValueBytes), headers: asYAML},
+	{name: "import of YAML with too many nodes", request: "POST /api/v1/import/a", body: "b: [" + strings.Repeat("1,", MaxYAMLNodes/2) + "]", headers: asYAML},
+	{name: "import of a tree too large, in YAML", request: "POST /api/v1/import/a", body: "{}" + strings.Repeat(" ", MaxTreeBytes), headers: asYAML},
 	{name: "import of broken JSON", request: "POST /api/v1/import/a?file=en/numbers.json", body: "{\n \"ä\": 1,\n \"ö\": 2,,\n}"},
 	{name: "import of nothing", request: "POST /api/v1/import/a"},
 	{name: "import with a duplicate member", request: "POST /api/v1/import/a", body: "{\n\"b\": {\"x\": 1, \"x\": 2}}", headers: []string{"Confman-File: t.json"}},

@@ -108,9 +108,9 @@ func like(t require.TestingT, want any, n *yaml.Node) {
 	}
 }
 
-// TestYAMLSaysWhatJSONSays: for any tree, as a library of YAML reads it.
-func TestYAMLSaysWhatJSONSays(t *testing.T) {
-	words := rapid.OneOf(
+// yamlWords are strings, many of which YAML may take for something else.
+func yamlWords() *rapid.Generator[string] {
+	return rapid.OneOf(
 		rapid.SampledFrom([]string{
 			"", "a", "y", "No", "null", "~", "1", "1e3", "0x1f", "1:30", "2026-01-23", "-", "- a", "a: b", "a #b", "#", "&a", "*a", "!a", "%", "@", "`", "|", ">",
 			"'", `"`, `\`, "{", "[", "a,b", " a", "a ", "\n", "a\nb\n", "\t", "\r", "\u0085", "\u2028", "\ufeff", "\ufffe", "\x7f", "<<", "=", "?", "?a", "...", "---", "ä", "😀",
@@ -118,6 +118,11 @@ func TestYAMLSaysWhatJSONSays(t *testing.T) {
 		rapid.String(),
 		rapid.Map(rapid.IntRange(100, 1100), func(n int) string { return strings.Repeat("k", n) }),
 	)
+}
+
+// yamlValues are values of all types.
+func yamlValues() *rapid.Generator[any] {
+	words := yamlWords()
 	numbers := rapid.SampledFrom([]string{"0", "-0", "1e400", "-1E-400", "12345678901234567890", "123456789012345678901234567890", "0.1", "1.0e+5"})
 	var value func(depth int) *rapid.Generator[any]
 	value = func(depth int) *rapid.Generator[any] {
@@ -135,11 +140,17 @@ func TestYAMLSaysWhatJSONSays(t *testing.T) {
 			rapid.Map(rapid.MapOfN(words, value(depth-1), 0, 3), func(v map[string]any) any { return v }),
 		)
 	}
+	return value(3)
+}
+
+// TestYAMLSaysWhatJSONSays: for any tree, as a library of YAML reads it.
+func TestYAMLSaysWhatJSONSays(t *testing.T) {
+	words, values := yamlWords(), yamlValues()
 	rapid.Check(t, func(t *rapid.T) {
 		var b []byte
 		want := map[string]any{}
 		for i := range rapid.IntRange(1, 4).Draw(t, "members") {
-			name, v := words.Draw(t, "name"), value(3).Draw(t, "value")
+			name, v := words.Draw(t, "name"), values.Draw(t, "value")
 			if _, ok := want[name]; ok {
 				name = fmt.Sprint("other", i)
 			}
