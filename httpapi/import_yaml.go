@@ -19,7 +19,8 @@ import (
 type yamlReader struct {
 	file  string
 	json  []byte
-	marks []yamlMark // in order of offset
+	marks []yamlMark            // in order of offset
+	bare  map[yamlMark]struct{} // see bareTags
 }
 
 // yamlMark is where in the document that stands which begins at an offset of the JSON.
@@ -46,8 +47,8 @@ func (l *loader) yaml(b *body, src source) error {
 	return l.leaves(r.json, src, r.problem)
 }
 
-// countYAML bounds how many nodes a text has: each but the first follows an indicator, and none
-// brings more than two. What cannot stand in a document at all is a fault.
+// countYAML bounds how many nodes a text has, and bare tags: each but the first node follows an
+// indicator, and none brings more than two. What cannot stand in a document at all is a fault.
 func countYAML(text []byte) (int64, *syntaxError) {
 	s := scanner{b: text}
 	if fault := s.begin(); fault != nil {
@@ -58,7 +59,7 @@ func countYAML(text []byte) (int64, *syntaxError) {
 		r, n := utf8.DecodeRune(text[i:])
 		switch {
 		case r == ',' || r == ':' || r == '?' || r == '[' || r == '{',
-			r == '-' && (i+1 == len(text) || text[i+1] <= ' ' || text[i+1] >= utf8.RuneSelf):
+			(r == '-' || r == '!') && (i+1 == len(text) || text[i+1] <= ' ' || text[i+1] >= utf8.RuneSelf):
 			nodes += 2
 		case r == '\t' || r == '\n' || r == '\r' || r == 0x85 || r == 0x2028 || r == 0x2029:
 		case !printableYAML(r):
@@ -92,6 +93,7 @@ func (r *yamlReader) read(text []byte) error {
 	if directive := "%YAML 1."; bytes.HasPrefix(text, []byte(directive+"2")) {
 		text[len(directive)] = '1' // the library wants it, and reads what differs as we do
 	}
+	r.bare = bareTags(text)
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, second yaml.Node
 	switch err := d.Decode(&doc); {
@@ -114,6 +116,30 @@ func (r *yamlReader) read(text []byte) error {
 		return r.syntax(text, err)
 	}
 	return r.fault(&second, "a second document begins, an import takes one")
+}
+
+// bareTags are the places where a tag "!" may stand, which makes any scalar a string: the library
+// drops it, and it is refused.
+func bareTags(text []byte) map[yamlMark]struct{} {
+	bare := map[yamlMark]struct{}{}
+	line, column, last := int32(1), int32(0), rune(0)
+	for _, r := range string(text) {
+		if last == '!' && (r <= ' ' || r == 0x85 || r == 0x2028 || r == 0x2029) {
+			bare[yamlMark{line: line, column: column}] = struct{}{}
+		}
+		column++
+		switch {
+		case r == '\n' && last == '\r':
+			column = 0
+		case r == '\n' || r == '\r' || r == 0x85 || r == 0x2028 || r == 0x2029:
+			line, column = line+1, 0
+		}
+		last = r
+	}
+	if last == '!' {
+		bare[yamlMark{line: line, column: column}] = struct{}{}
+	}
+	return bare
 }
 
 // countsFrom0 are the errors of the library's parser: unlike those of its scanner, they count lines
@@ -153,6 +179,9 @@ func (r *yamlReader) value(n *yaml.Node) error {
 	case len(r.json) > MaxTreeBytes:
 		fault := &syntaxError{reason: "tree is larger than allowed, as JSON", kind: kindTooLarge, limit: MaxTreeBytes}
 		return fault.problemAt(n.Line, n.Column, r.file)
+	}
+	if _, ok := r.bare[yamlMark{line: int32(n.Line), column: int32(n.Column)}]; ok {
+		return r.fault(n, "tag ! is not taken: put a string in quotes")
 	}
 	tagged := n.Style&yaml.TaggedStyle != 0
 	switch {
