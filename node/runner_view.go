@@ -62,9 +62,9 @@ func (f Freshness) Age() (time.Duration, bool) {
 // Widened is the longest that a time measured as d, which is not negative, may have taken, if
 // the clock drifts by at most so many parts in a million.
 func Widened(d time.Duration, driftPPM int) time.Duration {
-	drift := time.Duration(driftPPM)
+	n, drift := int64(d), int64(driftPPM)
 	rest := 1_000_000 - drift
-	return d + d/rest*drift + (d%rest*drift+rest-1)/rest
+	return d + time.Duration(n/rest*drift+(n%rest*drift+rest-1)/rest)
 }
 
 // NodeStatus is Status with what the runner adds.
