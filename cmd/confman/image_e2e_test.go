@@ -15,14 +15,22 @@ import (
 const senderMiB = 32
 
 // keepNoLog makes the nodes of a fleet keep no more of the log than they must.
-func (f *fleet) keepNoLog() {
+func (f *fleet) keepNoLog() { f.edit("Data", "CatchUpBytes", 1) }
+
+// edit changes a setting of all nodes.
+func (f *fleet) edit(section, name string, value any) {
 	f.tb.Helper()
 	for _, p := range f.nodes {
 		text, err := os.ReadFile(p.config)
 		require.NoError(f.tb, err)
 		var c map[string]any
 		require.NoError(f.tb, json.Unmarshal(text, &c))
-		c["Data"].(map[string]any)["CatchUpBytes"] = 1
+		settings, _ := c[section].(map[string]any)
+		if settings == nil {
+			settings = map[string]any{}
+		}
+		settings[name] = value
+		c[section] = settings
 		text, err = json.Marshal(c)
 		require.NoError(f.tb, err)
 		require.NoError(f.tb, os.WriteFile(p.config, text, 0o600))

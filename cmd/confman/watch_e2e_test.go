@@ -22,14 +22,20 @@ import (
 const (
 	// lastWatched is the value after which nothing more is written.
 	lastWatched = `"the last"`
-	// watchedBranches are enough that no key has as many versions as the history keeps of one.
+	// watchedBranches are how many subtrees of what is watched are written to.
 	watchedBranches = 10
+	// mostMissed is more than a node can miss without being sent an image.
+	mostMissed = 50_000
 )
 
 // TestE2EWatch: watchers see every change once, in order and transactions whole, while nodes
-// are killed, stopped, held up and started again under them.
+// are killed, stopped, held up and started again under them, and take images.
 func TestE2EWatch(t *testing.T) {
-	f := up(t, 3)
+	f := newFleet(t, 3)
+	f.keepNoLog()
+	f.edit("History", "KeepVersions", 0) // all of it is compared in the end
+	f.start(f.nodes...)
+	f.await(f.nodes...)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	newClient := func(first int) *client.Client {
@@ -47,13 +53,19 @@ func TestE2EWatch(t *testing.T) {
 		err     error
 	}
 	var all sync.WaitGroup
-	streams := make([]*seen, 9)
+	streams := make([]*seen, 10)
 	for i := range streams {
-		s := &seen{path: []string{"w/", "", "w/0/a"}[i/3]}
+		s := &seen{path: []string{"w/", "", "w/0/a", ""}[i/3]}
 		streams[i] = s
-		c := newClient(i)
+		c, heartbeat := newClient(i), time.Second
+		if i == 9 { // it stays with one node, whatever happens to that
+			var err error
+			c, err = client.New(client.Options{Endpoints: []string{f.nodes[0].url()}, AttemptTimeout: 5 * time.Second})
+			require.NoError(t, err)
+			heartbeat = 30 * time.Second
+		}
 		all.Go(func() {
-			for ch, err := range c.Watch(ctx, s.path, client.WatchOptions{FromStart: true, Heartbeat: time.Second}) {
+			for ch, err := range c.Watch(ctx, s.path, client.WatchOptions{FromStart: true, Heartbeat: heartbeat}) {
 				if s.err = err; err != nil {
 					return
 				}
@@ -90,7 +102,7 @@ func TestE2EWatch(t *testing.T) {
 			}
 		})
 	}
-	grow := func(seenBy ...*proc) {
+	grow := func(by uint64, seenBy ...*proc) {
 		var from uint64
 		f.until(readyWait, "the cluster is written to", func() bool {
 			for _, p := range seenBy {
@@ -98,27 +110,36 @@ func TestE2EWatch(t *testing.T) {
 					if from == 0 {
 						from = s.Revision
 					}
-					return s.Revision > from+200
+					return s.Revision > from+by
 				}
 			}
 			return false
 		})
 	}
 	for range 2 {
-		grow(f.nodes...)
+		grow(200, f.nodes...)
 		leader := f.leader()
 		f.kill(leader)
-		grow(f.others(leader)...)
+		grow(200, f.others(leader)...)
 		f.start(leader)
 		f.await(leader)
 		follower := f.others(f.leader())[0]
 		f.stop(follower)
-		grow(f.others(follower)...)
+		grow(200, f.others(follower)...)
 		f.start(follower)
 		f.await(follower)
 		held := f.leader()
 		require.NoError(t, held.signal(syscall.SIGSTOP))
-		grow(f.others(held)...)
+		grow(200, f.others(held)...)
+		require.NoError(t, held.signal(syscall.SIGCONT))
+		f.await(f.nodes...)
+	}
+	// One is held up until the log has gone on without it: it takes the database, with its watchers.
+	held, said := f.nodes[0], len(f.nodes[0].output())
+	for by := uint64(2000); !strings.Contains(held.output()[said:], "an image took the store's place"); by *= 2 {
+		require.Less(t, by, uint64(mostMissed), "no image was needed")
+		require.NoError(t, held.signal(syscall.SIGSTOP))
+		grow(by, f.others(held)...)
 		require.NoError(t, held.signal(syscall.SIGCONT))
 		f.await(f.nodes...)
 	}
