@@ -330,11 +330,13 @@ func (s *setup) swarmNet(g generator, seed uint64) {
 	if g.IntN(2) == 0 {
 		s.net.far, s.net.nearest, s.net.farthest = g.Float64()*0.6, time.Millisecond, g.some(5*time.Millisecond, 100*time.Millisecond)
 	}
+	// As far as an election lets a link be: there and back takes up to four fifths of one. If the
+	// only two that are left are farther apart, no vote is ever there in time.
+	election := min(s.node.TickInterval*time.Duration(s.node.ElectionTicks), 250*time.Millisecond)
 	if g := newGenerator(seed, "swarm far"); g.IntN(8) == 0 {
-		// As far as an election lets a link be: there and back takes up to four fifths of one.
-		election := min(s.node.TickInterval*time.Duration(s.node.ElectionTicks), 250*time.Millisecond)
 		s.net.far, s.net.nearest, s.net.farthest = 0.5, election/5, election*2/5
 	}
+	s.net.farthest = min(s.net.farthest, election*2/5)
 }
 
 // swarmFaults draws each kind from a generator of its own: a new kind leaves the
