@@ -55,10 +55,11 @@ type answering struct {
 	key    string
 	delta  tally // of the key's entry in the active overlay
 	known  bool  // result is the answer
+	full   bool  // there is no room for one
 	result Result
 }
 
-// recall finds the answer to an equal command, or why there can be none.
+// recall finds the answer to an equal command, or whether there can be none.
 func (a *applier) recall(cmd *Command) (ans answering, err error) {
 	defer catchFault(debug.SetPanicOnFault(true), &err)
 	ans.key = answerKey(&cmd.Principal, cmd.Idempotency.Key)
@@ -67,14 +68,12 @@ func (a *applier) recall(cmd *Command) (ans answering, err error) {
 		return ans, err
 	}
 	ans.delta = delta
-	switch {
-	case value != nil:
-		ans.known = true
-		ans.result, err = decodeAnswer(value, &cmd.Idempotency)
-	case a.s.state.answers.bytes >= MaxAnswersBytes:
-		ans.known = true
-		ans.result.Outcome = AnswersFull
+	if value == nil {
+		ans.full = a.s.state.answers.bytes >= MaxAnswersBytes
+		return ans, nil
 	}
+	ans.known = true
+	ans.result, err = decodeAnswer(value, &cmd.Idempotency)
 	ans.result.Origin = cmd.Origin
 	return ans, err
 }
@@ -138,7 +137,7 @@ func decodeAnswer(value []byte, i *Idempotency) (Result, error) {
 		}
 	}
 	if d.err != "" || len(d.b) != 0 {
-		return Result{}, damaged("answer: %s", orElse(d.err, "bytes follow it"))
+		return Result{}, damaged("answer: %s", d.trouble())
 	}
 	return r, nil
 }

@@ -78,7 +78,8 @@ func TestRepeatedKeys(t *testing.T) {
 	rec, _ := r.get("a")
 	require.Equal(t, "2", string(rec.Value))
 
-	cmd.Principal = Principal{Kind: User, Tenant: "t", Object: "o"}
+	cmd.Principal = user("somebody")
+	require.Equal(t, Applied, r.do(Command{Ops: []Op{putNamespace("", Namespace{Bindings: []Binding{bind("editor", "somebody")}})}}).Outcome)
 	require.Equal(t, Applied, r.do(cmd).Outcome, "the key is the principal's own")
 	cmd.Principal.Roles, cmd.Principal.Groups = []string{"role"}, [][16]byte{{1}}
 	require.True(t, r.do(cmd).Replayed, "whose roles may change")

@@ -45,6 +45,21 @@ const (
 	AnswersFull
 	// Maintained is what becomes of a Maintenance.
 	Maintained
+	// Denied means that the principal lacks Result.Missing.Verbs on Result.Missing.Path; nothing
+	// changed, but that it is in the ring of what was denied.
+	Denied
+	// AdminExists means that a Bootstrap came late; nothing changed.
+	AdminExists
+	// LastAdmin means that nobody would administer the cluster any more; nothing changed.
+	LastAdmin
+	// UnknownRole means that a role was to be bound that there is not; nothing changed.
+	UnknownRole
+	// RoleInUse means that a role was to go that is bound somewhere; nothing changed.
+	RoleInUse
+	// PolicyFull means that there are as many namespaces as can be, or as large ones; nothing changed.
+	PolicyFull
+	// Recorded is what becomes of Denials.
+	Recorded
 )
 
 var outcomeNames = [...]string{
@@ -52,6 +67,8 @@ var outcomeNames = [...]string{
 	Repeated: "repeated", Undecodable: "undecodable", Empty: "empty",
 	TreeTooLarge: "subtree too large", Compacted: "compacted", FutureRevision: "no such revision yet",
 	KeyReused: "idempotency key reused", AnswersFull: "too many idempotency keys", Maintained: "maintained",
+	Denied: "denied", AdminExists: "there is an administrator", LastAdmin: "it is the last administrator",
+	UnknownRole: "no such role", RoleInUse: "role is in use", PolicyFull: "too many namespaces", Recorded: "recorded",
 }
 
 // String returns the outcome in words.
@@ -88,6 +105,8 @@ type Result struct {
 	Current       Revision
 	// Floor is, for Compacted, the oldest revision that could be restored.
 	Floor Revision
+	// Missing is, for Denied, what the principal lacks.
+	Missing Need
 	// Replayed: this is what became of an equal command before; nothing changed now.
 	Replayed bool
 	// Busy is, for Maintained, that there will be more to do soon; Behind, that more is due, and one
@@ -235,6 +254,9 @@ func (a *applier) command(e *Entry) (Result, error) {
 // transact does what cmd, which comes for the first time, asks for, unless an equal one was
 // answered before.
 func (a *applier) transact(cmd *Command) (Result, error) {
+	if len(cmd.Denials) > 0 {
+		return Result{Origin: cmd.Origin, Outcome: Recorded}, a.record(cmd.Origin.Node, cmd.Denials)
+	}
 	var ans answering
 	if cmd.Idempotency.Key != "" {
 		var err error
@@ -242,7 +264,20 @@ func (a *applier) transact(cmd *Command) (Result, error) {
 			return ans.result, err
 		}
 	}
-	r, err := a.evaluate(cmd)
+	// After the answer to an equal command: what was done before its principal lost the permission
+	// was done. What is denied is not remembered, else whoever may do nothing could use up the
+	// room for answers.
+	if missing := a.s.policy.Refused(&cmd.Principal, cmd); missing.Verbs != 0 {
+		return Result{Origin: cmd.Origin, Outcome: Denied, Missing: missing}, a.recordDenied(cmd, missing)
+	}
+	if ans.full {
+		return Result{Origin: cmd.Origin, Outcome: AnswersFull}, nil
+	}
+	evaluate := a.evaluate
+	if len(cmd.Ops) == 1 && cmd.Ops[0].Kind.isNamespace() {
+		evaluate = a.namespace
+	}
+	r, err := evaluate(cmd)
 	if err != nil {
 		return Result{}, err
 	}
@@ -414,6 +449,7 @@ func (cmp *Compare) holds(old body) bool {
 		return old != nil && old.revision() == cmp.Revision
 	case ValueIs:
 		return old != nil && bytes.Equal(old.value(), cmp.Value)
+	case NamespaceIs: // of commands that are not evaluated here
 	}
 	panic("fsm: compare of unknown kind got past Decode")
 }
@@ -488,7 +524,11 @@ func (a *applier) commit(cmd *Command, r *Result) {
 	for i := range a.changed {
 		c := &a.changed[i]
 		a.change(c, by, content)
-		ops = append(ops, ChangedKey{Kind: c.op.Kind, Key: c.op.Key})
+		changed := ChangedKey{Kind: c.op.Kind, Key: c.op.Key}
+		if c.old != nil {
+			changed.Old = c.old.revision()
+		}
+		ops = append(ops, changed)
 	}
 	ch := Change{
 		Revision: st.revision, Origin: cmd.Origin, RequestID: cmd.RequestID,
@@ -503,6 +543,10 @@ func (a *applier) commit(cmd *Command, r *Result) {
 // change puts one operation's effect into the overlay: the new record, and the
 // old one among the superseded.
 func (a *applier) change(c *pendingChange, by string, content hash.Hash) {
+	if c.op.Kind.isNamespace() {
+		a.changeNamespace(c, by, content)
+		return
+	}
 	st := &a.s.state
 	now := write{in: current, key: c.op.Key, old: c.oldValue, delta: c.oldDelta}
 	if c.old != nil {

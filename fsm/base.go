@@ -18,6 +18,9 @@ type base struct {
 	current    tree
 	superseded tree
 	answers    tree
+	namespaces tree
+	former     tree
+	denied     tree
 	changes    tree
 	refs       atomic.Int64
 }
@@ -91,11 +94,11 @@ func (b *base) release() {
 	}
 }
 
-// tree returns the tree of current, superseded, answers or changes; the others are
-// opened where they are needed.
+// tree returns the tree of one of records, or of changes; the others are opened where they
+// are needed.
 func (b *base) tree(in bucket) *tree {
 	must(in >= current && in <= changes, "bucket %s is not kept open", in)
-	return [...]*tree{&b.current, &b.superseded, &b.answers, &b.changes}[in-current]
+	return [...]*tree{&b.current, &b.superseded, &b.answers, &b.namespaces, &b.former, &b.denied, &b.changes}[in-current]
 }
 
 // catchFault turns a fault of the mapped file, as when it was cut short under

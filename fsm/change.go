@@ -31,7 +31,12 @@ type Change struct {
 type ChangedKey struct {
 	Kind OpKind
 	Key  string
+	// Old is the revision of what there was before; 0: nothing.
+	Old Revision
 }
+
+// IsNamespace tells that it is of a namespace, whose prefix is Key, not of a key.
+func (c *ChangedKey) IsNamespace() bool { return c.Kind.isNamespace() }
 
 // A change as bucket changes stores it, integers little-endian; texts and counts
 // as in a command:
@@ -51,6 +56,7 @@ type ChangedKey struct {
 //	               operations                    count, then for each:
 //	                   1  kind
 //	                      key                    text
+//	                      old revision           number
 const (
 	changeChainAt  = checksumBytes
 	changeAt       = changeChainAt + 32
@@ -71,7 +77,7 @@ func encodeChange(ch *Change, before [32]byte) []byte {
 	source := ch.Source.AsSlice()
 	n := changeSourceAt + 64 + len(ch.RequestID) + len(ch.Comment)
 	for i := range ch.Ops {
-		n += 3 + len(ch.Ops[i].Key)
+		n += 8 + len(ch.Ops[i].Key)
 	}
 	v := make([]byte, changeSourceAt, n)
 	binary.LittleEndian.PutUint64(v[changeAt:], uint64(ch.At))
@@ -90,6 +96,7 @@ func encodeChange(ch *Change, before [32]byte) []byte {
 	for i := range ch.Ops {
 		v = append(v, byte(ch.Ops[i].Kind))
 		v = appendText(v, ch.Ops[i].Key)
+		v = binary.AppendUvarint(v, uint64(ch.Ops[i].Old))
 	}
 	ch.Chain = chainHash(before, ch.Revision, v[changeAt:])
 	copy(v[changeChainAt:], ch.Chain[:])
@@ -135,10 +142,10 @@ func decodeChange(key string, value []byte) (Change, error) {
 		ch.Ops = make([]ChangedKey, n)
 	}
 	for i := range ch.Ops {
-		ch.Ops[i] = ChangedKey{Kind: OpKind(d.byte()), Key: d.text()}
+		ch.Ops[i] = ChangedKey{Kind: OpKind(d.byte()), Key: d.text(), Old: Revision(d.uvarint())}
 	}
 	if d.err != "" || len(d.b) != 0 {
-		return Change{}, damaged("change of revision %d: %s", ch.Revision, orElse(d.err, "bytes follow it"))
+		return Change{}, damaged("change of revision %d: %s", ch.Revision, d.trouble())
 	}
 	return ch, nil
 }
@@ -151,11 +158,12 @@ func openChange(key string, value []byte) (Change, error) {
 	return decodeChange(key, value)
 }
 
-func orElse(s, otherwise string) string {
-	if s == "" {
-		return otherwise
+// trouble is what is wrong with what was not decoded to its end.
+func (d *decoder) trouble() string {
+	if d.err == "" {
+		return "bytes follow it"
 	}
-	return s
+	return d.err
 }
 
 // genesisChain is the chain before the first change: it binds the log to its cluster.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -38,14 +39,14 @@ import (
 //	               compares             count, then for each:
 //	                   1  kind
 //	                      key           text
-//	                   8  revision      only if kind is RevisionIs
+//	                   8  revision      only if kind is RevisionIs or NamespaceIs
 //	                      value         length and bytes, only if kind is ValueIs
 //	               operations           count, then for each:
 //	                   1  kind
 //	                      key           text
-//	                                    (a prefix if kind is DeleteTree)
+//	                                    (a prefix if kind is DeleteTree, or of a namespace)
 //	                      content type  text, only if kind is Put
-//	                      value         length and bytes, only if kind is Put
+//	                      value         length and bytes, only if kind is Put, PutNamespace or Bootstrap
 //	                   8  revision      only if kind is Restore
 //	               operations if a compare fails, likewise
 //
@@ -59,6 +60,14 @@ import (
 //	    34      8  keep for, nanoseconds
 //	    42      8  versions to keep
 //
+// Denials, see audit.go:
+//
+//	offset  bytes
+//	     0      1  version: 1
+//	     1      1  kind: 3
+//	     2     32  origin and accepted at, as of a transaction
+//	    34         denials              count, then for each what appendDenial writes
+//
 // Counts and lengths are unsigned varints in their shortest form; a text is its
 // length and that many bytes of UTF-8. Nothing follows the last operation. So a
 // command has exactly one encoding, and what decodes encodes to the same bytes.
@@ -67,6 +76,7 @@ const (
 
 	kindTransaction = 1
 	kindMaintenance = 2
+	kindDenials     = 3
 
 	originAt   = 2
 	acceptedAt = originAt + 24
@@ -89,6 +99,9 @@ func (c *Command) Encode() ([]byte, error) {
 	if c.Maintenance != nil {
 		return c.Maintenance.encode(), nil
 	}
+	if len(c.Denials) > 0 {
+		return c.encodeDenials(), nil
+	}
 	b := make([]byte, sourceAt, c.sizeHint())
 	b[0], b[1] = commandVersion, kindTransaction
 	SetOrigin(b, c.Origin)
@@ -109,7 +122,7 @@ func (c *Command) Encode() ([]byte, error) {
 		cmp := &c.Compares[i]
 		b = append(b, byte(cmp.Kind))
 		b = appendText(b, cmp.Key)
-		if cmp.Kind == RevisionIs {
+		if cmp.Kind.hasRevision() {
 			b = binary.LittleEndian.AppendUint64(b, uint64(cmp.Revision))
 		}
 		if cmp.Kind == ValueIs {
@@ -136,9 +149,12 @@ func appendOps(b []byte, ops []Op) []byte {
 			b = appendText(b, op.ContentType)
 			b = binary.AppendUvarint(b, uint64(len(op.Value)))
 			b = append(b, op.Value...)
+		case PutNamespace, Bootstrap:
+			b = binary.AppendUvarint(b, uint64(len(op.Value)))
+			b = append(b, op.Value...)
 		case Restore:
 			b = binary.LittleEndian.AppendUint64(b, uint64(op.Revision))
-		case Delete, DeleteTree:
+		case Delete, DeleteTree, DeleteNamespace:
 		}
 	}
 	return b
@@ -185,7 +201,7 @@ func SetOrigin(b []byte, o Origin) {
 // OriginOf reads the origin of an encoded command; false if it is too short, of an unknown
 // version or no client's.
 func OriginOf(b []byte) (Origin, bool) {
-	if len(b) < sourceAt || b[0] != commandVersion || b[1] != kindTransaction {
+	if len(b) < kindAt || b[0] != commandVersion || b[1] != kindDenials && (b[1] != kindTransaction || len(b) < sourceAt) {
 		return Origin{}, false
 	}
 	return Origin{
@@ -202,6 +218,9 @@ func OriginOf(b []byte) (Origin, bool) {
 func Decode(b []byte) (*Command, error) {
 	if len(b) > 1 && b[0] == commandVersion && b[1] == kindMaintenance {
 		return decodeMaintenance(b)
+	}
+	if len(b) > 1 && b[0] == commandVersion && b[1] == kindDenials {
+		return decodeDenials(b)
 	}
 	return decodeTransaction(b)
 }
@@ -263,7 +282,7 @@ func decodeTransaction(b []byte) (*Command, error) {
 		cmp := &c.Compares[i]
 		cmp.Kind = CompareKind(d.byte())
 		cmp.Key = d.text()
-		if cmp.Kind == RevisionIs {
+		if cmp.Kind.hasRevision() {
 			cmp.Revision = Revision(d.uint64())
 		}
 		if cmp.Kind == ValueIs {
@@ -299,9 +318,11 @@ func (d *decoder) ops() (ops []Op) {
 			contentType = d.textLike(contentType)
 			op.ContentType = contentType
 			op.Value = d.bytes()
+		case PutNamespace, Bootstrap:
+			op.Value = d.bytes()
 		case Restore:
 			op.Revision = Revision(d.uint64())
-		case Delete, DeleteTree:
+		case Delete, DeleteTree, DeleteNamespace:
 		}
 	}
 	return ops
@@ -326,6 +347,9 @@ func (c *Command) validate() error {
 		}
 		return m.validate()
 	}
+	if len(c.Denials) > 0 {
+		return c.validateDenials()
+	}
 	if err := checkText("request id", c.RequestID, MaxRequestIDBytes); err != nil {
 		return err
 	}
@@ -346,6 +370,9 @@ func (c *Command) validate() error {
 			return err
 		}
 	}
+	if err := c.validateNamespace(); err != nil {
+		return err
+	}
 	if len(c.Else) > 0 && len(c.Compares) == 0 {
 		return errors.New("fsm: operations for when a compare fails, but no compare")
 	}
@@ -353,6 +380,26 @@ func (c *Command) validate() error {
 		return err
 	}
 	return validateOps(c.Else)
+}
+
+// validateNamespace checks that an operation on a namespace is alone, and compares of none but it.
+func (c *Command) validateNamespace() error {
+	of := func(op Op) bool { return op.Kind.isNamespace() }
+	if !slices.ContainsFunc(c.Ops, of) && !slices.ContainsFunc(c.Else, of) {
+		if slices.ContainsFunc(c.Compares, func(cmp Compare) bool { return cmp.Kind == NamespaceIs }) {
+			return errors.New("fsm: compare of a namespace in a command that changes none")
+		}
+		return nil
+	}
+	if len(c.Ops) != 1 || len(c.Else) > 0 {
+		return errors.New("fsm: an operation on a namespace, and more in the same command")
+	}
+	for i := range c.Compares {
+		if cmp := &c.Compares[i]; cmp.Kind != NamespaceIs || cmp.Key != c.Ops[0].Key {
+			return fmt.Errorf("fsm: compare of %q in a command that changes namespace %q", cmp.Key, c.Ops[0].Key)
+		}
+	}
+	return nil
 }
 
 func (i *Idempotency) validate() error {
@@ -444,17 +491,22 @@ func (p *Principal) validate() error {
 }
 
 func (cmp *Compare) validate() error {
-	if cmp.Kind < KeyExists || cmp.Kind > ValueIs {
+	if cmp.Kind < KeyExists || cmp.Kind > NamespaceIs {
 		return fmt.Errorf("fsm: compare of unknown kind %d", cmp.Kind)
 	}
-	if cmp.Kind != RevisionIs && cmp.Revision != 0 {
+	if !cmp.Kind.hasRevision() && cmp.Revision != 0 {
 		return fmt.Errorf("fsm: compare of key %q has a revision but does not ask for one", cmp.Key)
 	}
 	if cmp.Kind != ValueIs && len(cmp.Value) != 0 {
 		return fmt.Errorf("fsm: compare of key %q has a value but does not ask for one", cmp.Key)
 	}
+	if cmp.Kind == NamespaceIs {
+		return ValidatePrefix(cmp.Key)
+	}
 	return ValidateKey(cmp.Key)
 }
+
+func (k CompareKind) hasRevision() bool { return k == RevisionIs || k == NamespaceIs }
 
 func (op *Op) validate() error {
 	switch op.Kind {
@@ -465,7 +517,21 @@ func (op *Op) validate() error {
 		if err := checkText("content type", op.ContentType, MaxContentTypeBytes); err != nil {
 			return err
 		}
-	case Delete, DeleteTree, Restore:
+	case PutNamespace:
+		if op.ContentType != "" {
+			return fmt.Errorf("fsm: namespace %q has a content type", op.Key)
+		}
+		if _, err := DecodeNamespace(op.Key, op.Value); err != nil {
+			return err
+		}
+	case Bootstrap:
+		if op.Key != "" || op.ContentType != "" {
+			return errors.New("fsm: the first administrator is bound at the root, without more")
+		}
+		if err := ValidateSubject(string(op.Value)); err != nil {
+			return err
+		}
+	case Delete, DeleteTree, Restore, DeleteNamespace:
 		if len(op.Value) != 0 || op.ContentType != "" {
 			return fmt.Errorf("fsm: operation on %q carries a value and does not put one", op.Key)
 		}
@@ -475,7 +541,7 @@ func (op *Op) validate() error {
 	if op.Kind != Restore && op.Revision != 0 {
 		return fmt.Errorf("fsm: operation on %q names a revision and does not restore one", op.Key)
 	}
-	if op.isTree() {
+	if op.isTree() || op.Kind.isNamespace() {
 		return ValidatePrefix(op.Key)
 	}
 	return ValidateKey(op.Key)

@@ -54,6 +54,37 @@ var goldenMaintenance = Command{
 	Maintenance: &Maintenance{Elapsed: time.Second, KeepFor: 30 * 24 * time.Hour, KeepVersions: 100},
 }
 
+// goldenNamespace has every field of a namespace set, goldenDenials every one of a denial.
+var (
+	goldenNamespace = Command{
+		Origin:   Origin{Node: 1, Incarnation: 2, Seq: 4},
+		Compares: []Compare{{Kind: NamespaceIs, Revision: 7}},
+		Ops: []Op{putNamespace("", Namespace{
+			Owner: "platform", Description: "Zahlungen", KeepVersions: 300,
+			Bindings: []Binding{
+				{"admin", []string{"cert:break-glass", "group:entra/t/0123abcd-0000-0000-0000-000000000001"}},
+				{"deployer", []string{"app:entra/t/a%2Fb"}},
+			},
+			Roles:  []Role{{"deployer", VerbRead | VerbWrite | VerbAudit}},
+			Denied: []string{"user:entra/t/gone"},
+		})},
+	}
+	goldenBootstrap = Command{
+		Origin: Origin{Node: 1, Incarnation: 2, Seq: 5},
+		Ops:    []Op{{Kind: Bootstrap, Value: []byte("user:entra/t/first")}},
+	}
+	goldenDenials = Command{
+		Origin: Origin{Node: 1, Incarnation: 2, Seq: 6}, AcceptedAt: 9,
+		Denials: []Denial{
+			{
+				Kind: DeniedRead, Principal: "user:entra/t/o", Verbs: VerbRead | VerbAudit, Path: "teams/", Reason: "forbidden",
+				RequestID: "req-43", Source: netip.MustParseAddr("10.0.1.11"), Count: 300, First: 7, Last: 8,
+			},
+			{Kind: DeniedAccess, Reason: "expired", Count: 1},
+		},
+	}
+)
+
 // The encoding is in logs on disk: it changes only together with its version.
 func TestGoldenCommand(t *testing.T) {
 	b := encode(t, goldenCommand)
@@ -61,6 +92,25 @@ func TestGoldenCommand(t *testing.T) {
 	got, err := Decode(b)
 	require.NoError(t, err)
 	require.Equal(t, &goldenCommand, got)
+
+	for name, cmd := range map[string]Command{
+		"namespace_v1": goldenNamespace, "bootstrap_v1": goldenBootstrap, "denials_v1": goldenDenials,
+	} {
+		b = encode(t, cmd)
+		requireGolden(t, name, b)
+		got, err = Decode(b)
+		require.NoError(t, err)
+		require.Equal(t, &cmd, got)
+		o, ok := OriginOf(b)
+		require.True(t, ok)
+		require.Equal(t, cmd.Origin, o)
+		for cut := range len(b) {
+			_, err = Decode(b[:cut])
+			require.ErrorIs(t, err, ErrUndecodable, "%s cut at %d", name, cut)
+		}
+		_, err = Decode(append(bytes.Clone(b), 0))
+		require.ErrorIs(t, err, ErrUndecodable, "%s, and a byte", name)
+	}
 
 	b = encode(t, goldenMaintenance)
 	requireGolden(t, "maintenance_v1", b)
@@ -108,7 +158,7 @@ var genOps = rapid.Custom(func(t *rapid.T) (ops []Op) {
 			op.Value = rapid.SliceOf(rapid.Byte()).Draw(t, "value")
 		case Restore:
 			op.Revision = Revision(rapid.Uint64().Draw(t, "revision"))
-		case Delete, DeleteTree:
+		case Delete, DeleteTree, PutNamespace, DeleteNamespace, Bootstrap:
 		}
 		ops = append(ops, op)
 	}
@@ -221,6 +271,9 @@ func TestDecodeIsTheInverseOfEncode(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(encode(f, goldenCommand))
 	f.Add(encode(f, goldenMaintenance))
+	f.Add(encode(f, goldenNamespace))
+	f.Add(encode(f, goldenBootstrap))
+	f.Add(encode(f, goldenDenials))
 	f.Add(encode(f, Command{}))
 	f.Add([]byte{})
 	f.Add([]byte{2})
@@ -314,7 +367,7 @@ func TestEncodeRefusesWhatIsOverALimit(t *testing.T) {
 		{"key in a subtree", Command{Ops: []Op{put("a/b", ""), {Kind: DeleteTree, Key: "a/"}}}, `it is below "a/"`},
 		{"subtree in a subtree", Command{Ops: []Op{{Kind: DeleteTree, Key: ""}, {Kind: DeleteTree, Key: "a/"}}}, `it is below ""`},
 		{"subtree twice", Command{Ops: []Op{{Kind: DeleteTree, Key: "a/"}, {Kind: DeleteTree, Key: "a/"}}}, "two operations"},
-		{"unknown operation", Command{Ops: []Op{{Kind: 7, Key: "a"}}}, "operation of unknown kind 7"},
+		{"unknown operation", Command{Ops: []Op{{Kind: 9, Key: "a"}}}, "operation of unknown kind 9"},
 		{"unknown compare", Command{Compares: []Compare{{Key: "a"}}}, "compare of unknown kind 0"},
 		{"revision not asked for", Command{Compares: []Compare{{Kind: KeyExists, Key: "a", Revision: 1}}}, "does not ask for one"},
 		{"bad key", Command{Ops: []Op{put("a//b", "")}}, "has an empty segment"},

@@ -48,21 +48,6 @@ type Principal struct {
 	Groups [][16]byte // at most MaxGroups
 }
 
-// String is the principal as Record.ModifiedBy shows it: its kind and what
-// names it among those of its kind.
-func (p *Principal) String() string {
-	switch p.Kind {
-	case User:
-		return "user:" + p.Tenant + "/" + p.Object
-	case ServicePrincipal:
-		return "app:" + p.Tenant + "/" + p.App
-	case Certificate:
-		return "cert:" + p.Object
-	default:
-		return "anonymous"
-	}
-}
-
 // Command is what one log entry asks the store to do.
 type Command struct {
 	// Origin is filled in by package node when it takes the proposal. Apply
@@ -87,6 +72,9 @@ type Command struct {
 	// Maintenance, unless nil, is all that the command is: it has no origin, principal or
 	// operation, and is no client's.
 	Maintenance *Maintenance
+	// Denials, unless empty, are all that the command is, but for its origin and AcceptedAt: what
+	// a node refused, for the audit. At most MaxDenials.
+	Denials []Denial
 }
 
 // Idempotency names the operation that a command is one attempt at. The store remembers what
@@ -126,13 +114,16 @@ const (
 	RevisionIs
 	// ValueIs holds if the key has a record with exactly the bytes of Compare.Value.
 	ValueIs
+	// NamespaceIs holds if the namespace at prefix Key was last changed at Compare.Revision; 0:
+	// there is none. Only of a command that changes that namespace.
+	NamespaceIs
 )
 
 // Compare is a condition on one key.
 type Compare struct {
 	Kind     CompareKind
 	Key      string
-	Revision Revision // RevisionIs only, else 0
+	Revision Revision // RevisionIs and NamespaceIs only, else 0
 	Value    []byte   // ValueIs only
 }
 
@@ -154,13 +145,23 @@ const (
 	// prefix now or then, MaxTreePassed that were there at other times, or MaxTreeBytes of what
 	// differs, the outcome is TreeTooLarge; Compacted if the revision is not held any more.
 	Restore
+	// PutNamespace makes Value, of Namespace.Encode, the namespace at prefix Key. Like the two that
+	// follow it is the only operation of its command, which has no other branch. If it is
+	// equal already, nothing changes. Outcomes: LastAdmin, UnknownRole, RoleInUse, PolicyFull.
+	PutNamespace
+	// DeleteNamespace removes the namespace at prefix Key, with all that it grants. Outcome: LastAdmin.
+	DeleteNamespace
+	// Bootstrap binds the subject that is Value to RoleAdmin in the root namespace, which is what Key
+	// must name. Outcome AdminExists, if somebody is bound already. Whoever configures a node proposes
+	// it: no client can.
+	Bootstrap
 )
 
 // Op is one change of one key, or of a subtree.
 type Op struct {
 	Kind        OpKind
 	Key         string
-	Value       []byte   // Put only
+	Value       []byte   // Put, PutNamespace and Bootstrap only
 	ContentType string   // Put only
 	Revision    Revision // Restore only
 }
@@ -168,6 +169,11 @@ type Op struct {
 // isTree tells whether o is of all keys that begin with Key.
 func (o *Op) isTree() bool {
 	return o.Kind == DeleteTree || o.Kind == Restore && isPrefix(o.Key)
+}
+
+// isNamespace tells whether o is of a namespace, not of keys.
+func (k OpKind) isNamespace() bool {
+	return k == PutNamespace || k == DeleteNamespace || k == Bootstrap
 }
 
 // identity is what names a principal for ever: unlike its roles and groups it does not change.

@@ -72,7 +72,7 @@ func (c *compaction) compact(m *Maintenance, now int64) (more bool, err error) {
 			return false, err
 		}
 	}
-	if m.KeepVersions > 0 {
+	if m.KeepVersions > 0 || c.a.s.policy.keeping > 0 {
 		trim, err := c.trim(m.KeepVersions)
 		return more || trim, err
 	}
@@ -89,7 +89,7 @@ func (c *compaction) sweep(until int64) (more bool, err error) {
 			return false, err
 		}
 		for i := range ch.Ops {
-			if err := c.ended(ch.Ops[i].Key, ch.Revision); err != nil {
+			if err := c.ended(&ch.Ops[i], ch.Revision); err != nil {
 				return false, err
 			}
 		}
@@ -99,8 +99,12 @@ func (c *compaction) sweep(until int64) (more bool, err error) {
 	return room <= 0, nil
 }
 
-// ended lets go of the record of key that ended at revision rev, if there is one.
-func (c *compaction) ended(key string, rev Revision) error {
+// ended lets go of the record that a change ended at revision rev, if there is one.
+func (c *compaction) ended(changed *ChangedKey, rev Revision) error {
+	key := changed.Key
+	if changed.IsNamespace() {
+		return c.endedNamespace(changed)
+	}
 	ok, err := c.past.seekIn(supersededKey(key, rev-1), pastOf(key))
 	if err != nil || !ok {
 		return err
@@ -112,8 +116,23 @@ func (c *compaction) ended(key string, rev Revision) error {
 	return nil
 }
 
+func (c *compaction) endedNamespace(changed *ChangedKey) error {
+	if changed.Old == 0 {
+		return nil
+	}
+	key := supersededKey(changed.Key, changed.Old)
+	old, _, err := c.a.stored(former, key)
+	if err == nil && old == nil {
+		err = damaged("namespace %q: what it was at revision %d is missing", changed.Key, changed.Old)
+	}
+	if err == nil {
+		c.a.replace(former, key, old, nil)
+	}
+	return err
+}
+
 // trim goes through the changes that were not looked at yet, and leaves keep superseded
-// records of each key that they changed. It tells whether there may be more of them.
+// records of each key that they changed, or as many as its namespace says; 0: all. It tells whether there may be more of them.
 func (c *compaction) trim(keep int) (more bool, err error) {
 	if c.trimmed < c.floor {
 		c.trimmed, c.trimmedKeys = c.floor, 0
@@ -132,11 +151,15 @@ func (c *compaction) trim(keep int) (more bool, err error) {
 			}
 			room-- // also for a key without a past, and one that was done: a change may have very many
 			key := ch.Ops[c.trimmedKeys].Key
-			if done[key] {
+			if done[key] || ch.Ops[c.trimmedKeys].IsNamespace() {
 				continue
 			}
 			done[key] = true
-			all, err := c.trimKey(key, keep, &room)
+			here := c.a.s.policy.keepVersions(key, keep)
+			if here == 0 {
+				continue // all
+			}
+			all, err := c.trimKey(key, here, &room)
 			if err != nil || !all {
 				return true, err // the next command goes on with the same key
 			}

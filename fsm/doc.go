@@ -23,6 +23,9 @@
 //	                                       or a mark in the place of those that were trimmed
 //	answers     "k", principal and key     what became of a command with an idempotency key
 //	            "t", time, the same        when that is forgotten
+//	namespaces  "n", path                  who may do what from there on
+//	former      path, zero byte, ^revision  what that was before, newest first, and what ended it
+//	denied      number                     a ring of what was refused
 //	log         revision                   who, when, what keys, why; the hash chain, from the floor
 //	windows     node                       results of its newest proposals
 //	tallies     bucket, key                what the records of a range add up to
@@ -34,16 +37,35 @@
 // # Invariants
 //
 //   - Applied, Revision, Time, Floor and the accepted-at of changes never decrease.
+//
 //   - A command of one origin, incarnation and sequence number is applied at most
 //     once; what cannot be told from a repeat is refused.
+//
 //   - A transaction that changes anything takes one revision; one that does not,
 //     none.
+//
 //   - The sum of all ranges is the sum in the state, in each commit.
+//
 //   - An answer is held for IdempotencyRetention of replicated time, and no less: a command
 //     that is equal to it does nothing in that time. If there is no room for its answer, a
 //     command with a key does nothing at all.
+//
 //   - At each revision from Floor on, each key reads as it was, or says since when it can be
 //     read: what is not held is never taken for what never was.
+//
+//   - A command is authorized by the policy as of its place in the log, before it does anything
+//     and before its idempotency key is remembered. A view decides by the policy that was
+//     applied when it was taken, whatever revision it shows.
+//
+//   - Once somebody administers the cluster, somebody does.
+//
+// # Who may do what
+//
+// Namespaces bind roles to subjects, see [Principal.String], from a path on; what they grant adds up
+// on the way down, and nothing is taken away but from who is denied everything. Their records
+// are few, and kept in memory as a [Policy], which each snapshot has with it. They add up to the
+// state's tally whenever the store is opened: one that was overlooked would let in, or keep out, the wrong
+// people. Namespaces are changed at revisions, and their changes are in the log as those of keys are.
 //
 // # Time, and what goes with it
 //

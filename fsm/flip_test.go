@@ -55,7 +55,12 @@ func newFlipped(t *testing.T) *flipped {
 			do(Command{Ops: []Op{put("some/large", strings.Repeat("large", 820)), del("some/key/07")}})
 			do(Command{Maintenance: &Maintenance{Elapsed: IdempotencyRetention - 1}})
 			do(Command{Ops: []Op{put("some/key/01", "twice"), put("some/key/05", "twice")}})
+			do(Command{Ops: []Op{putNamespace("", flipRoot)}})
+			do(Command{Ops: []Op{putNamespace("some/", Namespace{Owner: "first"})}})
+			do(Command{Ops: []Op{put("x", "")}, Principal: Principal{Kind: User, Issuer: "i", Object: "stranger"}})
 		} else {
+			do(Command{Ops: []Op{putNamespace("some/", Namespace{Bindings: []Binding{{"viewer", []string{"cert:c"}}}})}})
+			do(Command{Denials: []Denial{{Kind: DeniedRead, Verbs: VerbRead, Path: "some/", Count: 2, Reason: "forbidden"}}})
 			do(Command{Ops: []Op{put("some/key/01", "thrice"), put("some/key/05", "thrice")}})
 			do(Command{Ops: []Op{put("some/key/09", "since"), del("some/key/17")}, Idempotency: Idempotency{Key: "last"}})
 			do(Command{Maintenance: &Maintenance{Elapsed: 1, KeepFor: time.Minute, KeepVersions: 1}})
@@ -64,6 +69,7 @@ func newFlipped(t *testing.T) *flipped {
 		f.states[r.s.State().Applied] = m.clone()
 	}
 	require.Equal(t, Revision(2), m.floor)
+	require.Len(t, m.denials, 2)
 	require.Len(t, m.answers, 2)
 	require.NotZero(t, m.compacted("some/key/01", 2))
 	f.log = r.log
@@ -73,6 +79,12 @@ func newFlipped(t *testing.T) *flipped {
 	f.image, err = os.ReadFile(f.path)
 	require.NoError(t, err)
 	return f
+}
+
+// flipRoot denies somebody: it would be missed.
+var flipRoot = Namespace{
+	Bindings: []Binding{{"editor", []string{"user:i/editor"}}},
+	Denied:   []string{"user:i/denied"},
 }
 
 // spans cuts the database into what is flipped at a time: single bytes where
@@ -247,11 +259,50 @@ func readAll(t *testing.T, s *Store, m *model) (refused, absent int) {
 			absent++
 		}
 	}
+	for _, p := range []Principal{{}, {Kind: User, Issuer: "i", Object: "editor"}, {Kind: User, Issuer: "i", Object: "denied"}, {Kind: Certificate, Object: "c"}} {
+		g := v.Policy().Grants(&p)
+		require.Equal(t, m.may(&p, "some/key"), g.Verbs("some/key"), "a policy is right, or the store does not open")
+	}
+	for rev := m.floor; rev < m.revision; rev++ {
+		if was, there := m.asPolicy(rev)["some/"]; there {
+			refusedThen, absentThen := readNamespace(t, v, rev, &was)
+			refused, absent = refused+refusedThen, absent+absentThen
+		}
+	}
+	rows := len(m.denials)
+	err = v.Audit(v.AuditEnd(), func(e AuditEntry, _ AuditPosition) bool {
+		if e.Denied != nil {
+			require.Equal(t, m.denials[e.Denied.Number-1], *e.Denied)
+			rows--
+		}
+		return true
+	})
+	if answer(err) && rows > 0 {
+		absent++
+	}
 	for rev := m.floor; rev < m.revision; rev++ {
 		pastRefused, pastAbsent := readPast(t, v, m, rev)
 		refused, absent = refused+pastRefused, absent+pastAbsent
 	}
 	return refused, absent
+}
+
+// readNamespace reads what "some/" was at revision rev.
+func readNamespace(t *testing.T, v *View, rev Revision, want *NamespaceRecord) (refused, absent int) {
+	t.Helper()
+	past, err := v.At(rev)
+	require.NoError(t, err)
+	defer past.Close()
+	got, found, err := past.Namespace("some/")
+	switch {
+	case err != nil:
+		require.ErrorIs(t, err, ErrDamaged)
+		return 1, 0
+	case !found:
+		return 0, 1
+	}
+	require.Equal(t, string(want.Encode()), string(got.Encode()))
+	return 0, 0
 }
 
 // readPast is readAll of a past revision.

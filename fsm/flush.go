@@ -41,7 +41,7 @@ func (s *Store) BeginFlush() *Flush {
 	must(s.frozen == nil, "BeginFlush while a flush is under way")
 	s.frozen = f.frozen
 	if s.published.Load() != nil {
-		s.publishLocked(&snapshot{state: state, active: active})
+		s.publishLocked(&snapshot{state: state, policy: s.policy, denials: s.state.denials, active: active})
 	}
 	return f
 }
@@ -92,7 +92,7 @@ func (s *Store) flushed(next *base) {
 	}
 	s.frozen = nil
 	if p := s.published.Load(); p != nil {
-		s.publishLocked(&snapshot{state: p.state, active: p.active})
+		s.publishLocked(&snapshot{state: p.state, policy: p.policy, denials: p.denials, active: p.active})
 	}
 	s.mu.Unlock()
 	if next != nil {

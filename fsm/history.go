@@ -24,6 +24,11 @@ type Event struct {
 // view shows. *CompactedError if it is not held any more; ErrDamaged if it is damaged or missing.
 func (v *View) Change(rev Revision) (Change, error) {
 	must(rev >= 1 && rev <= v.Revision(), "change %d of a view of revision %d", rev, v.Revision())
+	return v.change(rev)
+}
+
+// change is Change of any revision that the store has.
+func (v *View) change(rev Revision) (Change, error) {
 	if floor := v.p.state.Floor; rev <= floor {
 		return Change{}, &CompactedError{Floor: floor}
 	}
@@ -124,7 +129,7 @@ func (v *View) Events(ch *Change, prefix string, fn func(Event) bool) error {
 	like := commonTexts
 	for i := range ch.Ops {
 		e := Event{Key: ch.Ops[i].Key, Deleted: ch.Ops[i].Kind == Delete}
-		if !strings.HasPrefix(e.Key, prefix) {
+		if !strings.HasPrefix(e.Key, prefix) || ch.Ops[i].IsNamespace() {
 			continue
 		}
 		if !e.Deleted {

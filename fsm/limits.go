@@ -57,6 +57,40 @@ const (
 	MaxRoles = 64
 )
 
+// Limits of the policy, which each node holds in memory and looks at for each request; constants
+// of the command's version as well.
+const (
+	// MaxNamespaces and MaxPolicyBytes bound all namespaces: their number, and their bytes as
+	// encoded, of which each takes a few in memory. At them puts are refused with PolicyFull.
+	MaxNamespaces  = 10_000
+	MaxPolicyBytes = 4 << 20
+	// MaxNamespaceBytes bounds one namespace, as encoded.
+	MaxNamespaceBytes = 256 << 10
+	// MaxBindings bounds the roles that are bound in a namespace, MaxSubjects to how many in all.
+	MaxBindings = 64
+	MaxSubjects = 512
+	// MaxCustomRoles bounds the roles of the cluster that are not built in, MaxRoleNameBytes their names.
+	MaxCustomRoles   = 64
+	MaxRoleNameBytes = 64
+	// MaxDenied bounds the subjects that are denied everything.
+	MaxDenied = 1_000
+	// MaxSubjectBytes bounds a subject. Who is called by a longer one cannot be bound.
+	MaxSubjectBytes = 1 << 10
+	// MaxOwnerBytes and MaxDescriptionBytes bound what a namespace tells people.
+	MaxOwnerBytes       = 256
+	MaxDescriptionBytes = 4 << 10
+	// MaxKeepVersions bounds Namespace.KeepVersions: see config.MaxKeepVersions.
+	MaxKeepVersions = 100_000
+
+	// MaxDenialRows bounds the rows that are kept of what was refused: the oldest make room.
+	// MaxDenials bounds those of one command, so that nobody fills the ring, or the log, by
+	// being refused: with one in ten seconds from each of three nodes it lasts eleven hours at least.
+	MaxDenialRows = 100_000
+	MaxDenials    = 8
+	// MaxReasonBytes bounds the name of why something was refused.
+	MaxReasonBytes = 64
+)
+
 // Bounds of the store itself; they do not change what a command does.
 const (
 	// DefaultOverlayBytes is Options.MaxOverlayBytes unless set.

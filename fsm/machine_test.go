@@ -75,6 +75,9 @@ func TestStoreAgainstModel(t *testing.T) {
 			"churn":       x.churn,
 			"churn again": x.churn,
 			"write batch": x.writeBatch,
+			"govern":      x.govern,
+			"govern more": x.govern,
+			"report":      x.report,
 			"maintain":    x.maintain,
 			"begin flush": x.beginFlush,
 			"commit":      x.commit,
@@ -93,7 +96,7 @@ func TestStoreAgainstModel(t *testing.T) {
 // read compares what the store answers in one of its ways.
 func (x *machine) read(t *rapid.T) {
 	for range 3 {
-		ways := []func(*rapid.T){x.past, x.history, x.diff, x.times, x.scan, x.children, x.answer, x.allOfPast}
+		ways := []func(*rapid.T){x.past, x.history, x.diff, x.times, x.scan, x.children, x.answer, x.allOfPast, x.policy, x.namespaces, x.audit}
 		ways[rapid.IntRange(0, len(ways)-1).Draw(t, "way")](t)
 	}
 }
@@ -134,9 +137,18 @@ func (x *machine) command(t *rapid.T) Command {
 
 var modelPrincipals = []Principal{
 	{},
-	{Kind: User, Tenant: "t", Object: "o"},
-	{Kind: User, Tenant: "t", Object: "o", Roles: []string{"role"}},
-	{Kind: User, Tenant: "t", Object: "other"},
+	{Kind: User, Issuer: "i", Tenant: "t", Object: "o"},
+	{Kind: User, Issuer: "i", Tenant: "t", Object: "o", Roles: []string{"role"}},
+	{Kind: User, Issuer: "i", Object: "other", App: "app", Groups: [][16]byte{{1, 2}, {3}}},
+	{Kind: ServicePrincipal, Issuer: "i", Tenant: "t", App: "app", Object: "o", Groups: [][16]byte{{3}}},
+	{Kind: Certificate, Object: "machine"},
+}
+
+// modelNames are subjects that are some of modelPrincipals, and others.
+var modelNames = []string{
+	"user:i/t/o", "user:i/other", "app:i/t/app", "app:i/app", "cert:machine", "role:i/role",
+	"group:i/00000000-0000-0000-0000-000000000000", "group:i/01020000-0000-0000-0000-000000000000",
+	"group:i/t/03000000-0000-0000-0000-000000000000", "user:i/nobody",
 }
 
 var genIdempotency = rapid.Custom(func(t *rapid.T) Idempotency {
@@ -358,9 +370,11 @@ func (x *machine) allOfPast(t *rapid.T) {
 			require.Equal(t, h.m.floor, floorOf(err))
 			continue
 		}
-		past := h.at(t, rev)
-		past.requireScan(t, "", "")
-		past.v.Close()
+		func() {
+			past := h.at(t, rev)
+			defer past.v.Close()
+			past.requireScan(t, "", "")
+		}()
 	}
 	_, err := h.v.At(h.m.revision + 1)
 	require.ErrorIs(t, err, ErrFuture)

@@ -27,6 +27,8 @@ type State struct {
 	FloorChain [32]byte
 	// Answers is how many idempotency keys are remembered.
 	Answers uint64
+	// Denials is how many rows there are of what was refused, at most MaxDenialRows.
+	Denials uint64
 	Conf    ConfState
 	Members []Member
 	// Records is how many keys have a current record.
@@ -55,6 +57,10 @@ type logical struct {
 	current     tally
 	superseded  tally
 	answers     tally
+	namespaces  tally
+	former      tally
+	denied      tally
+	denials     uint64 // the number of the newest row of bucket denied
 	windows     sum
 	acceptedAt  int64 // the greatest of all changes
 	undecodable uint64
@@ -62,8 +68,8 @@ type logical struct {
 
 // tally returns that of a record bucket.
 func (l *logical) tally(in bucket) *tally {
-	must(in >= current && in <= answers, "bucket %s has no tally", in)
-	return [...]*tally{&l.current, &l.superseded, &l.answers}[in-current]
+	must(in.hasTally(), "bucket %s has no tally", in)
+	return [...]*tally{&l.current, &l.superseded, &l.answers, &l.namespaces, &l.former, &l.denied}[in-current]
 }
 
 // state summarises l.
@@ -80,6 +86,7 @@ func (l *logical) state() State {
 		FloorAt:     l.floorAt,
 		FloorChain:  l.floorChain,
 		Answers:     uint64(l.answers.count) / 2,
+		Denials:     uint64(l.denied.count),
 		Conf:        l.conf,
 		Members:     l.members,
 		Records:     uint64(l.current.count),
@@ -90,7 +97,7 @@ func (l *logical) state() State {
 // hash is over the whole logical state. Where apply stands is not part of it:
 // an entry that changes nothing leaves it as it was.
 func (l *logical) hash() [32]byte {
-	var buf [512]byte
+	var buf [768]byte
 	return sha256.Sum256(l.appendHashed(append(buf[:0], "confman state 1\n"...)))
 }
 
@@ -98,7 +105,7 @@ func (l *logical) hash() [32]byte {
 //
 //	offset  bytes
 //	     0      8  checksum
-//	     8      1  version of the database's layout: 3
+//	     8      1  version of the database's layout: 4
 //	     9      8  applied index
 //	    17      8  its term
 //	    25     32  state hash, of what follows
@@ -114,14 +121,18 @@ func (l *logical) hash() [32]byte {
 //	   185     48  tally of current: 32 sum, 8 count, 8 bytes
 //	   233     48  tally of superseded
 //	   281     48  tally of answers
-//	   329     32  sum of windows
-//	   361      8  greatest accepted-at, two's complement
-//	   369      8  undecodable commands
-//	   377         members: count, then for each 8 raft id and its name, a text
+//	   329     48  tally of namespaces
+//	   377     48  tally of former
+//	   425     48  tally of denied
+//	   473      8  number of the newest row of denied
+//	   481     32  sum of windows
+//	   513      8  greatest accepted-at, two's complement
+//	   521      8  undecodable commands
+//	   529         members: count, then for each 8 raft id and its name, a text
 //	               voters, learners, outgoing voters, next learners: count, then 8 each
 //	            1  auto leave: 0 or 1
 const (
-	layoutVersion   = 3
+	layoutVersion   = 4
 	metaKey         = "state"
 	metaHeaderBytes = checksumBytes + 1 + 16 + 32
 )
@@ -140,6 +151,7 @@ func (l *logical) appendHashed(b []byte) []byte {
 	for _, in := range records {
 		b = l.tally(in).append(b)
 	}
+	b = binary.LittleEndian.AppendUint64(b, l.denials)
 	b = l.windows.append(b)
 	b = binary.LittleEndian.AppendUint64(b, uint64(l.acceptedAt))
 	b = binary.LittleEndian.AppendUint64(b, l.undecodable)
@@ -162,7 +174,7 @@ func (l *logical) appendHashed(b []byte) []byte {
 
 // encode returns the record.
 func (l *logical) encode() []byte {
-	b := make([]byte, checksumBytes, 512)
+	b := make([]byte, checksumBytes, 768)
 	b = append(b, layoutVersion)
 	b = binary.LittleEndian.AppendUint64(b, uint64(l.applied))
 	b = binary.LittleEndian.AppendUint64(b, l.term)
@@ -198,6 +210,7 @@ func decodeLogical(value []byte) (logical, error) {
 	for _, in := range records {
 		*l.tally(in) = d.tally()
 	}
+	l.denials = d.uint64()
 	l.windows = d.tallySum()
 	l.acceptedAt = int64(d.uint64())
 	l.undecodable = d.uint64()
@@ -211,7 +224,7 @@ func decodeLogical(value []byte) (logical, error) {
 	}
 	l.conf.AutoLeave = d.byte() == 1
 	if d.err != "" || len(d.b) != 0 {
-		return logical{}, damaged("state record: %s", orElse(d.err, "bytes follow it"))
+		return logical{}, damaged("state record: %s", d.trouble())
 	}
 	if got := l.hash(); !slices.Equal(hash, got[:]) {
 		return logical{}, damaged("state record: its hash does not match")

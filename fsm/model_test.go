@@ -23,6 +23,10 @@ type model struct {
 	trimmed     Revision
 	trimmedKeys int
 	answers     map[string]remembered // by principal and idempotency key
+
+	namespaces map[string]NamespaceRecord
+	policies   []map[string]NamespaceRecord // of each past revision, held or not
+	denials    []DenialRow                  // all there ever were
 }
 
 // pastRecord is a superseded record, or the mark in the place of some.
@@ -41,6 +45,7 @@ type remembered struct {
 func newModel() *model {
 	return &model{
 		records: map[string]Record{}, past: map[string][]pastRecord{}, answers: map[string]remembered{},
+		namespaces: map[string]NamespaceRecord{},
 	}
 }
 
@@ -48,6 +53,7 @@ func (m *model) clone() *model {
 	c := *m
 	c.records, c.past, c.answers = maps.Clone(m.records), maps.Clone(m.past), maps.Clone(m.answers)
 	c.changes, c.was = slices.Clip(m.changes), slices.Clip(m.was)
+	c.namespaces, c.policies, c.denials = maps.Clone(m.namespaces), slices.Clip(m.policies), slices.Clone(m.denials)
 	return &c
 }
 
@@ -55,6 +61,12 @@ func (m *model) clone() *model {
 func (m *model) apply(cmd *Command) Result {
 	if cmd.Maintenance != nil {
 		return m.maintain(cmd.Maintenance)
+	}
+	if len(cmd.Denials) > 0 {
+		for _, d := range cmd.Denials {
+			m.deny(d, 1) // the test's only origin
+		}
+		return Result{Outcome: Recorded, Revision: m.revision}
 	}
 	idem := &cmd.Idempotency
 	id := cmd.Principal.String() + idem.Key
@@ -64,6 +76,10 @@ func (m *model) apply(cmd *Command) Result {
 		}
 		known.result.Replayed = true
 		return known.result
+	}
+	if missing := m.missing(cmd); missing.Verbs != 0 {
+		m.refused(cmd, missing)
+		return Result{Outcome: Denied, Missing: missing, Revision: m.revision}
 	}
 	res := m.transact(cmd)
 	res.Revision = m.revision
@@ -75,6 +91,9 @@ func (m *model) apply(cmd *Command) Result {
 
 func (m *model) transact(cmd *Command) (res Result) {
 	ops := cmd.Ops
+	if len(ops) == 1 && ops[0].Kind.isNamespace() {
+		return m.namespace(cmd)
+	}
 	for i := range cmd.Compares {
 		if m.holds(&cmd.Compares[i]) {
 			continue
@@ -102,6 +121,7 @@ func (m *model) transact(cmd *Command) (res Result) {
 		m.revision++
 		m.at = w.at
 		m.was = append(m.was, w.before)
+		m.policies = append(m.policies, maps.Clone(m.namespaces))
 		m.changes = append(m.changes, Change{Revision: m.revision, At: w.at, Time: m.time, Ops: w.changed})
 	}
 	return res
@@ -184,6 +204,7 @@ func (w *modelWrite) do(op *Op) (r OpResult) {
 			r.Revision = m.records[op.Key].Revision
 			r.Created = r.Restored > 0 && !exists
 		}
+	case PutNamespace, DeleteNamespace, Bootstrap: // see namespace
 	}
 	r.Changed = r.Removed+r.Restored > 0
 	return r
@@ -205,17 +226,18 @@ func (w *modelWrite) put(key string, value []byte, contentType string) bool {
 		w.end(key)
 	}
 	w.m.records[key] = rec
-	w.changed = append(w.changed, ChangedKey{Put, key})
+	w.changed = append(w.changed, ChangedKey{Put, key, old.Revision})
 	return true
 }
 
 func (w *modelWrite) remove(key string) bool {
-	if _, exists := w.m.records[key]; !exists {
+	old, exists := w.m.records[key]
+	if !exists {
 		return false
 	}
 	w.end(key)
 	delete(w.m.records, key)
-	w.changed = append(w.changed, ChangedKey{Delete, key})
+	w.changed = append(w.changed, ChangedKey{Delete, key, old.Revision})
 	return true
 }
 
@@ -232,7 +254,8 @@ func (m *model) maintain(mt *Maintenance) Result {
 	if mt.KeepFor > 0 {
 		behind = m.sweep(m.time - mt.KeepFor)
 	}
-	if mt.KeepVersions > 0 {
+	keeps := func(n NamespaceRecord) bool { return n.KeepVersions > 0 }
+	if mt.KeepVersions > 0 || slices.ContainsFunc(slices.Collect(maps.Values(m.namespaces)), keeps) {
 		behind = m.trim(mt.KeepVersions) || behind
 	}
 	return Result{Outcome: Maintained, Revision: m.revision, Busy: behind || len(m.answers) > 0, Behind: behind}
@@ -245,6 +268,9 @@ func (m *model) sweep(until time.Duration) (more bool) {
 		ch := &m.changes[m.floor]
 		m.floor++
 		for _, op := range ch.Ops {
+			if op.Kind == PutNamespace || op.Kind == DeleteNamespace {
+				continue
+			}
 			m.keep(op.Key, slices.DeleteFunc(slices.Clone(m.past[op.Key]), func(p pastRecord) bool { return p.ended <= m.floor }))
 		}
 		room -= 1 + len(ch.Ops)
@@ -274,10 +300,14 @@ func (m *model) trim(keep int) (more bool) {
 			}
 			room--
 			key := ops[m.trimmedKeys].Key
-			if done[key] {
+			if k := ops[m.trimmedKeys].Kind; done[key] || k == PutNamespace || k == DeleteNamespace {
 				continue
 			}
 			done[key] = true
+			keep := m.keepVersions(key, keep)
+			if keep == 0 {
+				continue
+			}
 			past := m.past[key]
 			surplus := max(0, len(past)-keep)
 			room -= surplus + (len(past)-surplus)/keptForOne

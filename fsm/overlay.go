@@ -11,9 +11,8 @@ import (
 // nothing of it yet. Its trees are copy-on-write: a reader's copy costs nothing
 // and never changes.
 type overlay struct {
-	current    *btree.BTreeG[*entry]
-	superseded *btree.BTreeG[*entry]
-	answers    *btree.BTreeG[*entry]
+	// trees are those of records, by position there.
+	trees [len(records)]*btree.BTreeG[*entry]
 	// changes are the change log's new records in order of revision. Appended
 	// only: a reader's slice never changes.
 	changes []changeEntry
@@ -48,35 +47,26 @@ const (
 func newOverlay() *overlay {
 	less := func(a, b *entry) bool { return a.key < b.key }
 	opts := btree.Options{NoLocks: true}
-	return &overlay{
-		current:    btree.NewBTreeGOptions(less, opts),
-		superseded: btree.NewBTreeGOptions(less, opts),
-		answers:    btree.NewBTreeGOptions(less, opts),
+	o := &overlay{}
+	for i := range o.trees {
+		o.trees[i] = btree.NewBTreeGOptions(less, opts)
 	}
+	return o
 }
 
 // snapshot returns o as it is now. Called by the goroutine that changes o.
 func (o *overlay) snapshot() *overlay {
-	return &overlay{
-		current:    o.current.Copy(),
-		superseded: o.superseded.Copy(),
-		answers:    o.answers.Copy(),
-		changes:    o.changes,
-		bytes:      o.bytes,
+	out := &overlay{changes: o.changes, bytes: o.bytes}
+	for i, tree := range o.trees {
+		out.trees[i] = tree.Copy()
 	}
+	return out
 }
 
 // tree returns the tree that shadows bucket in.
 func (o *overlay) tree(in bucket) *btree.BTreeG[*entry] {
-	switch in {
-	case current:
-		return o.current
-	case superseded:
-		return o.superseded
-	default:
-		must(in == answers, "the overlay has no tree of bucket %s", in)
-		return o.answers
-	}
+	must(in.hasTally(), "the overlay has no tree of bucket %s", in)
+	return o.trees[in-current]
 }
 
 func (o *overlay) put(in bucket, e *entry) {

@@ -66,7 +66,7 @@ func (b *base) tallies(l *logical) (map[bucket][]rangeTally, error) {
 			return nil, err
 		}
 		in := bucket(key[0])
-		if len(v) != tallyBytes || in < current || in > answers {
+		if len(v) != tallyBytes || !in.hasTally() {
 			return nil, damaged("range %q: %d bytes are no tally", key, len(v))
 		}
 		all[in] = append(all[in], rangeTally{start: key[1:], tally: decodeTally(v)})

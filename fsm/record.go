@@ -33,11 +33,16 @@ const (
 	superseded
 	// answers holds what became of the commands that have an idempotency key, see answer.go.
 	answers
+	// namespaces holds who may do what, former what that was before: see namespace_apply.go.
+	namespaces
+	former
+	// denied holds the ring of what was refused, under its number, big-endian: see audit.go.
+	denied
 	// changes holds the change log, under the revision, big-endian.
 	changes
 	// windows holds what is remembered of each origin, under its node, big-endian.
 	windows
-	// ranges holds the tally of each range of current, superseded and answers, under
+	// ranges holds the tally of each range of the buckets before changes, under
 	// that bucket's byte and the range's first key.
 	ranges
 	// metadata holds one record, of everything else, under metaKey.
@@ -47,14 +52,18 @@ const (
 // bucketNames are what the database calls them: any two differ in more than one
 // byte, so a flipped one is not taken for another.
 var bucketNames = [...]string{
-	names: "root", current: "current", superseded: "superseded", answers: "answers", changes: "log",
-	windows: "windows", ranges: "tallies", metadata: "meta",
+	names: "root", current: "current", superseded: "superseded", answers: "answers", namespaces: "namespaces", former: "former",
+	denied: "denied", changes: "log", windows: "windows", ranges: "tallies", metadata: "meta",
 }
 
 func (b bucket) String() string { return bucketNames[b] }
 
-// records are the buckets whose records the overlay holds under their keys, with a tally.
-var records = [...]bucket{current, superseded, answers}
+// records are the buckets whose records the overlay holds under their keys, with a tally. They
+// come before all others.
+var records = [...]bucket{current, superseded, answers, namespaces, former, denied}
+
+// hasTally tells whether in is one of records.
+func (b bucket) hasTally() bool { return b >= current && b <= denied }
 
 // Every value of the database starts with a checksum over its key and the rest:
 //
@@ -155,7 +164,10 @@ func (b body) record(key string, like *Record) Record {
 }
 
 // encodeCurrent returns r as bucket current stores it.
-func encodeCurrent(r *Record) []byte {
+func encodeCurrent(r *Record) []byte { return encodeRecord(current, r.Key, r) }
+
+// encodeRecord returns r as bucket in stores it under key.
+func encodeRecord(in bucket, key string, r *Record) []byte {
 	must(len(r.ContentType) <= MaxContentTypeBytes && len(r.ModifiedBy) < 1<<16, "record %q: texts too long", r.Key)
 	v := make([]byte, checksumBytes+recordHeaderBytes, checksumBytes+recordHeaderBytes+
 		len(r.ContentType)+len(r.ModifiedBy)+len(r.Value))
@@ -169,7 +181,7 @@ func encodeCurrent(r *Record) []byte {
 	v = append(v, r.ContentType...)
 	v = append(v, r.ModifiedBy...)
 	v = append(v, r.Value...)
-	seal(current, r.Key, v)
+	seal(in, key, v)
 	return v
 }
 
@@ -192,10 +204,14 @@ func supersededKey(key string, rev Revision) string {
 // in the place of the oldest of them, for records that ended at a revision or before and are
 // not held: see compact.go.
 func encodeSuperseded(skey string, ended Revision, b body) []byte {
+	return encodeEnded(superseded, skey, ended, b)
+}
+
+func encodeEnded(in bucket, skey string, ended Revision, b body) []byte {
 	v := make([]byte, checksumBytes+endedBytes, checksumBytes+endedBytes+len(b))
 	binary.LittleEndian.PutUint64(v[checksumBytes:], uint64(ended))
 	v = append(v, b...)
-	seal(superseded, skey, v)
+	seal(in, skey, v)
 	return v
 }
 

@@ -58,12 +58,12 @@ func TestRestoreOfASubtree(t *testing.T) {
 			ch, err := r.view(t).Change(5)
 			require.NoError(t, err)
 			require.Equal(t, []ChangedKey{
-				{Put, "a"},
-				{Put, "t/again"},
-				{Put, "t/changed"},
-				{Delete, "t/created"},
-				{Put, "t/deleted"},
-				{Put, "t/type"},
+				{Put, "a", 0},
+				{Put, "t/again", 3},
+				{Put, "t/changed", 2},
+				{Delete, "t/created", 2},
+				{Put, "t/deleted", 0},
+				{Put, "t/type", 2},
 			}, ch.Ops)
 			rec, _ := r.get("t/type")
 			require.Equal(t, "application/json", rec.ContentType)

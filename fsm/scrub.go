@@ -8,7 +8,7 @@ import (
 // scrubber is where a pass over the database stands. Each step reads the newest
 // commit at its time; what it goes on from holds in every later one.
 type scrubber struct {
-	in bucket // what is checked next: current, superseded, answers, changes; 0: start a pass
+	in bucket // what is checked next: one of records, or changes; 0: start a pass
 	// next is the start of the range to go on from.
 	next string
 	// revision and chain are those of the last change checked.
@@ -66,7 +66,7 @@ func (sc *scrubber) step(b *base, budget int) (done bool, err error) {
 			return false, err
 		}
 	}
-	for ; sc.in <= answers; sc.in++ {
+	for ; sc.in.hasTally(); sc.in++ {
 		if budget, err = sc.ranges(b, all[sc.in], budget); err != nil || budget <= 0 {
 			return false, err
 		}

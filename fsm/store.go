@@ -35,6 +35,7 @@ type Store struct {
 
 	// Of the goroutine that applies:
 	state   logical
+	policy  *Policy
 	active  *overlay
 	windows map[uint64]*window
 	scratch []byte
@@ -58,10 +59,12 @@ type Store struct {
 // Invariant: base is the commit that frozen (or, without one, active) starts
 // from, so each change is in exactly one of the three.
 type snapshot struct {
-	state  State
-	active *overlay
-	frozen *overlay // may be nil
-	base   *base
+	state   State
+	policy  *Policy // is what its bucket namespaces holds
+	denials uint64  // number of the newest row of bucket denied
+	active  *overlay
+	frozen  *overlay // may be nil
+	base    *base
 }
 
 // ClusterID is 128 random bits, chosen when a cluster forms.
@@ -327,6 +330,9 @@ func (s *Store) load() (err error) {
 	if total != s.state.windows {
 		return damaged("bucket %s: does not add up to the state's sum", windows)
 	}
+	if s.policy, err = s.base.policy(s.state.namespaces); err != nil {
+		return err
+	}
 	s.tallies, err = s.base.tallies(&s.state)
 	return err
 }
@@ -399,7 +405,7 @@ func (s *Store) publish() {
 	active := s.active.snapshot()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.publishLocked(&snapshot{state: state, active: active})
+	s.publishLocked(&snapshot{state: state, policy: s.policy, denials: s.state.denials, active: active})
 }
 
 // publishLocked completes p and publishes it. s.mu is held.

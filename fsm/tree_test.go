@@ -104,5 +104,5 @@ func TestDeleteTreeInOneBatch(t *testing.T) {
 		removed = c.Ops
 		return true
 	}))
-	assert.Equal(t, []ChangedKey{{Delete, "a/2/3"}, {Delete, "a/new"}}, removed, "the change log names each key")
+	assert.Equal(t, []ChangedKey{{Delete, "a/2/3", 4}, {Delete, "a/new", 7}}, removed, "the change log names each key")
 }

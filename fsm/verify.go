@@ -76,18 +76,27 @@ func (v *View) verifyContent(ch *Change) error {
 	content := sha256.New()
 	var scratch []byte
 	for i := range ch.Ops {
-		if ch.Ops[i].Kind != Put {
+		in, key := current, ch.Ops[i].Key
+		var (
+			b   body
+			err error
+		)
+		switch ch.Ops[i].Kind {
+		case Put:
+			b, err = v.bodyAt(key, ch.Revision)
+		case PutNamespace:
+			b, err = v.namespaceBodyAt(key, ch.Revision)
+			in, key = namespaces, namespaceMark+key
+		default:
 			continue
 		}
-		key := ch.Ops[i].Key
-		b, err := v.bodyAt(key, ch.Revision)
 		switch {
 		case err != nil:
 			return err
 		case b == nil:
 			return nil
 		}
-		_, _ = content.Write(recordLeaf(&scratch, current, key, b).append(nil))
+		_, _ = content.Write(recordLeaf(&scratch, in, key, b).append(nil))
 	}
 	if [32]byte(content.Sum(nil)) != ch.Content {
 		return chainError(ch.Revision, "the records are not what it stored")

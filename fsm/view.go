@@ -70,9 +70,9 @@ func (v *View) body(key string) (b body, err error) {
 		return nil, nil
 	}
 	probe := entry{key: key}
-	e, found := v.p.active.current.Get(&probe)
+	e, found := v.p.active.tree(current).Get(&probe)
 	if !found && v.p.frozen != nil {
-		e, found = v.p.frozen.current.Get(&probe)
+		e, found = v.p.frozen.tree(current).Get(&probe)
 	}
 	if found {
 		if e.value == nil {

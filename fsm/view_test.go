@@ -181,7 +181,7 @@ func TestChainNamesTheFirstBadChange(t *testing.T) {
 		v, err := r.s.View()
 		require.NoError(t, err)
 		defer v.Close()
-		e, found := v.p.active.current.Get(&entry{key: "b"})
+		e, found := v.p.active.tree(current).Get(&entry{key: "b"})
 		require.True(t, found)
 		saved := e.value
 		defer func() { e.value = saved }()

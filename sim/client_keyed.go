@@ -12,7 +12,7 @@ import (
 // principals are who clients are, by their numbers: a key is its principal's own.
 var principals = []fsm.Principal{
 	{Kind: fsm.Anonymous},
-	{Kind: fsm.User, Issuer: "https://issuer.example/v2.0", Tenant: "tenant", Object: "object"},
+	{Kind: fsm.Anonymous, Issuer: "https://issuer.example/v2.0", Tenant: "tenant", Object: "object"},
 }
 
 const (
