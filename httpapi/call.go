@@ -24,7 +24,8 @@ type call struct {
 	buf   []byte // for the answer's body
 	// proposed: a command may have left; a failure that knows no better is unknown.
 	proposed bool
-	begun    bool // the answer's headers are out of our hands
+	begun    bool     // the answer's headers are out of our hands
+	needs    fsm.Need // what the caller must be allowed to do
 }
 
 var calls = sync.Pool{New: func() any { return new(call) }}
