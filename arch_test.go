@@ -21,12 +21,12 @@ const house = "github.com/confman/confman/"
 
 // arrows lists what each package may import from the house; absent: nothing.
 var arrows = map[string][]string{
-	"transport/grpctransport": {"transport", "transport/grpctransport/wire"},
+	"transport/grpctransport": {"tlsfiles", "transport", "transport/grpctransport/wire"},
 	"node":                    {"fsm", "transport", "wal"},
-	"httpapi":                 {"auth", "fsm", "node"},
+	"httpapi":                 {"auth", "fsm", "node", "tlsfiles"},
 	"sim":                     {"fsm", "linearizability", "node", "transport", "wal"},
 	"jepsen":                  {"client", "linearizability"},
-	"cmd/confman":             {"client", "config", "fsm", "httpapi", "node", "transport", "transport/grpctransport", "wal"},
+	"cmd/confman":             {"client", "config", "fsm", "httpapi", "node", "tlsfiles", "transport", "transport/grpctransport", "wal"},
 	"cmd/sim":                 {"linearizability", "sim"},
 	"cmd/jepsen":              {"jepsen"},
 	"cmd/lincheck":            {"linearizability"},

@@ -124,9 +124,6 @@ const (
 	// PreflightAge is how long a browser may remember what a page may do.
 	PreflightAge = 10 * time.Minute
 
-	// certificateCheck is how long a look at the files of a certificate is good for.
-	certificateCheck = time.Second
-
 	// TransferTimeout bounds a short answer's way out, and the silence within a
 	// body that is being streamed in or out.
 	TransferTimeout = 30 * time.Second

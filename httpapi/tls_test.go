@@ -1,17 +1,12 @@
 package httpapi
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/binary"
-	"encoding/pem"
+	"errors"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -27,57 +22,34 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/tlsfiles"
 )
 
 // testCA signs certificates for 127.0.0.1 into the files of a node.
 type testCA struct {
-	t                 *testing.T
-	cert              *x509.Certificate
-	key               *ecdsa.PrivateKey
-	certFile, keyFile string
-	serial            int64
+	t *testing.T
+	*tlsfiles.CA
+	caFile, certFile, keyFile string
 }
 
 func newTestCA(t *testing.T) *testCA {
 	t.Helper()
 	dir := t.TempDir()
-	ca := &testCA{t: t, certFile: filepath.Join(dir, "tls.crt"), keyFile: filepath.Join(dir, "tls.key")}
-	var err error
-	ca.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	authority, pair, err := tlsfiles.NewCA("test CA", validNow)
 	require.NoError(t, err)
-	ca.cert = ca.sign(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}, nil, &ca.key.PublicKey)
+	ca := &testCA{t, authority, filepath.Join(dir, "ca.crt"), filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")}
+	ca.replace(ca.caFile, pair.Cert)
 	return ca
 }
 
-// sign makes a certificate from template; a parent of nil: it signs itself.
-func (ca *testCA) sign(template, parent *x509.Certificate, public *ecdsa.PublicKey) *x509.Certificate {
-	ca.serial++
-	template.SerialNumber = big.NewInt(ca.serial)
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	if parent == nil {
-		parent = template
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, ca.key)
-	require.NoError(ca.t, err)
-	cert, err := x509.ParseCertificate(der)
-	require.NoError(ca.t, err)
-	return cert
-}
+// validNow is of the CAs and of what they sign.
+var validNow = tlsfiles.Validity{NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
 
 // issue makes a certificate and its key, in PEM, and returns its serial number.
-func (ca *testCA) issue() (cert, key []byte, serial int64) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+func (ca *testCA) issue() (cert, key []byte, serial string) {
+	pair, err := ca.Node("node1", []string{"127.0.0.1"}, validNow)
 	require.NoError(ca.t, err)
-	leaf := ca.sign(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "node1"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, ca.cert, &private.PublicKey)
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(ca.t, err)
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), ca.serial
+	return pair.Cert, pair.Key, pair.Leaf.SerialNumber.String()
 }
 
 // replace puts text in the place of a file, as a careful program does.
@@ -87,7 +59,7 @@ func (ca *testCA) replace(file string, text []byte) {
 }
 
 // renew issues a certificate into the files.
-func (ca *testCA) renew() (serial int64) {
+func (ca *testCA) renew() (serial string) {
 	cert, key, serial := ca.issue()
 	ca.replace(ca.certFile, cert)
 	ca.replace(ca.keyFile, key)
@@ -95,11 +67,12 @@ func (ca *testCA) renew() (serial int64) {
 }
 
 // load is LoadCertificate with a clock that each look at the files finds advanced.
-func (ca *testCA) load(f *fixture) *Certificate {
-	c, err := LoadCertificate(ca.certFile, ca.keyFile, f.Logger)
-	require.NoError(ca.t, err)
+func (ca *testCA) load(f *fixture, files CertificateFiles) *Certificate {
 	var looks atomic.Int64
-	c.now = func() time.Time { return time.Now().Add(time.Duration(looks.Add(1)) * certificateCheck) }
+	c, err := loadCertificate(files, f.Logger, func() time.Time {
+		return time.Now().Add(time.Duration(looks.Add(1)) * tlsfiles.CheckInterval)
+	})
+	require.NoError(ca.t, err)
 	return c
 }
 
@@ -113,7 +86,7 @@ func (ca *testCA) handshake(conn net.Conn) net.Conn {
 // transport trusts the CA.
 func (ca *testCA) transport() *http.Transport {
 	roots := x509.NewCertPool()
-	roots.AddCert(ca.cert)
+	roots.AddCert(ca.Certificate())
 	t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}
 	ca.t.Cleanup(t.CloseIdleConnections)
 	return t
@@ -126,7 +99,7 @@ func (f *fixture) serveTLS(t *testing.T) (*Server, string, *testCA) {
 	ca.renew()
 	f.Now = time.Now
 	f.Logger = slog.New(slog.DiscardHandler)
-	f.Certificate = ca.load(f)
+	f.Certificate = ca.load(f, CertificateFiles{CertFile: ca.certFile, KeyFile: ca.keyFile})
 	s, addr := f.serve(t)
 	return s, addr, ca
 }
@@ -176,7 +149,7 @@ func TestCertificateIsRenewed(t *testing.T) {
 	f := newFixture(t)
 	_, addr, ca := f.serveTLS(t)
 	// get answers with the serial number of the connection's certificate.
-	get := func(c *http.Client) (serial int64, reused bool) {
+	get := func(c *http.Client) (serial string, reused bool) {
 		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 			GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused },
 		})
@@ -187,9 +160,9 @@ func TestCertificateIsRenewed(t *testing.T) {
 		_, err = io.Copy(io.Discard, res.Body)
 		require.NoError(t, err)
 		require.NoError(t, res.Body.Close())
-		return res.TLS.PeerCertificates[0].SerialNumber.Int64(), reused
+		return res.TLS.PeerCertificates[0].SerialNumber.String(), reused
 	}
-	fresh := func() int64 { serial, _ := get(&http.Client{Transport: ca.transport()}); return serial }
+	fresh := func() string { serial, _ := get(&http.Client{Transport: ca.transport()}); return serial }
 	old := &http.Client{Transport: ca.transport()}
 	first, _ := get(old)
 	second := ca.renew()
@@ -209,7 +182,7 @@ func TestCertificateIsRenewed(t *testing.T) {
 	assert.Equal(t, third, fresh())
 	fourth := ca.renew()
 	var group sync.WaitGroup
-	serials := make([]int64, 8)
+	serials := make([]string, 8)
 	for i := range serials {
 		group.Go(func() {
 			conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).Dial("tcp", addr)
@@ -217,59 +190,93 @@ func TestCertificateIsRenewed(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			serials[i] = conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+			serials[i] = conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.String()
 			_ = conn.Close()
 		})
 	}
 	group.Wait()
 	for _, serial := range serials {
-		assert.Contains(t, []int64{third, fourth}, serial, "who does not look gets the one before")
+		assert.Contains(t, []string{third, fourth}, serial, "who does not look gets the one before")
 	}
 	assert.Equal(t, fourth, fresh())
 }
 
-// TestCertificateIsLookedAtRarely: not in each handshake.
-func TestCertificateIsLookedAtRarely(t *testing.T) {
+// TestClientCertificates: a client may show a certificate, which the handler finds verified, or
+// none; one of another CA, one for servers only and one that has ended are refused.
+func TestClientCertificates(t *testing.T) {
+	ca, clients := newTestCA(t), newTestCA(t)
+	ca.renew()
 	f := newFixture(t)
-	ca := newTestCA(t)
-	serial := ca.renew()
-	c := ca.load(f)
-	now := time.Now()
-	c.now = func() time.Time { return now }
-	c.checked = now
-	get := func() int64 {
-		cert, err := c.get(nil)
+	f.Now, f.Logger = time.Now, slog.New(slog.DiscardHandler)
+	f.Certificate = ca.load(f, CertificateFiles{CertFile: ca.certFile, KeyFile: ca.keyFile, ClientCAFile: clients.caFile})
+	var seen atomic.Pointer[tls.ConnectionState]
+	_, addr := f.serveWith(t, func(s *Server) {
+		handler := s.http.Handler
+		s.http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			seen.Store(r.TLS)
+			handler.ServeHTTP(w, r)
+		})
+	})
+	var sessions tls.ClientSessionCache
+	get := func(major int, show ...tls.Certificate) error {
+		transport := ca.transport()
+		transport.ForceAttemptHTTP2 = major == 2
+		transport.TLSClientConfig.ClientSessionCache = sessions
+		transport.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			if len(show) == 0 {
+				return &tls.Certificate{}, nil
+			}
+			return &show[0], nil
+		}
+		res, err := (&http.Client{Transport: transport}).Get("https://" + addr + config + "/")
+		if err != nil {
+			return err
+		}
+		assert.Equal(t, major, res.ProtoMajor)
+		_, err = io.Copy(io.Discard, res.Body)
+		return errors.Join(err, res.Body.Close())
+	}
+	shown := func(pair tlsfiles.Pair, err error) tls.Certificate {
 		require.NoError(t, err)
-		return cert.Leaf.SerialNumber.Int64()
+		cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
+		require.NoError(t, err)
+		return cert
 	}
-	renewed := ca.renew()
-	assert.Equal(t, serial, get())
-	now = now.Add(certificateCheck)
-	assert.Equal(t, renewed, get())
-
-	cert, _, _ := ca.issue()
-	ca.replace(ca.certFile, cert)
-	f.log.Reset()
-	for range 3 {
-		now = now.Add(certificateCheck)
-		assert.Equal(t, renewed, get())
+	mine := shown(clients.Client("ci", nil, validNow))
+	for _, major := range []int{1, 2} {
+		require.NoError(t, get(major))
+		assert.Empty(t, seen.Load().PeerCertificates)
+		require.NoError(t, get(major, mine))
+		require.Len(t, seen.Load().VerifiedChains, 1)
+		assert.Equal(t, "ci", seen.Load().VerifiedChains[0][0].Subject.CommonName)
 	}
-	assert.Equal(t, 1, strings.Count(f.log.String(), "cannot be renewed"), f.log.String())
-	now = now.Add(2 * time.Hour)
-	ca.renew()
-	get()
-	assert.Contains(t, f.log.String(), "not valid now")
-}
+	// Who is refused hears of it when they read, unless they write before.
+	refusal := func(show tls.Certificate) error {
+		conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, ClientSessionCache: sessions, Certificates: []tls.Certificate{show}})
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_, err = conn.Read(make([]byte, 1))
+		return err
+	}
+	past := tlsfiles.Validity{NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour)}
+	require.ErrorContains(t, refusal(shown(ca.Client("ci", nil, validNow))), "unknown certificate authority")
+	require.ErrorContains(t, refusal(shown(clients.Client("ci", nil, past))), "expired certificate")
+	require.ErrorContains(t, refusal(shown(clients.Issue(&x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, validNow))), "bad certificate")
 
-func TestLoadCertificateRefuses(t *testing.T) {
-	ca := newTestCA(t)
-	_, err := LoadCertificate(ca.certFile, ca.keyFile, slog.New(slog.DiscardHandler))
-	require.ErrorContains(t, err, "tls.crt: no such file")
-	cert, _, _ := ca.issue()
-	ca.renew()
-	ca.replace(ca.certFile, cert)
-	_, err = LoadCertificate(ca.certFile, ca.keyFile, slog.New(slog.DiscardHandler))
-	require.ErrorContains(t, err, "private key does not match")
+	// The CA is replaced: who resumes a session that the old one opened is not believed either.
+	sessions = tls.NewLRUClientSessionCache(10)
+	require.NoError(t, get(1, mine))
+	require.NoError(t, get(1, mine))
+	assert.True(t, seen.Load().DidResume)
+	require.Len(t, seen.Load().VerifiedChains, 1)
+	next := newTestCA(t)
+	text, err := os.ReadFile(next.caFile)
+	require.NoError(t, err)
+	clients.replace(clients.caFile, text)
+	require.Error(t, get(1, mine))
+	require.NoError(t, get(1, shown(next.Client("ci", nil, validNow))))
 }
 
 // TestStreamsAreBounded reads what the server says of itself in its first frame: SETTINGS (RFC

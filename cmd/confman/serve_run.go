@@ -98,7 +98,7 @@ func (s *server) certificate() (*httpapi.Certificate, error) {
 	if files == (config.TLS{}) {
 		return nil, nil
 	}
-	c, err := httpapi.LoadCertificate(files.CertFile, files.KeyFile, s.log)
+	c, err := httpapi.LoadCertificate(httpapi.CertificateFiles{CertFile: files.CertFile, KeyFile: files.KeyFile}, s.log)
 	if err != nil {
 		return nil, fmt.Errorf("Api.Tls: %w", err)
 	}
