@@ -30,6 +30,7 @@ type Config struct {
 	Cluster Cluster
 	// API (in the file: Api) is how this node serves REST.
 	API     API `koanf:"Api"`
+	Raft    Raft
 	Data    Data
 	History History
 	Clock   Clock
@@ -61,6 +62,25 @@ const MaxOrigins = 100
 type TLS struct {
 	CertFile string // PEM: the certificate, then those of its issuers
 	KeyFile  string // PEM
+}
+
+// Raft is how the nodes speak to each other. Either TLS or PlainText must be set.
+type Raft struct {
+	// TLS (in the file: Tls) has each node prove to each other which of Cluster.Nodes it is.
+	TLS RaftTLS `koanf:"Tls"`
+	// PlainText does without: whoever reaches RaftPort can do everything.
+	PlainText bool
+}
+
+// RaftTLS is what a node proves to the others who it is with, and whom it believes, in PEM.
+// Files that are replaced are read again.
+type RaftTLS struct {
+	// CAFile (in the file: CaFile) is a bundle of the CAs that sign the nodes' certificates,
+	// and nothing else.
+	CAFile string `koanf:"CaFile"`
+	// CertFile is a certificate whose DNS names include the node's Id, then those of its issuers.
+	CertFile string
+	KeyFile  string
 }
 
 // MaxDrainDelay bounds Api.DrainDelay: who stops a node waits for it.
@@ -175,6 +195,8 @@ func place(address string, port int) string {
 }
 
 var (
+	// dnsName is what an Id must be to be a name in a certificate.
+	dnsName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*$`)
 	nodeID   = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 	hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 )
@@ -233,6 +255,7 @@ func (c Config) Validate() error {
 	if (c.API.TLS.CertFile == "") != (c.API.TLS.KeyFile == "") {
 		bad("Api.Tls: CertFile is %q and KeyFile is %q: both are needed, or none", c.API.TLS.CertFile, c.API.TLS.KeyFile)
 	}
+	errs = append(errs, c.validateRaft()...)
 	if n := len(c.API.CORS.Origins); n > MaxOrigins {
 		bad("Api.Cors.Origins: %d origins, at most %d", n, MaxOrigins)
 	}
@@ -268,6 +291,28 @@ func (c Config) Validate() error {
 		bad("Log.Format: %q, want text or json", c.Log.Format)
 	}
 	return errors.Join(errs...)
+}
+
+// validateRaft reports everything wrong with c.Raft.
+func (c Config) validateRaft() (errs []error) {
+	files := c.Raft.TLS
+	switch {
+	case files == (RaftTLS{}):
+		if !c.Raft.PlainText {
+			errs = append(errs, errors.New(`Raft: how the nodes speak to each other is missing: name CaFile, CertFile and KeyFile in Raft.Tls ("confman cert" makes them); or, on a network that nobody else can reach, set Raft.PlainText to true`))
+		}
+		return errs
+	case c.Raft.PlainText:
+		errs = append(errs, errors.New("Raft: PlainText is true, and Tls names files: remove one of the two"))
+	case files.CAFile == "" || files.CertFile == "" || files.KeyFile == "":
+		errs = append(errs, fmt.Errorf("Raft.Tls: CaFile is %q, CertFile is %q and KeyFile is %q: all three are needed", files.CAFile, files.CertFile, files.KeyFile))
+	}
+	for i, n := range c.Cluster.Nodes {
+		if nodeID.MatchString(n.ID) && !dnsName.MatchString(n.ID) {
+			errs = append(errs, fmt.Errorf("Cluster.Nodes[%d].Id: %q is no DNS name, and with Raft.Tls the Id is one in the node's certificate", i, n.ID))
+		}
+	}
+	return errs
 }
 
 // isOrigin tells whether s is what a browser may send as Origin, or "*": scheme and host in

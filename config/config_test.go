@@ -18,6 +18,7 @@ func want() Config {
 			{ID: "node2", Address: "10.0.1.11", APIPort: 5000, RaftPort: 5001},
 			{ID: "node3", Address: "10.0.1.12", APIPort: 5000, RaftPort: 5001},
 		}},
+		Raft:    Raft{TLS: RaftTLS{CAFile: "/etc/confman/raft-ca.crt", CertFile: "/etc/confman/node1.crt", KeyFile: "/etc/confman/node1.key"}},
 		Data:    Data{Dir: "/var/lib/confman"},
 		History: History{KeepFor: 90 * 24 * time.Hour, KeepVersions: 1000},
 		Clock:   Clock{MaxDriftPPM: 500},
@@ -47,13 +48,14 @@ func TestFlagsWinOverEnvironmentOverFile(t *testing.T) {
 func TestEverythingCanComeFromTheEnvironment(t *testing.T) {
 	c, err := Load("", []string{
 		"CONFMAN_Cluster__NodeId=a", "CONFMAN_Data__Dir=/d", "CONFMAN_Log__Level=debug", "CONFMAN_Api__DrainDelay=1m30s",
-		"CONFMAN_Api__Tls__CertFile=/c", "CONFMAN_Api__Tls__KeyFile=/k",
+		"CONFMAN_Raft__PlainText=true", "CONFMAN_Api__Tls__CertFile=/c", "CONFMAN_Api__Tls__KeyFile=/k",
 		`CONFMAN_Api__Cors__Origins=["https://ui.example.com","*"]`,
 		`CONFMAN_Cluster__Nodes=[{"Id":"a","Address":"localhost","ApiPort":"7000"}]`,
 	}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, Node{ID: "a", Address: "localhost", APIPort: 7000, RaftPort: 5001}, c.Self())
 	assert.Equal(t, "debug", c.Log.Level)
+	assert.Equal(t, Raft{PlainText: true}, c.Raft)
 	assert.Equal(t, API{
 		DrainDelay: 90 * time.Second, TLS: TLS{CertFile: "/c", KeyFile: "/k"}, CORS: CORS{Origins: []string{"https://ui.example.com", "*"}},
 	}, c.API)
@@ -67,7 +69,7 @@ func TestHistoryIsKept(t *testing.T) {
 		`{"KeepFor":"0s","KeepVersions":1}`: {KeepVersions: 1},
 	} {
 		path := filepath.Join(t.TempDir(), "confman.json")
-		require.NoError(t, os.WriteFile(path, []byte(`{"Cluster":{"NodeId":"a","Nodes":[{"Id":"a","Address":"h"}]},"Data":{"Dir":"/d"},"History":`+text+`}`), 0o600))
+		require.NoError(t, os.WriteFile(path, []byte(`{"Cluster":{"NodeId":"a","Nodes":[{"Id":"a","Address":"h"}]},"Raft":{"PlainText":true},"Data":{"Dir":"/d"},"History":`+text+`}`), 0o600))
 		c, err := Load(path, nil, nil)
 		require.NoError(t, err, text)
 		assert.Equal(t, want, c.History, text)
@@ -98,6 +100,7 @@ Cluster.Nodes[1].Id: "a" is the Id of Cluster.Nodes[0] already
 Cluster.Nodes[1].Address: "h:1" is neither a host name nor an IP address (a port goes to ApiPort and RaftPort)
 Cluster.Nodes[1].ApiPort: 70000 is not a port (1 to 65535)
 Cluster.NodeId: "c" is not the Id of any of Cluster.Nodes
+Raft: how the nodes speak to each other is missing: name CaFile, CertFile and KeyFile in Raft.Tls ("confman cert" makes them); or, on a network that nobody else can reach, set Raft.PlainText to true
 Data.Dir: missing: the directory that keeps this node's log and state
 Log.Level: "loud", want debug, info, warn or error`,
 		},
@@ -130,7 +133,7 @@ Cluster.Nodes[3].RaftPort: [::1]:5001 is used by Cluster.Nodes[0].RaftPort alrea
 		{"text for an object", `{"Data":"/d"}`, `Data: "/d", want an object`},
 		{"negative log", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a","CatchUpBytes":-1}}`, "Data.CatchUpBytes: -1 is not 0 to 1099511627776"},
 		{
-			"origins that are none", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"Cors":{"Origins":["https://ok.example","*","https://a/","https://A","a.example","https://x:443","null","https://*.a","ftp://a"]}},"Data":{"Dir":"/a"}}`,
+			"origins that are none", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Raft":{"PlainText":true},"Api":{"Cors":{"Origins":["https://ok.example","*","https://a/","https://A","a.example","https://x:443","null","https://*.a","ftp://a"]}},"Data":{"Dir":"/a"}}`,
 			`Api.Cors.Origins[2]: "https://a/" is not an origin as browsers send it, such as https://ui.example.com or http://localhost:3000, nor "*" for all to read
 Api.Cors.Origins[3]: "https://A" is not an origin as browsers send it, such as https://ui.example.com or http://localhost:3000, nor "*" for all to read
 Api.Cors.Origins[4]: "a.example" is not`,
@@ -140,6 +143,11 @@ Api.Cors.Origins[4]: "a.example" is not`,
 		{"certificate without a key", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"Tls":{"CertFile":"/c"}},"Data":{"Dir":"/a"}}`, `Api.Tls: CertFile is "/c" and KeyFile is "": both are needed, or none`},
 		{"key without a certificate", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"Tls":{"KeyFile":"/k"}},"Data":{"Dir":"/a"}}`, `Api.Tls: CertFile is "" and KeyFile is "/k": both are needed, or none`},
 		{"unknown key of TLS", `{"Api":{"Tls":{"CertFiles":"/k"}}}`, `unknown key Api.Tls.CertFiles: did you mean Api.Tls.CertFile?`},
+		{"both plain text and TLS", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Raft":{"PlainText":true,"Tls":{"CaFile":"/ca"}},"Data":{"Dir":"/a"}}`, `Raft: PlainText is true, and Tls names files: remove one of the two`},
+		{"TLS between nodes by halves", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Raft":{"Tls":{"CaFile":"/ca","KeyFile":"/k"}},"Data":{"Dir":"/a"}}`, `Raft.Tls: CaFile is "/ca", CertFile is "" and KeyFile is "/k": all three are needed`},
+		{"an id that no certificate can have", `{"Cluster":{"NodeId":"-a.","Nodes":[{"Id":"-a.","Address":"h"}]},"Raft":{"Tls":{"CaFile":"/ca","CertFile":"/c","KeyFile":"/k"}},"Data":{"Dir":"/a"}}`, `Cluster.Nodes[0].Id: "-a." is no DNS name, and with Raft.Tls the Id is one in the node's certificate`},
+		{"text for true", `{"Raft":{"PlainText":"yes"}}`, `Raft.PlainText: "yes", want true or false`},
+		{"number for true", `{"Raft":{"PlainText":1}}`, `Raft.PlainText: 1, want true or false`},
 		{"number for a duration", `{"Api":{"DrainDelay":5}}`, `Api.DrainDelay: 5, want a duration such as "15s"`},
 		{"text for a duration", `{"Api":{"DrainDelay":"soon"}}`, `Api.DrainDelay: "soon", want a duration such as "15s"`},
 		{"delay out of range", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"DrainDelay":"1h"},"Data":{"Dir":"/a"}}`, "Api.DrainDelay: 1h0m0s is not 0s to 5m0s"},

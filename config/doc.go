@@ -11,6 +11,8 @@
 //	  "Api": { "DrainDelay": "15s",
 //	    "Tls": { "CertFile": "/etc/confman/tls.crt", "KeyFile": "/etc/confman/tls.key" },
 //	    "Cors": { "Origins": [ "https://ui.example.com" ] } },
+//	  "Raft": { "Tls": { "CaFile": "/etc/confman/raft-ca.crt",
+//	    "CertFile": "/etc/confman/node1.crt", "KeyFile": "/etc/confman/node1.key" } },
 //	  "Data": { "Dir": "/var/lib/confman" },
 //	  "History": { "KeepFor": "2160h", "KeepVersions": 1000 },
 //	  "Clock": { "MaxDriftPPM": 500 },

@@ -258,6 +258,18 @@ func decode(to reflect.Value, at string, from any) error {
 			}
 		}
 		return fmt.Errorf("%s: %s, want a whole number", at, describe(from))
+	case reflect.Bool:
+		switch v := from.(type) {
+		case bool:
+			to.SetBool(v)
+			return nil
+		case string:
+			if v == "true" || v == "false" {
+				to.SetBool(v == "true")
+				return nil
+			}
+		}
+		return fmt.Errorf("%s: %s, want true or false", at, describe(from))
 	case reflect.String:
 		v, ok := from.(string)
 		if !ok {

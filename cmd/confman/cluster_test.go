@@ -71,6 +71,7 @@ type fleet struct {
 	dir   string
 	nodes []*proc
 	http  http.Client
+	certs string // the directory of the nodes' certificates; "": plain text
 }
 
 // proc is a node of a fleet, whether its process runs or not.
@@ -122,10 +123,22 @@ func (f *fleet) configure(p *proc) {
 	}
 	text, err := json.Marshal(map[string]any{
 		"Cluster": map[string]any{"NodeId": p.name, "Nodes": members},
+		"Raft":    f.raft(p),
 		"Data":    map[string]any{"Dir": p.data},
 	})
 	require.NoError(f.tb, err)
 	require.NoError(f.tb, os.WriteFile(p.config, text, 0o600))
+}
+
+// raft is how p speaks to the others.
+func (f *fleet) raft(p *proc) map[string]any {
+	if f.certs == "" {
+		return map[string]any{"PlainText": true}
+	}
+	file := func(name string) string { return filepath.Join(f.certs, name) }
+	return map[string]any{"Tls": map[string]any{
+		"CaFile": file("bundle.crt"), "CertFile": file(p.name + ".crt"), "KeyFile": file(p.name + ".key"),
+	}}
 }
 
 // steadyPorts are ports nothing listens on, from below the range out of which the

@@ -207,14 +207,16 @@ func (d *dev) configOf(n *devNode) any {
 		Nodes  []member
 	}
 	type data struct{ Dir string }
+	type raft struct{ PlainText bool } // nobody else reaches loopback
 	c := cluster{NodeID: n.name}
 	for _, m := range d.list {
 		c.Nodes = append(c.Nodes, member{m.name, devAddress, m.api, m.raft})
 	}
 	return struct {
 		Cluster cluster
+		Raft    raft
 		Data    data
-	}{c, data{n.data}}
+	}{c, raft{true}, data{n.data}}
 }
 
 // run starts the nodes and stays until ctx ends or no node is left.

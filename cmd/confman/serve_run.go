@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/httpapi"
 	"github.com/confman/confman/node"
+	"github.com/confman/confman/tlsfiles"
 	"github.com/confman/confman/transport"
 	"github.com/confman/confman/transport/grpctransport"
 	"github.com/confman/confman/wal"
@@ -39,6 +41,8 @@ type server struct {
 	config config.Config
 	log    *slog.Logger
 	after  func(time.Duration) <-chan time.Time // time.After, but in tests
+
+	raft *tlsfiles.Source // what this node proves itself to the others with; nil: plain text
 }
 
 // run serves until ctx ends, then stops in order: not ready, for a while; no new connections,
@@ -48,6 +52,9 @@ func (s *server) run(ctx context.Context) error {
 	self := s.config.Self()
 	certificate, err := s.certificate()
 	if err != nil {
+		return err
+	}
+	if s.raft, err = s.raftTLS(); err != nil {
 		return err
 	}
 	// Before anything is opened: a port that is taken must not start an incarnation.
@@ -78,7 +85,7 @@ func (s *server) run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- api.Serve(listener) }()
 	s.log.Info("serving", slog.String("node", self.ID), slog.String("api", self.API()), slog.Bool("tls", certificate != nil),
-		slog.String("raft", self.Raft()), slog.String("dir", s.config.Data.Dir))
+		slog.String("raft", self.Raft()), slog.Bool("raft_tls", s.raft != nil), slog.String("dir", s.config.Data.Dir))
 	select {
 	case <-ctx.Done():
 		s.log.Info("stopping", slog.String("node", s.config.Cluster.NodeID))
@@ -103,6 +110,29 @@ func (s *server) certificate() (*httpapi.Certificate, error) {
 		return nil, fmt.Errorf("Api.Tls: %w", err)
 	}
 	return c, nil
+}
+
+// raftTLS is what this node proves itself to the others with, nil if they speak plain text.
+func (s *server) raftTLS() (*tlsfiles.Source, error) {
+	if s.config.Raft.PlainText {
+		for _, n := range s.config.Cluster.Nodes {
+			if ip := net.ParseIP(n.Address); n.Address != "localhost" && (ip == nil || !ip.IsLoopback()) {
+				s.log.Warn("the nodes speak plain text (Raft.PlainText): whoever reaches their Raft ports can read and change everything",
+					slog.String("node", s.config.Cluster.NodeID))
+				break
+			}
+		}
+		return nil, nil
+	}
+	files := s.config.Raft.TLS
+	source, err := grpctransport.LoadTLS(grpctransport.TLSFiles{
+		CAFile: files.CAFile, CertFile: files.CertFile, KeyFile: files.KeyFile,
+		Name: s.config.Cluster.NodeID, Logger: s.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("Raft.Tls: %w", err)
+	}
+	return source, nil
 }
 
 // drain says for Api.DrainDelay that the node is not ready, while it serves as before, so
@@ -155,7 +185,11 @@ func (w wire) SetCluster(id fsm.ClusterID) { w.Transport.SetCluster(id) }
 
 // dial makes the transport of the node.
 func (s *server) dial(self node.Peering, h transport.Handler) (node.Transport, error) {
-	peers := make(map[uint64]string)
+	peers, names := make(map[uint64]string), maps.Clone(self.Peers)
+	if names == nil {
+		names = make(map[uint64]string)
+	}
+	names[self.RaftID] = s.config.Cluster.NodeID
 	for id, name := range self.Peers {
 		for _, n := range s.config.Cluster.Nodes {
 			if n.ID == name {
@@ -168,7 +202,7 @@ func (s *server) dial(self node.Peering, h transport.Handler) (node.Transport, e
 	}
 	t, err := grpctransport.New(grpctransport.Config{
 		Listen: s.config.Self().Raft(), RaftID: self.RaftID, Incarnation: self.Incarnation,
-		Peers: peers, Names: self.Peers, Handler: h,
+		Peers: peers, Names: names, Handler: h, TLS: s.raft, PlainText: s.config.Raft.PlainText,
 		Logger: s.log.With(slog.String("node", s.config.Cluster.NodeID)),
 	})
 	if err != nil {

@@ -45,7 +45,7 @@ func single(t *testing.T, dir string) *server {
 	ports := freePorts(t, 2)
 	n := config.Node{ID: "node1", Address: "127.0.0.1", APIPort: ports[0], RaftPort: ports[1]}
 	return &server{
-		config: config.Config{Cluster: config.Cluster{NodeID: "node1", Nodes: []config.Node{n}}, Data: config.Data{Dir: dir}},
+		config: config.Config{Cluster: config.Cluster{NodeID: "node1", Nodes: []config.Node{n}}, Raft: config.Raft{PlainText: true}, Data: config.Data{Dir: dir}},
 		log:    slog.New(slog.DiscardHandler),
 	}
 }

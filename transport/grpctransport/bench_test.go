@@ -45,7 +45,7 @@ func members(b *testing.B, ha, hb *counter) (x, y *Transport) {
 	b.Helper()
 	addresses := freePorts(b, 2)
 	at := func(id, other uint64, h transport.Handler) *Transport {
-		t, err := New(Config{Listen: addresses[id-1], RaftID: id, Incarnation: 1, Peers: map[uint64]string{other: addresses[other-1]}, Handler: h})
+		t, err := New(Config{PlainText: true, Listen: addresses[id-1], RaftID: id, Incarnation: 1, Peers: map[uint64]string{other: addresses[other-1]}, Handler: h})
 		require.NoError(b, err)
 		b.Cleanup(func() { require.NoError(b, t.Close()) })
 		t.SetCluster(cluster)

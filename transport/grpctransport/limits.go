@@ -65,9 +65,11 @@ const (
 	streamWindowBytes = 1 << 20
 
 	// refusalInterval is how often one and the same refusal is logged; maxRefusals
-	// bounds the refusals that are remembered for that.
+	// bounds the refusals that are remembered for that, and so the lines in that time;
+	// maxReasonBytes bounds a line, of which the refused may have chosen a part.
 	refusalInterval = time.Minute
 	maxRefusals     = 64
+	maxReasonBytes  = 1 << 10
 )
 
 // A frame of urgent messages and the largest other one fits. Negative: no compile.

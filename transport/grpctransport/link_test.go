@@ -156,7 +156,7 @@ func lag(t *testing.T, interval time.Duration) (*testNode, *laggard) {
 	addresses := freePorts(t, 2)
 	a := start(t, addresses, 0)
 	l := &laggard{pace: time.NewTicker(interval), beats: make(chan struct{}, 1)}
-	b, err := New(Config{Listen: addresses[1], RaftID: 2, Incarnation: 1, Peers: map[uint64]string{1: addresses[0]}, Handler: l})
+	b, err := New(Config{PlainText: true, Listen: addresses[1], RaftID: 2, Incarnation: 1, Peers: map[uint64]string{1: addresses[0]}, Handler: l})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		l.pace.Reset(time.Microsecond)

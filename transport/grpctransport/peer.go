@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"regexp"
 	"sync/atomic"
 	"time"
 
@@ -24,10 +25,12 @@ type peer struct {
 	queue   queue
 	again   chan struct{} // capacity 1: begin a new stream
 	flow    atomic.Pointer[flow]
+	proof   atomic.Pointer[proof] // that of the newest connection; nil without TLS
+	said    refusals              // why there is no connection
 }
 
 var (
-	errRestart = errors.New("the cluster id changed")
+	errRestart = errors.New("the cluster id or the bundle of CAs changed")
 	errSilent  = errors.New("the peer did not answer a ping in time")
 )
 
@@ -68,7 +71,6 @@ func (p *peer) stats() PeerStats {
 // run keeps a stream to the peer until the transport is closed.
 func (p *peer) run() {
 	wait := minBackoff
-	said := ""
 	for p.t.ctx.Err() == nil {
 		started := time.Now()
 		connected, err := p.stream()
@@ -80,16 +82,16 @@ func (p *peer) run() {
 			p.t.cfg.Handler.Unreachable(p.id)
 		}
 		if connected && time.Since(started) > silencePatience {
-			wait, said = minBackoff, ""
+			wait = minBackoff
+			p.said.forget()
 		}
 		if errors.Is(err, errRestart) || status.Code(err) == codes.Aborted {
-			wait, said = minBackoff, "" // one of the two became a member
+			wait = minBackoff // one of the two became a member
+			p.said.forget()
 			if errors.Is(err, errRestart) {
 				continue
 			}
-		} else if reason := reasonOf(err); reason != said {
-			// One line for each reason, not one for each attempt.
-			said = reason
+		} else if reason := reasonOf(err); p.due(reason) {
 			p.t.log.Warn("no connection to a peer; trying again",
 				slog.String("peer", p.t.name(p.id)), slog.String("address", p.address), slog.String("error", reason))
 		}
@@ -97,6 +99,16 @@ func (p *peer) run() {
 		wait = min(2*wait, maxBackoff)
 	}
 }
+
+// due tells whether to log a reason: not for each attempt, and not since the port of this
+// end is another.
+func (p *peer) due(reason string) bool {
+	due, _ := p.said.due(thisEnd.ReplaceAllString(reason, ""), p.t.cfg.Now())
+	return due
+}
+
+// thisEnd is how package net begins to say between which addresses something failed.
+var thisEnd = regexp.MustCompile(`\S+:\d+->`)
 
 // pause waits between half of wait and all of it, unless there is news.
 func (p *peer) pause(wait time.Duration) {

@@ -4,11 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	grpcpeer "google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
@@ -28,6 +29,7 @@ type incoming struct {
 	member  bool      // both its ends belong to one cluster
 	cluster clusterID // this node's, when the stream was accepted
 	cancel  context.CancelCauseFunc
+	proof   *proof // nil without TLS
 }
 
 // hello is a stream's metadata.
@@ -94,11 +96,15 @@ func (t *Transport) accept(ctx context.Context, cancel context.CancelCauseFunc) 
 	if err != nil {
 		return nil, err
 	}
+	proven, err := t.identify(ctx, h.from)
+	if err != nil {
+		return nil, err
+	}
 	// What SetCluster finds here and what the stream is taken for must agree.
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	none, mine := clusterID{}.String(), t.cluster.String()
-	in := &incoming{hello: h, member: h.cluster == mine && mine != none, cluster: t.cluster, cancel: cancel}
+	in := &incoming{hello: h, member: h.cluster == mine && mine != none, cluster: t.cluster, cancel: cancel, proof: proven}
 	if !in.member && h.cluster != none && mine != none {
 		return nil, status.Errorf(codes.FailedPrecondition,
 			"%s belongs to cluster %s, %s (%s) to cluster %s: one of the two has another cluster's data directory, or the wrong addresses in Cluster.Nodes",
@@ -151,6 +157,24 @@ func (t *Transport) greet(ctx context.Context) (hello, error) {
 	return h, nil
 }
 
+// identify refuses who is not the member they say they are: the certificate of another member
+// is not enough.
+func (t *Transport) identify(ctx context.Context, from uint64) (*proof, error) {
+	if t.cfg.TLS == nil {
+		return nil, nil
+	}
+	p, _ := grpcpeer.FromContext(ctx)
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.PeerCertificates) == 0 {
+		return nil, status.Error(codes.Unauthenticated, "no certificate") // the handshake lets none such pass
+	}
+	chain := info.State.PeerCertificates
+	if !namesNode(chain[0], t.name(from)) {
+		return nil, status.Errorf(codes.PermissionDenied, "the stream says that it is of %s, and its certificate names %s", t.name(from), namesOf(chain[0]))
+	}
+	return &proof{chain, t.cfg.TLS.Now()}, nil
+}
+
 // forget is the end of an accepted stream.
 func (t *Transport) forget(in *incoming) {
 	t.mu.Lock()
@@ -160,21 +184,20 @@ func (t *Transport) forget(in *incoming) {
 	}
 }
 
-// refused logs a refusal, unless it was logged a short while ago: who is refused tries again.
+// refused logs a refusal, unless it was logged a short while ago: who is refused tries again,
+// from another port.
 func (t *Transport) refused(from, reason string) {
-	now := time.Now()
-	t.mu.Lock()
-	at, known := t.refusals[reason]
-	again := known && now.Sub(at) < refusalInterval
-	if !again {
-		if len(t.refusals) >= maxRefusals {
-			clear(t.refusals)
-		}
-		t.refusals[reason] = now
+	host, _, err := net.SplitHostPort(from)
+	if err != nil {
+		host = from
 	}
-	t.mu.Unlock()
-	if !again {
-		t.log.Warn("refused a stream", slog.String("from", from), slog.String("error", reason))
+	reason = reason[:min(len(reason), maxReasonBytes)]
+	if due, unsaid := t.refusals.due(host+" "+reason, t.cfg.Now()); due {
+		attrs := []any{slog.String("from", from), slog.String("error", reason)}
+		if unsaid > 0 {
+			attrs = append(attrs, slog.Int("refusals_not_logged", unsaid))
+		}
+		t.log.Warn("refused a peer", attrs...)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 
@@ -32,8 +34,12 @@ type outgoing = grpc.BidiStreamingClient[wire.Frame, wire.Pong]
 // would sit out TCP's back-off.
 func (p *peer) dial() (*grpc.ClientConn, error) {
 	dialer := &net.Dialer{Timeout: connectPatience}
+	security := insecure.NewCredentials()
+	if p.t.cfg.TLS != nil {
+		security = caller{credentials.NewTLS(p.clientTLS())}
+	}
 	return grpc.NewClient("passthrough:///"+p.address,
-		grpc.WithTransportCredentials(p.t.cfg.Client),
+		grpc.WithTransportCredentials(security),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "tcp", address)
 		}),

@@ -15,10 +15,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"github.com/confman/confman/tlsfiles"
 	"github.com/confman/confman/transport"
 	"github.com/confman/confman/transport/grpctransport/wire"
 )
@@ -30,14 +30,21 @@ type Config struct {
 	// RaftID and Incarnation are this node's.
 	RaftID      uint64
 	Incarnation uint64
-	// Peers maps the raft ids of the other members to host:port, Names to their names for messages.
+	// Peers maps the raft ids of the other members to host:port, Names to their names: for
+	// messages, and since a certificate names its node.
 	Peers map[uint64]string
 	Names map[uint64]string
 	// Handler takes what arrives; its Receive may wait, which delays that peer only.
 	Handler transport.Handler
 	Logger  *slog.Logger
-	// Server and Client secure the connections; nil: they are not.
-	Server, Client credentials.TransportCredentials
+	// TLS (see LoadTLS) has each node prove to each other, in both directions, that it is the
+	// member it says it is.
+	TLS *tlsfiles.Source
+	// PlainText does without TLS: whoever reaches the port can be any member. One of the two
+	// must be set.
+	PlainText bool
+	// Now is time.Now, but in tests; of what is logged once a minute.
+	Now func() time.Time
 }
 
 // clusterID is a cluster's id; zero: none yet.
@@ -65,7 +72,8 @@ type Transport struct {
 	cluster      clusterID
 	incoming     map[uint64]*incoming // the newest stream of each peer
 	incarnations map[uint64]uint64    // the newest of each peer that came as a member
-	refusals     map[string]time.Time // when each was logged; at most maxRefusals
+
+	refusals refusals // of this listener
 }
 
 // New listens and begins to connect to all peers.
@@ -73,11 +81,11 @@ func New(cfg Config) (*Transport, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Client == nil {
-		cfg.Client = insecure.NewCredentials()
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
-	if cfg.Server == nil {
-		cfg.Server = insecure.NewCredentials()
+	if (cfg.TLS == nil) != cfg.PlainText {
+		return nil, errors.New("grpctransport: either TLS or PlainText must be set")
 	}
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
@@ -90,11 +98,17 @@ func New(cfg Config) (*Transport, error) {
 		peers:        make(map[uint64]*peer),
 		incoming:     make(map[uint64]*incoming),
 		incarnations: make(map[uint64]uint64),
-		refusals:     make(map[string]time.Time),
 	}
 	t.ctx, t.end = context.WithCancel(context.Background())
+	for id, address := range cfg.Peers {
+		t.peers[id] = newPeer(t, id, address)
+	}
+	security := newPlain()
+	if cfg.TLS != nil {
+		security = credentials.NewTLS(t.serverTLS())
+	}
 	t.server = grpc.NewServer(
-		grpc.Creds(cfg.Server),
+		grpc.Creds(door{security, t}),
 		grpc.MaxRecvMsgSize(MaxReceiveBytes),
 		grpc.InitialWindowSize(streamWindowBytes),
 		grpc.InitialConnWindowSize(streamWindowBytes),
@@ -105,11 +119,11 @@ func New(cfg Config) (*Transport, error) {
 		grpc.WaitForHandlers(true),
 	)
 	wire.RegisterPeerServer(t.server, &receiver{t: t})
-	for id, address := range cfg.Peers {
-		t.peers[id] = newPeer(t, id, address)
-	}
 	for _, p := range t.peers {
 		t.running.Go(p.run)
+	}
+	if cfg.TLS != nil {
+		t.running.Go(t.watchTLS)
 	}
 	t.running.Go(func() {
 		if err := t.server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {

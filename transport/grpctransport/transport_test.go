@@ -93,19 +93,26 @@ func start(t testing.TB, addresses []string, i int) *testNode {
 // startAs starts the node with the i-th address, in one of its incarnations.
 func startAs(t testing.TB, addresses []string, i int, incarnation uint64) *testNode {
 	t.Helper()
+	return startWith(t, addresses, i, func(cfg *Config) { cfg.PlainText, cfg.Incarnation = true, incarnation })
+}
+
+// startWith starts the node with the i-th address.
+func startWith(t testing.TB, addresses []string, i int, tune func(*Config)) *testNode {
+	t.Helper()
 	n := &testNode{inbox: &inbox{}, log: &lockedBuffer{}}
-	peers, names := map[uint64]string{}, map[uint64]string{}
+	cfg := Config{
+		Listen: addresses[i], RaftID: uint64(i + 1), Incarnation: 1, Peers: map[uint64]string{}, Names: map[uint64]string{},
+		Handler: n.inbox, Logger: slog.New(slog.NewTextHandler(n.log, nil)),
+	}
 	for k, a := range addresses {
-		names[uint64(k+1)] = fmt.Sprintf("node%d", k+1)
+		cfg.Names[uint64(k+1)] = fmt.Sprintf("node%d", k+1)
 		if k != i {
-			peers[uint64(k+1)] = a
+			cfg.Peers[uint64(k+1)] = a
 		}
 	}
+	tune(&cfg)
 	var err error
-	n.Transport, err = New(Config{
-		Listen: addresses[i], RaftID: uint64(i + 1), Incarnation: incarnation, Peers: peers, Names: names,
-		Handler: n.inbox, Logger: slog.New(slog.NewTextHandler(n.log, nil)),
-	})
+	n.Transport, err = New(cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, n.Close()) })
 	return n
@@ -238,21 +245,6 @@ func TestStrangersAreRefusedAndBothSidesSayWhy(t *testing.T) {
 	a.Send([]transport.Message{beat(1, 2), form(1, 2)})
 	assert.Empty(t, b.inbox.messages())
 	assert.False(t, connected(a, 2)())
-}
-
-func TestARefusalIsLoggedOnce(t *testing.T) {
-	addresses := freePorts(t, 2)
-	tr := start(t, addresses, 0)
-	for range 3 * maxRefusals {
-		tr.refused("10.0.0.1:1", "the same")
-	}
-	assert.Equal(t, 1, strings.Count(tr.log.String(), "the same"))
-	for i := range 3 * maxRefusals {
-		tr.refused("10.0.0.1:1", fmt.Sprint("reason ", i))
-	}
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	assert.LessOrEqual(t, len(tr.refusals), maxRefusals)
 }
 
 func TestUnknownMemberIsRefusedOnBothSides(t *testing.T) {
