@@ -150,6 +150,11 @@ func runExample(t *testing.T, line string) {
 		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
 	}
+	for _, dir := range []string{raftCADir, clientCADir} {
+		if args[0] == "cert" && len(args) > 2 && args[1] != "init" {
+			require.Zero(t, command(t, url, "", "cert", "init", "--dir", dir).code)
+		}
+	}
 	var out, errs bytes.Buffer
 	e := env{in: strings.NewReader(in), out: &out, err: &errs, environ: []string{endpointsVariable + "=" + url}}
 	root := newRoot(e)

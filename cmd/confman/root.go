@@ -67,7 +67,7 @@ compare of a transaction did not hold.`,
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddGroup(&cobra.Group{ID: groupServer, Title: "Servers:"}, &cobra.Group{ID: groupClient, Title: "Clients:"})
-	for _, cmd := range []*cobra.Command{newServe(e), newDev(e)} {
+	for _, cmd := range []*cobra.Command{newServe(e), newDev(e), newCert(e)} {
 		cmd.GroupID = groupServer
 		root.AddCommand(cmd)
 	}
