@@ -33,6 +33,8 @@ type Config struct {
 type Material struct {
 	Certificate *tls.Certificate // with its Leaf
 	CAs         *x509.CertPool   // nil without a CAFile
+
+	cas int // how many CAs there are
 }
 
 // Source is what the files hold. There is no watcher: who asks for it looks at the files, if
@@ -140,7 +142,11 @@ func (s *Source) load(files []os.FileInfo, now time.Time) error {
 	s.loaded, s.told, s.noticed = files, "", time.Time{}
 	leaf := m.Certificate.Leaf
 	attrs := []any{
-		slog.String("file", s.cfg.CertFile), slog.Time("not_before", leaf.NotBefore), slog.Time("not_after", leaf.NotAfter),
+		slog.String("file", s.cfg.CertFile), slog.String("serial", fmt.Sprintf("%x", leaf.SerialNumber)),
+		slog.Time("not_before", leaf.NotBefore), slog.Time("not_after", leaf.NotAfter),
+	}
+	if m.CAs != nil {
+		attrs = append(attrs, slog.Int("cas", m.cas))
 	}
 	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
 		s.noticed = now
@@ -186,7 +192,7 @@ func (s *Source) read() (*Material, error) {
 	if s.cfg.CAFile != "" {
 		text, err := readFile(s.cfg.CAFile)
 		if err == nil {
-			m.CAs, err = bundle(text)
+			m.CAs, m.cas, err = bundle(text)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("CA bundle %s: %w", s.cfg.CAFile, err)
@@ -197,30 +203,30 @@ func (s *Source) read() (*Material, error) {
 
 // bundle is a pool of all certificates in text. Each must be one that may sign others: a node's
 // certificate here would be believed whatever became of its CA.
-func bundle(text []byte) (*x509.CertPool, error) {
-	pool, n := x509.NewCertPool(), 0
+func bundle(text []byte) (pool *x509.CertPool, n int, err error) {
+	pool = x509.NewCertPool()
 	for {
 		var block *pem.Block
 		if block, text = pem.Decode(text); block == nil {
 			break
 		}
 		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("it holds a %s, and should hold certificates of CAs only", block.Type)
+			return nil, 0, fmt.Errorf("it holds a %s, and should hold certificates of CAs only", block.Type)
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if !cert.IsCA {
-			return nil, fmt.Errorf("the certificate of %q in it is not one of a CA", cert.Subject.CommonName)
+			return nil, 0, fmt.Errorf("the certificate of %q in it is not one of a CA", cert.Subject.CommonName)
 		}
 		pool.AddCert(cert)
 		n++
 	}
 	if n == 0 {
-		return nil, errors.New("it holds no certificate in PEM")
+		return nil, 0, errors.New("it holds no certificate in PEM")
 	}
-	return pool, nil
+	return pool, n, nil
 }
 
 // readFile is os.ReadFile with a bound.

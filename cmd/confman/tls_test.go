@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -99,4 +100,30 @@ func TestServeTellsOfABadCertificate(t *testing.T) {
 	_, files := certificates(t)
 	s.config.API.TLS = config.TLS{CertFile: files.CertFile, KeyFile: files.CertFile}
 	require.ErrorContains(t, s.run(t.Context()), "Api.Tls: certificate "+files.CertFile)
+}
+
+// TestServeTellsOfABadRaftCertificate: a node does not start with what the others would refuse,
+// and opens nothing before it knows.
+func TestServeTellsOfABadRaftCertificate(t *testing.T) {
+	s := single(t, filepath.Join(t.TempDir(), "data"))
+	caFile, files := certificates(t)
+	s.config.Raft = config.Raft{TLS: config.RaftTLS{CAFile: caFile, CertFile: files.CertFile, KeyFile: files.KeyFile}}
+	require.ErrorContains(t, s.run(t.Context()), `Raft.Tls: certificate `+files.CertFile+`: it names no node (its common name is "") and not "node1"`)
+	s.config.Raft.TLS.CAFile = files.KeyFile
+	require.ErrorContains(t, s.run(t.Context()), "Raft.Tls: CA bundle "+files.KeyFile+": it holds a PRIVATE KEY")
+	require.NoDirExists(t, s.config.Data.Dir)
+}
+
+// TestServeWarnsOfPlainText: not on loopback, where nobody else is.
+func TestServeWarnsOfPlainText(t *testing.T) {
+	var log bytes.Buffer
+	s := single(t, t.TempDir())
+	s.log = slog.New(slog.NewTextHandler(&log, nil))
+	_, err := s.raftTLS()
+	require.NoError(t, err)
+	assert.Empty(t, log.String())
+	s.config.Cluster.Nodes = append(s.config.Cluster.Nodes, config.Node{ID: "node2", Address: "10.0.1.11"}, config.Node{ID: "node3", Address: "10.0.1.12"})
+	_, err = s.raftTLS()
+	require.NoError(t, err)
+	assert.Equal(t, 1, strings.Count(log.String(), "the nodes speak plain text"), log.String())
 }
