@@ -40,12 +40,26 @@ func (c *counter) Receive(m transport.Message) {
 
 func (c *counter) Unreachable(uint64) {}
 
+// bothWays runs a benchmark in plain text and with TLS.
+func bothWays(b *testing.B, run func(b *testing.B, secure bool)) {
+	b.Run("wire=plain", func(b *testing.B) { run(b, false) })
+	b.Run("wire=tls", func(b *testing.B) { run(b, true) })
+}
+
 // members starts two that are connected as members, both ways.
-func members(b *testing.B, ha, hb *counter) (x, y *Transport) {
+func members(b *testing.B, secure bool, ha, hb *counter) (x, y *Transport) {
 	b.Helper()
 	addresses := freePorts(b, 2)
+	ca := newAuthority(b)
 	at := func(id, other uint64, h transport.Handler) *Transport {
-		t, err := New(Config{PlainText: true, Listen: addresses[id-1], RaftID: id, Incarnation: 1, Peers: map[uint64]string{other: addresses[other-1]}, Handler: h})
+		cfg := Config{
+			Listen: addresses[id-1], RaftID: id, Incarnation: 1, Peers: map[uint64]string{other: addresses[other-1]},
+			Names: map[uint64]string{1: "node1", 2: "node2"}, Handler: h, PlainText: !secure,
+		}
+		if secure {
+			cfg.TLS = put(b, cfg.Names[id], ca.node(cfg.Names[id]), ca).unchecked()
+		}
+		t, err := New(cfg)
 		require.NoError(b, err)
 		b.Cleanup(func() { require.NoError(b, t.Close()) })
 		t.SetCluster(cluster)
@@ -60,9 +74,9 @@ func members(b *testing.B, ha, hb *counter) (x, y *Transport) {
 	return x, y
 }
 
-func benchmarkAppends(b *testing.B, batch, data int) {
+func benchmarkAppends(b *testing.B, secure bool, batch, data int) {
 	c := newCounter(batch)
-	x, _ := members(b, newCounter(1), c)
+	x, _ := members(b, secure, newCounter(1), c)
 	m := []transport.Message{app(1, 2, counted, data)}
 	b.SetBytes(int64(batch * data))
 	b.ReportAllocs()
@@ -76,16 +90,22 @@ func benchmarkAppends(b *testing.B, batch, data int) {
 }
 
 // BenchmarkSmallAppends is appends of one entry of 300 bytes, at most 256 in flight.
-func BenchmarkSmallAppends(b *testing.B) { benchmarkAppends(b, 256, 300) }
+func BenchmarkSmallAppends(b *testing.B) {
+	bothWays(b, func(b *testing.B, secure bool) { benchmarkAppends(b, secure, 256, 300) })
+}
 
 // BenchmarkLargeAppends is appends of one entry of 64 KiB, at most 64 in flight.
-func BenchmarkLargeAppends(b *testing.B) { benchmarkAppends(b, 64, 64<<10) }
+func BenchmarkLargeAppends(b *testing.B) {
+	bothWays(b, func(b *testing.B, secure bool) { benchmarkAppends(b, secure, 64, 64<<10) })
+}
 
 // BenchmarkPingPong is an append and the answer to it, which comes on the other
 // node's stream: the way of every commit.
-func BenchmarkPingPong(b *testing.B) {
+func BenchmarkPingPong(b *testing.B) { bothWays(b, benchmarkPingPong) }
+
+func benchmarkPingPong(b *testing.B, secure bool) {
 	back, there := newCounter(1), newCounter(1)
-	x, y := members(b, back, there)
+	x, y := members(b, secure, back, there)
 	answer := []transport.Message{app(2, 1, counted, 0)}
 	there.answer = func() { y.Send(answer) }
 	ask := []transport.Message{app(1, 2, counted, 300)}
