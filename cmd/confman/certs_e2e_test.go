@@ -155,3 +155,44 @@ func TestE2ECertificates(t *testing.T) {
 	require.Error(t, f.exit(all[2]))
 	assert.Contains(t, all[2].output(), `it names "node1" and not "node3": a node's certificate has its Id as a DNS name (confman cert node node3)`)
 }
+
+// TestE2EFromPlainTextToTLS restarts one node after the other with certificates, as docs/tls.md
+// says: while only one of three has them, the other two go on; with the second the majority changes over.
+func TestE2EFromPlainTextToTLS(t *testing.T) {
+	f := up(t, 3)
+	f.certs = filepath.Join(f.dir, "raft-ca")
+	require.Zero(t, f.confman("cert", "init", "--dir", f.certs).code)
+	require.NoError(t, os.Link(filepath.Join(f.certs, "ca.crt"), filepath.Join(f.certs, "bundle.crt")))
+	for _, p := range f.nodes {
+		require.Zero(t, f.confman("cert", "node", p.name, "--dir", f.certs).code)
+	}
+	// writes waits until a node acknowledges a write.
+	writes := func(p *proc, key string) {
+		t.Helper()
+		f.until(readyWait, p.name+" writes", func() bool {
+			a, err := f.send(http.MethodPut, p.url()+configPath+key, "1", "Idempotency-Key", key)
+			return err == nil && a.status == http.StatusCreated
+		})
+	}
+	writes(f.nodes[0], "before")
+	change := func(p *proc) {
+		f.stop(p)
+		f.configure(p)
+		f.start(p)
+	}
+	change(f.nodes[0])
+	writes(f.nodes[1], "with-one")
+	f.until(readyWait, "the two ways do not meet", func() bool {
+		return strings.Contains(f.nodes[0].output(), "it speaks no TLS") && strings.Contains(f.nodes[1].output(), "it speaks TLS")
+	})
+	change(f.nodes[1])
+	f.await(f.nodes[:2]...)
+	writes(f.nodes[0], "with-two")
+	change(f.nodes[2])
+	f.await(f.nodes...)
+	writes(f.nodes[2], "with-all")
+	f.converge()
+	for _, key := range []string{"before", "with-one", "with-two", "with-all"} {
+		assert.Equal(t, http.StatusOK, f.ask(f.nodes[2], http.MethodGet, configPath+key, "").status, key)
+	}
+}
