@@ -16,7 +16,8 @@ type CertificateFiles struct {
 	CertFile, KeyFile string
 	// ClientCAFile is a bundle of CAs: clients may show a certificate of one of them, and
 	// handlers find it verified in Request.TLS.VerifiedChains. One that does not verify is
-	// refused. Nobody needs one. "": no client is asked.
+	// refused. Nobody needs one. A CA that is taken out is believed by no new connection; those
+	// that are open go on. "": no client is asked.
 	ClientCAFile string
 }
 

@@ -76,7 +76,7 @@ func (ca *CA) Certificate() *x509.Certificate { return ca.cert }
 // addresses are host names and IP addresses, by which clients find its API. It is for both
 // ends of a connection, since each node is both.
 func (ca *CA) Node(id string, addresses []string, v Validity) (Pair, error) {
-	if err := checkName(id, NodeName); err != nil {
+	if err := checkName(id, dnsName); err != nil {
 		return Pair{}, err
 	}
 	if len(addresses) >= maxNames {
@@ -94,7 +94,7 @@ func (ca *CA) Node(id string, addresses []string, v Validity) (Pair, error) {
 		switch ip := net.ParseIP(a); {
 		case ip != nil:
 			t.IPAddresses = append(t.IPAddresses, ip)
-		case hostName.MatchString(a):
+		case dnsName.MatchString(a):
 			if a != id {
 				t.DNSNames = append(t.DNSNames, a)
 			}
@@ -169,10 +169,8 @@ func (ca *CA) Issue(template *x509.Certificate, v Validity) (Pair, error) {
 }
 
 var (
-	// NodeName is what the id of a node must be to be a name in its certificate: a DNS name.
-	NodeName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*$`)
-
-	hostName   = NodeName
+	// dnsName is what a node's id must be to be a name in its certificate; package config demands it.
+	dnsName    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*$`)
 	clientName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@-]*$`)
 	caName     = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@ -]*$`)
 

@@ -132,6 +132,21 @@ func TestMembersProveWhoTheyAre(t *testing.T) {
 	}
 }
 
+// TestIdsNeedNotLookLikeHosts: an id may be an IP address, or be spelled as no host is.
+func TestIdsNeedNotLookLikeHosts(t *testing.T) {
+	ca, addresses := newAuthority(t), freePorts(t, 2)
+	names := map[uint64]string{1: "10.0.1.10", 2: "Node_2.a-B"}
+	var nodes []*testNode
+	for i := range addresses {
+		name := names[uint64(i+1)]
+		source, err := LoadTLS(put(t, name, ca.node(name), ca).TLSFiles)
+		require.NoError(t, err)
+		nodes = append(nodes, startWith(t, addresses, i, func(cfg *Config) { cfg.TLS, cfg.Names = source, names }))
+	}
+	pass(t, nodes[0], nodes[1], form(1, 2))
+	pass(t, nodes[1], nodes[0], form(2, 1))
+}
+
 // TestNobodyElseGetsIn: node 2 is not what it should be; no message of it is heard, and as far
 // as it would have had to prove itself to be told something, it is told nothing.
 func TestNobodyElseGetsIn(t *testing.T) {
@@ -211,6 +226,25 @@ func TestOtherClustersAreRefusedUnderOneCA(t *testing.T) {
 	eventually(t, says(b, "node1 belongs to cluster aa"), "said")
 	a.Send([]transport.Message{beat(1, 2), form(1, 2)})
 	assert.Empty(t, b.inbox.messages())
+}
+
+// TestNobodyIsHeardWithoutACertificate, nor with an older TLS.
+func TestNobodyIsHeardWithoutACertificate(t *testing.T) {
+	ca, addresses := newAuthority(t), freePorts(t, 1)
+	n := startTLS(t, addresses, 0, put(t, "node1", ca.node("node1"), ca))
+	for want, cfg := range map[string]*tls.Config{
+		"client didn't provide a certificate": {},
+		"unsupported versions":                {MaxVersion: tls.VersionTLS12},
+	} {
+		cfg.InsecureSkipVerify, cfg.NextProtos = true, []string{"h2"}
+		conn, err := tls.Dial("tcp", addresses[0], cfg)
+		if err == nil {
+			_, err = conn.Read(make([]byte, 1))
+			require.NoError(t, conn.Close())
+		}
+		require.Error(t, err)
+		eventually(t, says(n, want), "said")
+	}
 }
 
 func TestPlainTextAndTLSDoNotMeet(t *testing.T) {
