@@ -1,0 +1,71 @@
+package auth
+
+import (
+	"encoding/binary"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func numbered(n int) (sum [32]byte) {
+	binary.LittleEndian.PutUint64(sum[:], uint64(n))
+	return sum
+}
+
+func TestTheCacheIsBounded(t *testing.T) {
+	now := time.Unix(1000, 0)
+	set := &keySet{maxAge: time.Hour}
+	k := thumbprint{id: "k"}
+	set.current.Store(&keys{held: map[thumbprint]bool{k: true}, fetched: now})
+	var c cache
+	const used = 7
+	for n := range 5 * MaxTokens {
+		c.put(numbered(n), entry{id: &Identity{Expires: now.Add(time.Minute)}, keys: set, key: k})
+		require.LessOrEqual(t, c.len(), MaxTokens)
+		if n >= used {
+			require.NotNil(t, c.get(numbered(used), now), "what is used stays: %d", n)
+		}
+	}
+	assert.Greater(t, c.len(), MaxTokens/2)
+	assert.Nil(t, c.get(numbered(0), now))
+}
+
+func TestATokenInTheCacheExpires(t *testing.T) {
+	w := newWorld(t)
+	a := w.authenticator(t)
+	raw := w.edit(user())
+	_, err := a.Token(t.Context(), raw)
+	require.NoError(t, err)
+	w.clock.advance(time.Hour + DefaultLeeway - time.Nanosecond)
+	_, err = a.Token(t.Context(), raw)
+	require.NoError(t, err)
+	w.clock.advance(time.Nanosecond)
+	_, err = a.Token(t.Context(), raw)
+	assert.Equal(t, Expired, reason(t, err))
+	assert.Zero(t, a.verified.len())
+}
+
+// TestManyAtOnce is for the race detector.
+func TestManyAtOnce(t *testing.T) {
+	w := newWorld(t)
+	a := w.authenticator(t)
+	tokens := []string{w.edit(user()), w.edit(app()), w.edit(user(), "exp", 1), w.head("kid", "forged")}
+	var all sync.WaitGroup
+	for n := range 8 {
+		all.Go(func() {
+			for i := range 50 {
+				_, err := a.Token(t.Context(), tokens[(n+i)%len(tokens)])
+				if (n+i)%len(tokens) < 2 {
+					assert.NoError(t, err)
+				}
+				if i%10 == n {
+					assert.NoError(t, a.sets[0].refresh(t.Context()))
+				}
+			}
+		})
+	}
+	all.Wait()
+}
