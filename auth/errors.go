@@ -1,8 +1,10 @@
 package auth
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // Reason says why a caller was refused. There are only those of [Reasons]; docs/tokens.md
@@ -92,7 +94,7 @@ func refuse(reason Reason, format string, args ...any) *Error {
 func short(text string) string {
 	const most = 40
 	if len(text) > most {
-		return text[:most] + "..."
+		return strings.ToValidUTF8(text[:most], "") + "..."
 	}
 	return text
 }
@@ -101,7 +103,7 @@ func short(text string) string {
 func brief(err error) error {
 	const most = 300
 	if text := err.Error(); len(text) > most {
-		return fmt.Errorf("%s...", text[:most])
+		return errors.New(strings.ToValidUTF8(text[:most], "") + " [cut]")
 	}
 	return err
 }

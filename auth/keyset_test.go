@@ -264,7 +264,7 @@ func TestKeysThatAreNotUsed(t *testing.T) {
 		"a private key":                 {`{` + ec + `,"d":"jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI"}`, "not a public key"},
 		"not on the curve":              {`{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}`, "curve"},
 		"an RSA key that can be broken": {`{"kty":"RSA","e":"AQAB","n":"` + strings.Repeat("v", 171) + `"}`, "bits"},
-		"a kind of key nobody knows":    {`{"kty":"XYZ"}`, "unknown"},
+		"a kind of key nobody knows":    {`{"kty":"XYZ"}`, "unsupported"},
 		"not an object":                 {`[]`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

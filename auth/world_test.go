@@ -3,7 +3,6 @@ package auth
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -215,7 +214,7 @@ func reason(t testing.TB, err error) Reason {
 		return ""
 	}
 	var e *Error
-	require.True(t, errors.As(err, &e), "%T: %v", err, err)
+	require.ErrorAs(t, err, &e)
 	require.Contains(t, Reasons(), e.Reason)
 	require.NotEmpty(t, e.Detail)
 	return e.Reason
