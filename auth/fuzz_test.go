@@ -3,6 +3,7 @@ package auth
 import (
 	"testing"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/stretchr/testify/require"
 
 	"github.com/confman/confman/auth/localissuer"
@@ -52,5 +53,27 @@ func FuzzClaims(f *testing.F) {
 		}
 		checkIdentity(t, id)
 		require.True(t, id.Expires.After(w.clock.now()))
+	})
+}
+
+// FuzzKey: a key that is taken can verify; none makes a fetch fail.
+func FuzzKey(f *testing.F) {
+	w := newWorld(f)
+	for _, alg := range []string{localissuer.RS256, localissuer.ES256} {
+		f.Add(marshal(jose.JSONWebKey{Key: w.PublicKey(w.KeyID(alg)), KeyID: "k", Use: "sig"}))
+	}
+	f.Add([]byte(`{"kty":"oct","k":"AAAA"}`))
+	f.Add([]byte(`{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","issuer":"x"}`))
+	raw := w.edit(user())
+	f.Fuzz(func(t *testing.T, jwk []byte) {
+		k, err := parseKey(jwk, trust{tenant: tenantA, discovery: base})
+		if err != nil {
+			return
+		}
+		require.NotEmpty(t, k.algorithms)
+		for _, alg := range k.algorithms {
+			require.Contains(t, algorithms, alg)
+			_, _ = k.verify(raw, alg) // does not panic
+		}
 	})
 }

@@ -41,7 +41,7 @@ func parseKey(raw []byte, t trust) (*key, error) {
 	if err := json.Unmarshal(raw, &extra); err != nil {
 		return nil, err
 	}
-	if of := strings.ReplaceAll(extra.Issuer, "{tenantid}", t.tenant); of != "" && of != t.discovery {
+	if extra.Issuer != "" && !isFor(extra.Issuer, t.discovery) {
 		return nil, errors.New("is for another issuer")
 	}
 	if jwk.Use != "" && jwk.Use != "sig" {
@@ -69,6 +69,17 @@ func parseKey(raw []byte, t trust) (*key, error) {
 	copy(k.thumbprint.sum[:], sum)
 	k.thumbprint.id = k.id
 	return k, nil
+}
+
+// isFor tells whether issuer is what a key says of its issuer, in which {tenantid} is any tenant.
+func isFor(template, issuer string) bool {
+	before, after, found := strings.Cut(template, "{tenantid}")
+	if !found {
+		return template == issuer
+	}
+	rest, begins := strings.CutPrefix(issuer, before)
+	tenant, ends := strings.CutSuffix(rest, after)
+	return begins && ends && isGUID(tenant)
 }
 
 // fitting are the algorithms that can be used with a public key. One that is not listed

@@ -1,14 +1,24 @@
 package auth
 
 import (
+	"bytes"
 	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"log/slog"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -257,6 +267,9 @@ func TestKeysThatAreNotUsed(t *testing.T) {
 		"fits":                          {`{` + ec + `}`, ""},
 		"for signatures":                {`{` + ec + `,"use":"sig","alg":"ES256"}`, ""},
 		"for this tenant":               {`{` + ec + `,"issuer":"` + base + `/{tenantid}/v2.0"}`, ""},
+		"for a template of others":      {`{` + ec + `,"issuer":"https://login.example.com/{tenantid}/v2.0"}`, "another issuer"},
+		"for a template of anything":    {`{` + ec + `,"issuer":"{tenantid}"}`, "another issuer"},
+		"for just this tenant":          {`{` + ec + `,"issuer":"` + base + `/` + tenantA + `/v2.0"}`, ""},
 		"for personal accounts":         {`{` + ec + `,"issuer":"` + base + `/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0"}`, "another issuer"},
 		"for encryption":                {`{` + ec + `,"use":"enc"}`, "for use"},
 		"of another algorithm":          {`{` + ec + `,"alg":"ES384"}`, "for algorithm"},
@@ -383,4 +396,62 @@ func TestKeysThatMove(t *testing.T) {
 	require.Error(t, a.sets[0].refresh(t.Context()))
 	require.NoError(t, a.sets[0].refresh(t.Context()))
 	assert.True(t, moved)
+}
+
+// TestEveryAlgorithm that can be configured works with its keys, and with no others.
+func TestEveryAlgorithm(t *testing.T) {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, minRSABits)
+	require.NoError(t, err)
+	_, edKey, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	curve := func(c elliptic.Curve) crypto.Signer { return must(ecdsa.GenerateKey(c, rand.Reader)) }
+	private := map[string]crypto.Signer{
+		"RS256": rsaKey, "RS384": rsaKey, "RS512": rsaKey, "PS256": rsaKey, "PS384": rsaKey, "PS512": rsaKey,
+		"ES256": curve(elliptic.P256()), "ES384": curve(elliptic.P384()), "ES512": curve(elliptic.P521()), "EdDSA": edKey,
+	}
+	w := newWorld(t)
+	for _, alg := range algorithms {
+		t.Run(alg, func(t *testing.T) {
+			signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(alg), Key: jose.JSONWebKey{Key: private[alg], KeyID: "k"}}, nil)
+			require.NoError(t, err)
+			jws, err := signer.Sign(marshal(w.Claims(user())))
+			require.NoError(t, err)
+			raw, err := jws.CompactSerialize()
+			require.NoError(t, err)
+			for other, signs := range private {
+				a := w.authenticator(t, func(c *Config) { c.Issuers[0].Algorithms = algorithms })
+				k, err := parseKey(marshal(jose.JSONWebKey{Key: signs.Public(), KeyID: "k"}), a.sets[0].trust)
+				require.NoError(t, err)
+				a.sets[0].current.Store(&keys{list: []*key{k}, held: map[thumbprint]bool{k.thumbprint: true}, fetched: w.clock.now()})
+				_, err = a.Token(t.Context(), raw)
+				if reflect.DeepEqual(signs, private[alg]) {
+					assert.NoError(t, err)
+				} else {
+					assert.Equal(t, Algorithm, reason(t, err), other)
+				}
+			}
+		})
+	}
+}
+
+// TestTheLog: no token is in it, nor a part of one, nor does a day of outage fill a disk.
+func TestTheLog(t *testing.T) {
+	w := newWorld(t)
+	var log bytes.Buffer
+	a := w.authenticator(t, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	for _, c := range tokenCases {
+		raw := c.token(w)
+		_, _ = a.Token(t.Context(), raw)
+		w.clock.advance(time.Second)
+	}
+	w.SetDown(true)
+	for range 100 {
+		_, _ = a.Token(t.Context(), w.head("kid", "forged"))
+		w.clock.advance(time.Second)
+	}
+	assert.NotContains(t, log.String(), "eyJ")
+	assert.NotContains(t, log.String(), person)
+	assert.Contains(t, log.String(), "issuer=corp tenant="+tenantA)
+	assert.Contains(t, log.String(), "an issuer's keys cannot be fetched")
+	assert.LessOrEqual(t, strings.Count(log.String(), "cannot be fetched"), 4)
 }
