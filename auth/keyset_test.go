@@ -455,3 +455,30 @@ func TestTheLog(t *testing.T) {
 	assert.Contains(t, log.String(), "an issuer's keys cannot be fetched")
 	assert.LessOrEqual(t, strings.Count(log.String(), "cannot be fetched"), 4)
 }
+
+// slow answers after a while.
+type slow struct {
+	next  http.RoundTripper
+	after time.Duration
+}
+
+func (s slow) RoundTrip(req *http.Request) (*http.Response, error) {
+	time.Sleep(s.after)
+	return s.next.RoundTrip(req)
+}
+
+// TestAgeCountsFromTheQuestion: the answer may have been under way for as long.
+func TestAgeCountsFromTheQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.authenticator(t, func(c *Config) {
+			c.Client = &http.Client{Transport: slow{w.wire, time.Second}}
+			c.Now = time.Now
+		})
+		began := time.Now()
+		_, err := a.Token(t.Context(), w.edit(user(), "exp", began.Add(time.Hour).Unix(), "nbf", 0))
+		require.NoError(t, err)
+		assert.Equal(t, 2*time.Second, time.Since(began))
+		assert.Equal(t, began, a.sets[0].current.Load().fetched)
+	})
+}
