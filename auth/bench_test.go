@@ -34,12 +34,12 @@ func BenchmarkToken(b *testing.B) {
 	})
 	kid := w.KeyID(localissuer.ES256)
 	es256 := must(w.SignRaw(kid, marshal(map[string]any{"alg": "ES256", "kid": kid}), marshal(w.Claims(t))))
-	stranger := w.stranger.KeyID(localissuer.RS256)
+	stranger := w.stranger().KeyID(localissuer.RS256)
 	for _, c := range []struct{ name, raw string }{
 		{"first-RS256", raw},
 		{"first-ES256", es256},
-		{"forged-key-unknown", w.headed(w.stranger, stranger, "kid", "forged")},
-		{"forged-badly-signed", w.headed(w.stranger, stranger)},
+		{"forged-key-unknown", w.headed(w.stranger(), stranger, "kid", "forged")},
+		{"forged-badly-signed", w.headed(w.stranger(), stranger)},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()

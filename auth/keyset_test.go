@@ -35,8 +35,8 @@ func TestForgedTokensFetchSeldom(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, w.Fetches())
 
-	stranger := w.stranger.KeyID(localissuer.RS256)
-	unknown, badlySigned := w.headed(w.stranger, stranger, "kid", "forged"), w.headed(w.stranger, stranger)
+	stranger := w.stranger().KeyID(localissuer.RS256)
+	unknown, badlySigned := w.headed(w.stranger(), stranger, "kid", "forged"), w.headed(w.stranger(), stranger)
 	const forged = 1000
 	for range forged {
 		w.clock.advance(time.Second)

@@ -196,11 +196,11 @@ var tokenCases = []tokenCase{
 
 	// Its signature.
 	{name: "another's key under a known kid", token: func(w *world) string {
-		return w.headed(w.stranger, w.stranger.KeyID(localissuer.RS256))
+		return w.headed(w.stranger(), w.stranger().KeyID(localissuer.RS256))
 	}, want: BadSignature},
 	{name: "another's key under its own kid", token: func(w *world) string {
-		kid := w.stranger.KeyID(localissuer.RS256)
-		return w.headed(w.stranger, kid, "kid", kid)
+		kid := w.stranger().KeyID(localissuer.RS256)
+		return w.headed(w.stranger(), kid, "kid", kid)
 	}, want: UnknownKey},
 	{name: "payload changed", token: func(w *world) string {
 		parts := strings.Split(w.edit(user()), ".")
@@ -231,8 +231,8 @@ var tokenCases = []tokenCase{
 
 	// Its header.
 	{name: "embedded jwk", token: func(w *world) string {
-		kid := w.stranger.KeyID(localissuer.RS256)
-		return w.headed(w.stranger, kid, "kid", drop{}, "jwk", jose.JSONWebKey{Key: w.stranger.PublicKey(kid)})
+		kid := w.stranger().KeyID(localissuer.RS256)
+		return w.headed(w.stranger(), kid, "kid", drop{}, "jwk", jose.JSONWebKey{Key: w.stranger().PublicKey(kid)})
 	}, want: Malformed},
 	{name: "embedded jwk, genuine", token: func(w *world) string {
 		return w.head("jwk", jose.JSONWebKey{Key: w.PublicKey(w.KeyID(localissuer.RS256))})

@@ -96,8 +96,8 @@ func TestTrapForgedTokensFetch(t *testing.T) {
 	w := newWorld(t)
 	ctx, verifier := library(t, w)
 	const forged = 50
-	stranger := w.stranger.KeyID(localissuer.RS256)
-	for _, token := range []string{w.head("kid", "forged"), w.headed(w.stranger, stranger)} {
+	stranger := w.stranger().KeyID(localissuer.RS256)
+	for _, token := range []string{w.head("kid", "forged"), w.headed(w.stranger(), stranger)} {
 		// One fetch for each, but that it sometimes takes a fetch that ended for one under way.
 		before := w.Fetches()
 		for n := 0; n < 100*forged && w.Fetches()-before < forged; n++ {

@@ -71,7 +71,7 @@ func (c *clock) advance(d time.Duration) { c.at.Add(int64(d)) }
 type world struct {
 	*localissuer.Provider
 	clock    *clock
-	stranger *localissuer.Provider
+	stranger func() *localissuer.Provider // made when it is needed
 	wire     *direct
 }
 
@@ -80,8 +80,9 @@ func newWorld(t testing.TB) *world {
 	var err error
 	w.Provider, err = localissuer.New(base, localissuer.Options{Now: w.clock.now})
 	require.NoError(t, err)
-	w.stranger, err = localissuer.New(base, localissuer.Options{Now: w.clock.now})
-	require.NoError(t, err)
+	w.stranger = sync.OnceValue(func() *localissuer.Provider {
+		return must(localissuer.New(base, localissuer.Options{Now: w.clock.now}))
+	})
 	w.wire = &direct{handler: w.Provider}
 	return w
 }
