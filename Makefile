@@ -6,9 +6,11 @@ FOR   ?= 1h
 FUZZTIME ?= 20s
 BENCH ?= .
 GO    ?= go
+# The Go vulnerability database as of a day: the same answer for the same commit. VULNDB=latest asks for today's.
+VULNDB ?= v0.0.0-20261105234957-e22db6528018
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev test race lint fmt generate tidy check e2e failpoints jepsen fuzz sim nightly mutants bench cover clean
+.PHONY: help build dev test race lint fmt generate tidy check e2e failpoints jepsen fuzz sim nightly mutants bench cover vuln clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +80,13 @@ nightly: ## simulated worlds for FOR, others every day; fails if a fault, a mark
 	$(GO) build -o bin/ ./cmd/sim
 	bin/sim sweep --nightly --regressions testdata/seeds/regressions.json --seeds 1000 --for $(FOR) --time $(TIME) \
 	  --from "$$(git rev-parse HEAD || echo 1) $$(date +%F)" --keep-going --save sim-failures --json bin/nightly.json
+
+# With the release that go.mod names, which is what releases are built with, whatever this machine has.
+vuln: ## known vulnerabilities in what the programs call
+	GOTOOLCHAIN=$$(sed -n 's/^toolchain //p' go.mod) $(GO) version
+	$(GO) run golang.org/x/vulndb/cmd/indexdb@$(VULNDB) -out bin/vulndb \
+	  -vulns "$$($(GO) mod download -json golang.org/x/vulndb@$(VULNDB) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/data/osv"
+	GOTOOLCHAIN=$$(sed -n 's/^toolchain //p' go.mod) $(GO) tool govulncheck -db "file://$(CURDIR)/bin/vulndb" ./...
 
 mutants: ## plant each bug of sim/mutants and demand that a simulated world catches it; the table goes to docs/mutants.md
 	$(GO) run ./cmd/mutants --time $(TIME) --out docs/mutants.md
