@@ -149,7 +149,9 @@ func (h *Watches) Advance(v *fsm.View) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i := range changes {
-		h.dispatch(&changes[i])
+		if !ofNamespace(&changes[i]) {
+			h.dispatch(&changes[i])
+		}
 	}
 	h.told = newest
 	return nil
@@ -301,5 +303,8 @@ func isSubtree(path string) bool { return path == "" || path[len(path)-1] == '/'
 
 // touches tells whether ch changed what w watches.
 func (w *Watcher) touches(ch *fsm.Change) bool {
-	return slices.ContainsFunc(ch.Ops, func(op fsm.ChangedKey) bool { return w.covers(op.Key) })
+	return !ofNamespace(ch) && slices.ContainsFunc(ch.Ops, func(op fsm.ChangedKey) bool { return w.covers(op.Key) })
 }
+
+// ofNamespace tells a change of a namespace, which is alone in it and none of what is watched.
+func ofNamespace(ch *fsm.Change) bool { return len(ch.Ops) == 1 && ch.Ops[0].IsNamespace() }

@@ -505,3 +505,30 @@ func TestWatchToldOncePerChange(t *testing.T) {
 	}
 	assert.Equal(t, want, told)
 }
+
+// TestWatchersAreNotToldOfNamespaces, but their position moves on.
+func TestWatchersAreNotToldOfNamespaces(t *testing.T) {
+	s := newWatched(t, t.TempDir(), WatchLimits{})
+	defer s.close()
+	behind := s.watch("", 0)
+	defer behind.Close()
+	s.put("teams/a")
+	s.apply(fsm.Op{Kind: fsm.PutNamespace, Key: "teams/", Value: (&fsm.Namespace{Owner: "ann"}).Encode()})
+	s.advance() // nobody was told of the first two: they are looked for in the store
+	woken := []*stream{s.watch("", 2), s.watch("teams/", 2)}
+	for _, st := range woken {
+		defer st.Close()
+	}
+	s.apply(fsm.Op{Kind: fsm.DeleteNamespace, Key: "teams/"})
+	s.advance()
+	v := s.view()
+	defer v.Close()
+	for _, st := range append(woken, behind) {
+		batch, through, err := st.Take(v)
+		require.NoError(t, err)
+		for _, ch := range batch {
+			assert.Equal(t, fsm.Revision(1), ch.Revision)
+		}
+		assert.Equal(t, fsm.Revision(3), through)
+	}
+}
