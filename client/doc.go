@@ -31,6 +31,11 @@
 // [ReadOptions] name a revision or a time to read. [Client.History] tells who changed what,
 // [Client.Diff] how it all differs, until it is compacted: [IsCompacted].
 //
+// # Access
+//
+// [Client.WhoAmI] tells what the caller may do. [Client.Namespace] reads who may do what below a path,
+// [Client.EditNamespace] changes it, and [Client.Audit] tells who did what, and what was denied.
+//
 // # Watching
 //
 // [Client.Watch] gives every change to a key or subtree once and in order, and goes on at

@@ -20,7 +20,7 @@ import (
 // startCluster starts what the examples talk to: one node that keeps its keys in memory,
 // and answers as the API does, as far as they go.
 func startCluster() (nodes []string, stop func()) {
-	a := &exampleAPI{states: []map[string]client.Record{{}}, comments: []string{""}}
+	a := &exampleAPI{states: []map[string]client.Record{{}}, comments: []string{""}, namespaces: map[string]client.Namespace{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/config/{key...}", a.get)
 	mux.HandleFunc("PUT /api/v1/config/{key...}", a.put)
@@ -29,6 +29,10 @@ func startCluster() (nodes []string, stop func()) {
 	mux.HandleFunc("POST /api/v1/rollback/{prefix...}", a.rollback)
 	mux.HandleFunc("GET /api/v1/watch/{prefix...}", a.watch)
 	mux.HandleFunc("POST /api/v1/import/{prefix...}", a.load)
+	mux.HandleFunc("GET /api/v1/namespaces/{path...}", a.namespace)
+	mux.HandleFunc("PUT /api/v1/namespaces/{path...}", a.putNamespace)
+	mux.HandleFunc("GET /api/v1/audit", a.audit)
+	mux.HandleFunc("GET /api/v1/whoami", a.whoAmI)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -46,6 +50,8 @@ type exampleAPI struct {
 	mu       sync.Mutex
 	states   []map[string]client.Record
 	comments []string
+	// namespaces by path; of them there is no past.
+	namespaces map[string]client.Namespace
 }
 
 func (a *exampleAPI) revision() int { return len(a.states) - 1 }

@@ -117,12 +117,17 @@ func pagesOf[T any](ctx context.Context, c *Client, route, path string, q url.Va
 		err = o.noTime()
 	}
 	if err != nil {
-		return func(yield func(T, error) bool) {
-			var none T
-			yield(none, err)
-		}
+		return failed[T](err)
 	}
 	return pages[T](ctx, c, r, q, size)
+}
+
+// failed is a sequence of nothing but an error.
+func failed[T any](err error) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		yield(none, err)
+	}
 }
 
 // pages sends r again and again, for page after page.

@@ -39,6 +39,10 @@ const (
 	DefaultHeartbeat = 10 * time.Second
 	MissedHeartbeats = 3
 
+	// MaxNamespaceEdits bounds how often EditNamespace reads and writes because others did
+	// meanwhile.
+	MaxNamespaceEdits = 8
+
 	// MaxChunkRecords and MaxChunkBytes bound one request of an import: enough for
 	// several transactions to be under way at once, little enough to repeat. Its
 	// last record may exceed the bytes.

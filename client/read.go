@@ -57,6 +57,14 @@ func (o *ReadOptions) noTime() error {
 	return nil
 }
 
+// newest refuses a past where there is none.
+func (o *ReadOptions) newest() error {
+	if o.Revision != 0 || !o.At.IsZero() {
+		return &RequestError{"Revision and At are not of this request: it is of the newest state"}
+	}
+	return nil
+}
+
 func (o ReadOptions) query() url.Values {
 	q := url.Values{}
 	if o.Consistency != "" {

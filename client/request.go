@@ -276,7 +276,7 @@ func (r *request) refused(resp *http.Response) *failure {
 // or the cluster. A node that stops, or lags, or is cut off, is not.
 func (p *Problem) health() health {
 	switch p.Name() {
-	case "idempotency-full", "storage-full", "leadership-lost", "repeated":
+	case "idempotency-full", "storage-full", "policy-full", "leadership-lost", "repeated":
 		return good
 	case "internal":
 		return unsure
