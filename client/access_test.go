@@ -133,10 +133,9 @@ func TestGrantAndRevoke(t *testing.T) {
 	assert.False(t, n.Revoke("editor", "cert:b"))
 	assert.True(t, n.Revoke("editor", "cert:a"))
 	assert.Equal(t, []client.Binding{{Role: "viewer", Subjects: []string{"cert:a", "cert:b"}}}, n.Bindings)
-	assert.True(t, n.Grant("editor", "cert:b"))
-	assert.True(t, n.Revoke("", "cert:b"), "all of them")
-	assert.False(t, n.Revoke("", "cert:b"))
-	assert.Equal(t, []client.Binding{{Role: "viewer", Subjects: []string{"cert:a"}}}, n.Bindings)
+	assert.True(t, n.Revoke("viewer", "cert:a"))
+	assert.False(t, n.Revoke("publisher", "cert:b"))
+	assert.Equal(t, []client.Binding{{Role: "viewer", Subjects: []string{"cert:b"}}}, n.Bindings)
 }
 
 func TestAuditRequests(t *testing.T) {

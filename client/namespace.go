@@ -59,19 +59,18 @@ func (n *Namespace) Grant(role, subject string) bool {
 	return true
 }
 
-// Revoke takes a role from a subject; with role "", all that it has here. It tells whether it had any.
-func (n *Namespace) Revoke(role, subject string) (had bool) {
-	for i := range n.Bindings {
-		b := &n.Bindings[i]
-		if role != "" && b.Role != role {
-			continue
-		}
-		before := len(b.Subjects)
-		b.Subjects = slices.DeleteFunc(b.Subjects, func(s string) bool { return s == subject })
-		had = had || len(b.Subjects) < before
+// Revoke takes a role from a subject. It tells whether it had it.
+func (n *Namespace) Revoke(role, subject string) bool {
+	i := slices.IndexFunc(n.Bindings, func(b Binding) bool { return b.Role == role })
+	if i < 0 || !slices.Contains(n.Bindings[i].Subjects, subject) {
+		return false
 	}
-	n.Bindings = slices.DeleteFunc(n.Bindings, func(b Binding) bool { return len(b.Subjects) == 0 })
-	return had
+	b := &n.Bindings[i]
+	b.Subjects = slices.DeleteFunc(b.Subjects, func(s string) bool { return s == subject })
+	if len(b.Subjects) == 0 {
+		n.Bindings = slices.Delete(n.Bindings, i, i+1)
+	}
+	return true
 }
 
 // body is the namespace as it is written.

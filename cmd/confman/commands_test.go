@@ -71,6 +71,8 @@ var seconds = regexp.MustCompile(`[0-9.]+ s, [0-9]+ leaves/s|in [0-9.]+ s;|"(sec
 //	file name=PATH     writes its input to a file below DIR
 //	fault ...          makes the server answer a problem once
 //	lose               makes the server apply a request and lose the answer
+//	denied             has the audit tell of what was denied
+//	contend times=N    has somebody else change each namespace that is read, N times
 //	damage revision=N  makes the history's verification find a change that differs
 //	run [endpoints=..] runs the command lines of its input
 func TestCommands(t *testing.T) {
@@ -104,6 +106,12 @@ func TestCommands(t *testing.T) {
 				return ""
 			case "lose":
 				api.faults = append(api.faults, api.lose)
+				return ""
+			case "denied":
+				api.denied = fakeDenied
+				return ""
+			case "contend":
+				d.ScanArgs(t, "times", &api.contended)
 				return ""
 			case "damage":
 				d.ScanArgs(t, "revision", &api.damaged)

@@ -93,6 +93,7 @@ var exampleFiles = map[string]map[string]string{
 	"put":   {"routes.json": `[1]`},
 	"patch": {"routes.patch.json": `[{"op": "replace", "path": "/0", "value": 2}]`},
 	"txn":   {"swap.json": `{"compare": [{"path": "teams/payments/lock", "revision": 42}], "then": [{"delete": "teams/payments/lock"}]}`},
+	"ns":    {"payments.ns.json": `{"path": "teams/payments/", "owner": "ann", "bindings": [], "settings": {"keep_versions": 5}, "revision": 57}`},
 	"import": {
 		"cldr/main/en/numbers.json": `{"main": {"en": {"x": 1}}}`,
 		"payments.json":             `{"timeout-ms": 30}`,
@@ -122,6 +123,14 @@ func exampleStore(a *fakeAPI) {
 			a.store(&client.Record{Path: "elsewhere", Value: fmt.Append(nil, revision), ContentType: client.TypeJSON}, revision)
 		}
 		a.commit(r)
+	}
+	a.namespaces["/"] = client.Namespace{
+		Path: "/", Revision: 56, ModifiedAt: fakeNow, ModifiedBy: "anonymous",
+		Roles: map[string][]string{"deployer": {"read", "write"}}, Denied: []string{"user:entra/contoso/eve"},
+	}
+	a.namespaces["teams/payments/"] = client.Namespace{
+		Path: "teams/payments/", Revision: 57, ModifiedAt: fakeNow, ModifiedBy: "anonymous",
+		Bindings: []client.Binding{{Role: "editor", Subjects: []string{"user:entra/contoso/bob"}}},
 	}
 }
 

@@ -35,6 +35,11 @@ type fakeAPI struct {
 	faults []http.HandlerFunc
 	// remembered are the answers under idempotency keys.
 	remembered map[string]remembered
+	// namespaces by path; of them there is no past. denied is what the audit has beside changes.
+	namespaces map[string]client.Namespace
+	denied     []client.AuditRow
+	// contended is how many more namespaces somebody else changes once they were read.
+	contended int
 }
 
 // remembered is what a request was answered.
@@ -47,7 +52,7 @@ func newFakeAPI(t *testing.T) (*fakeAPI, string) {
 	t.Helper()
 	a := &fakeAPI{
 		records: map[string]client.Record{}, remembered: map[string]remembered{},
-		past: map[uint64]map[string]client.Record{0: {}}, comments: map[uint64]string{},
+		past: map[uint64]map[string]client.Record{0: {}}, comments: map[uint64]string{}, namespaces: map[string]client.Namespace{},
 	}
 	s := httptest.NewServer(a)
 	t.Cleanup(s.Close)
@@ -181,6 +186,12 @@ func (a *fakeAPI) answer(w http.ResponseWriter, r *http.Request) {
 		a.load(w, r)
 	case route == "export":
 		a.export(w, r, key)
+	case route == "namespaces":
+		a.namespace(w, r, rest)
+	case path == "/audit":
+		a.audit(w, r)
+	case path == "/whoami":
+		_ = json.NewEncoder(w).Encode(fakeWho)
 	case route == "cluster":
 		_, _ = fmt.Fprintf(w, `{"node":"node1","role":"leader","leader":"node1","term":2,"revision":%d,"applied_index":%d,"commit_index":%d,
 			"state_hash":"%064d","staleness":0.012,"members":[]}`, a.revision, a.revision+3, a.revision+3, a.revision)

@@ -109,7 +109,12 @@ func upTo[T any](n int, items iter.Seq2[T, error]) iter.Seq2[T, error] {
 }
 
 // list prints items as they come: as JSON, YAML, or rows of a table.
-func list[T any](s *session, items iter.Seq2[T, error], head []string, row func(*T) []string) (err error) {
+func list[T any](s *session, items iter.Seq2[T, error], head []string, row func(*T) []string) error {
+	return listRows(s, items, head, func(item *T) [][]string { return [][]string{row(item)} })
+}
+
+// listRows is list where an item may take several rows.
+func listRows[T any](s *session, items iter.Seq2[T, error], head []string, of func(*T) [][]string) (err error) {
 	w := bufio.NewWriter(s.out)
 	defer func() {
 		if flushed := w.Flush(); err == nil {
@@ -135,7 +140,7 @@ func list[T any](s *session, items iter.Seq2[T, error], head []string, row func(
 		if err != nil {
 			return err
 		}
-		if rows = append(rows, row(&item)); len(rows) > lsBlock {
+		if rows = append(rows, of(&item)...); len(rows) > lsBlock {
 			if err := table(w, rows); err != nil {
 				return err
 			}

@@ -146,14 +146,19 @@ func shown(rec *client.Record) string {
 	if !utf8.Valid(rec.Value) || rec.ContentType == "application/octet-stream" {
 		return "(" + plural(len(rec.Value), "byte", "bytes") + ")"
 	}
-	runes := []rune(strings.Map(func(r rune) rune {
-		if !unicode.IsGraphic(r) {
-			return ' '
-		}
-		return r
-	}, string(rec.Value[:min(len(rec.Value), 8*maxShownRunes)])))
+	runes := []rune(harmless(string(rec.Value[:min(len(rec.Value), 8*maxShownRunes)])))
 	if len(runes) > maxShownRunes {
 		return string(runes[:maxShownRunes-3]) + "..."
 	}
 	return string(runes)
+}
+
+// harmless is text without what would move a terminal's cursor.
+func harmless(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsGraphic(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }

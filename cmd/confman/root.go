@@ -73,6 +73,7 @@ compare of a transaction did not hold.`,
 	}
 	for _, make := range []func(*session) *cobra.Command{
 		newGet, newPut, newPatch, newRm, newLs, newTxn, newWatch, newHistory, newDiff, newRollback, newImport, newExport, newCluster,
+		newNamespaces, newAudit, newWhoAmI,
 	} {
 		s := &session{env: e}
 		cmd := make(s)

@@ -40,6 +40,15 @@ var routes = []struct {
 	{"POST", "/import", "import teams -", `{"a": 1}`, "/import/teams/"},
 	{"GET", "/export", "export teams", "", "/export/teams/?format=tree"},
 	{"GET", "/export", "export / --format ndjson", "", "/export/?format=ndjson"},
+	{"GET", "/namespaces", "ns get teams/payments --revision 57", "", "/namespaces/teams/payments/?revision=57"},
+	{"GET", "/namespaces", "ns ls teams", "", "/namespaces/teams/?recursive=true"},
+	{"GET", "/namespaces", "ns grant teams/payments viewer cert:ci", "", "/namespaces/teams/payments/?consistency=linearizable"},
+	{"GET", "/namespaces", "ns deny cert:ci", "", "/namespaces/?consistency=linearizable"},
+	{"PUT", "/namespaces", "ns put teams/ci -f -", `{"owner": "ann"}`, "/namespaces/teams/ci/"},
+	{"DELETE", "/namespaces", "ns rm teams/payments", "", "/namespaces/teams/payments/"},
+	{"GET", "/audit", "audit --path teams/ --outcome applied --since 2026-01-23T11:00:00+01:00", "", "/audit?outcome=applied&path=teams%2F&since=2026-01-23T10%3A00%3A00Z"},
+	{"GET", "/audit", "audit -o ndjson", "", "/audit"},
+	{"GET", "/whoami", "whoami", "", "/whoami"},
 	{"GET", "/cluster", "cluster", "", "/cluster"},
 }
 

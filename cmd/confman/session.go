@@ -47,15 +47,21 @@ type session struct {
 	output    string
 }
 
-// flags adds the flags that all client commands have.
+// flags adds the flags that all client commands have, to each of those that cmd consists of.
 func (s *session) flags(cmd *cobra.Command) {
+	if cmd.HasSubCommands() {
+		for _, sub := range cmd.Commands() {
+			s.flags(sub)
+		}
+		return
+	}
 	f := cmd.Flags()
 	f.StringVar(&s.endpoints, "endpoints", "", "addresses of nodes, separated by commas (default $"+endpointsVariable+" or "+defaultEndpoints+")")
 	f.StringVar(&s.caFile, "cacert", "", "PEM file of who signs the certificates of https endpoints (default $"+caVariable+", or whom the system trusts)")
 	if f.Lookup("timeout") == nil {
 		f.DurationVar(&s.timeout, "timeout", defaultTimeout, "how long to try, in all")
 	}
-	if cmd.Name() != "export" { // which writes what it finds, and nothing about it
+	if cmd.Name() != "export" && f.Lookup("output") == nil { // it writes what it finds, and nothing about it
 		f.StringVarP(&s.output, "output", "o", "", "json, yaml or table")
 	}
 	complete(cmd, "output", "json", "yaml", "table")
