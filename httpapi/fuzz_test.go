@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -38,6 +39,13 @@ func FuzzRequest(f *testing.F) {
 	f.Add("POST", "/api/v1/txn", "", `{"compare":[{"path":"a","value":"AA==","encoding":"base64"}]}`)
 	f.Add("POST", "/api/v1/rollback/a/?chunked=true", "", `{"to_revision":0}`)
 	f.Add("POST", "/api/v1/rollback", keyed, `{"to_revision":1}`)
+	f.Add("PUT", "/api/v1/namespaces/a", keyed, bobEdits)
+	f.Add("PUT", "/api/v1/namespaces", "If-None-Match: *", `{"roles":{"r":["read"]},"denied":["cert:x"],"settings":{"keep_versions":2}}`)
+	f.Add("GET", "/api/v1/namespaces/?recursive=true&limit=1", "", "")
+	f.Add("DELETE", "/api/v1/namespaces/a/", `If-Match: "1"`, "")
+	f.Add("GET", "/api/v1/audit?path=a/&since=2026-01-23T10:00:00Z&until=9999-12-31T23:59:59Z", "Accept: application/x-ndjson", "")
+	f.Add("GET", "/api/v1/audit?principal=anonymous&limit=1", "", "")
+	f.Add("GET", "/api/v1/whoami", "", "")
 	f.Add("GET", "/api/v1/history?verify=true", "Accept-Encoding: gzip", "")
 	f.Add("GET", "/api/v1/config/a/?recursive=true&format=tree", "Accept: application/yaml\n"+asOf, "")
 	f.Add("GET", "/api/v1/watch/a?from_revision=0", "Last-Event-ID: 0", "")
@@ -126,7 +134,7 @@ func FuzzQuery(f *testing.F) {
 	} {
 		f.Add(s)
 	}
-	lists := [][]string{noParams, keyParams, listParams, exportParams, importParams, treeParams, chunkParams, historyParams, diffParams, watchParams}
+	lists := [][]string{noParams, keyParams, listParams, exportParams, importParams, treeParams, chunkParams, historyParams, diffParams, watchParams, namespaceParams, auditParams, whoParams}
 	f.Fuzz(func(t *testing.T, raw string) {
 		want, wantErr := url.ParseQuery(raw)
 		for _, list := range lists {
@@ -225,5 +233,44 @@ func FuzzConditions(f *testing.F) {
 		}
 		q := quality([]string{match}, typeJSON)
 		require.True(t, q >= 0 && q <= 1)
+	})
+}
+
+// FuzzNamespace: what is taken for a namespace is one, and is read back as it was written.
+func FuzzNamespace(f *testing.F) {
+	for _, s := range []string{
+		"{}", bobEdits, `{"owner":"\u00e9\n","description":"","settings":{"keep_versions":1}}`,
+		`{"roles":{"b":["audit"],"a":["read","read"]},"denied":["cert:b","cert:a","cert:a"],"bindings":[{"role":"z","subjects":[]},{"role":"a","subjects":["app:i/x"]}]}`,
+		`{"settings":{}}{}`, `{"bindings":[{"role":"viewer","role":"x"}]}`,
+	} {
+		f.Add([]byte(s), "")
+		f.Add([]byte(s), "a/")
+	}
+	f.Fuzz(func(t *testing.T, text []byte, prefix string) {
+		if prefix != "" {
+			prefix = "a/"
+		}
+		n, fault := parseNamespace(text, prefix)
+		if fault != nil {
+			require.LessOrEqual(t, fault.offset, len(text))
+			return
+		}
+		require.True(t, json.Valid(text))
+		stored, err := fsm.DecodeNamespace(prefix, n.Encode())
+		if err != nil { // as a whole it is too large
+			require.ErrorAs(t, err, new(*fsm.LimitError))
+			return
+		}
+		shown := appendNamespace(nil, &fsm.NamespaceRecord{Path: prefix, Namespace: *stored, Revision: 1})
+		var members map[string]json.RawMessage
+		require.NoError(t, json.Unmarshal(shown, &members))
+		for _, name := range []string{"path", "revision", "create_revision", "modified_at", "modified_by"} {
+			delete(members, name)
+		}
+		again, err := json.Marshal(members)
+		require.NoError(t, err)
+		back, fault := parseNamespace(again, prefix)
+		require.Nil(t, fault)
+		require.Equal(t, n.Encode(), back.Encode())
 	})
 }

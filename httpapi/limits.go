@@ -45,6 +45,10 @@ const (
 	// MaxRollbackBytes bounds the body of a rollback, which is one number.
 	MaxRollbackBytes = 1 << 10
 
+	// MaxNamespaceBodyBytes bounds the body that is to become a namespace, which is stored in a
+	// quarter of that (fsm.MaxNamespaceBytes).
+	MaxNamespaceBodyBytes = 1 << 20
+
 	// MaxImportOps and MaxImportBytes bound one transaction of an import. Larger
 	// ones would save little and delay the writes of others.
 	MaxImportOps   = fsm.MaxTxnOps
@@ -66,6 +70,9 @@ const (
 	// MaxHistoryScan bounds the changes that one page of a subtree's history looks at: the
 	// page ends there, however few of them touched the subtree.
 	MaxHistoryScan = 10_000
+
+	// MaxAuditScan bounds the changes and refusals that one page of the audit looks at, as above.
+	MaxAuditScan = 10_000
 
 	// deletePage is how many keys of a removal in several transactions are read at a time.
 	deletePage = 10_000
@@ -160,7 +167,7 @@ const (
 	MaxLargeBatches      = 16
 	MaxWaitingBatchBytes = 128 << 10
 
-	// MaxExports bounds what is under way of exports, verifications and rollbacks in chunks: each
+	// MaxExports bounds what is under way of exports, of the audit too, verifications and rollbacks in chunks: each
 	// keeps a view open for long, and 128 KiB or more.
 	MaxExports = 64
 

@@ -191,14 +191,14 @@ func (c *checker) answered(r *http.Request, in *openapi3filter.RequestValidation
 }
 
 // asAsked is a response without the alternatives that a request does not ask for: a tree, which
-// is any JSON, or a verification.
+// is any JSON, or a verification, or a list of namespaces.
 func asAsked(response *openapi3.ResponseRef, r *http.Request) *openapi3.ResponseRef {
 	media, query := response.Value.Content[typeJSON], r.URL.Query()
 	if query.Has("format") || media == nil || media.Schema == nil || len(media.Schema.Value.AnyOf) == 0 {
 		return response
 	}
 	asked := 0
-	if query.Get("verify") == "true" {
+	if query.Get("verify") == "true" || strings.HasPrefix(r.URL.Path, base+"/namespaces") && query.Get("recursive") == "true" {
 		asked = 1
 	}
 	strict, stricter := *response.Value, *media

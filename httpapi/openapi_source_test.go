@@ -36,6 +36,19 @@ var documentLimits = map[string]any{
 	"fsm.IdempotencyRetention":   fsm.IdempotencyRetention,
 	"fsm.MaxAnswersBytes":        fsm.MaxAnswersBytes,
 
+	"fsm.MaxBindings":         fsm.MaxBindings,
+	"fsm.MaxSubjects":         fsm.MaxSubjects,
+	"fsm.MaxCustomRoles":      fsm.MaxCustomRoles,
+	"fsm.MaxDenied":           fsm.MaxDenied,
+	"fsm.MaxSubjectBytes":     fsm.MaxSubjectBytes,
+	"fsm.MaxOwnerBytes":       fsm.MaxOwnerBytes,
+	"fsm.MaxDescriptionBytes": fsm.MaxDescriptionBytes,
+	"fsm.MaxKeepVersions":     fsm.MaxKeepVersions,
+	"fsm.MaxDenialRows":       fsm.MaxDenialRows,
+
+	"MaxNamespaceBodyBytes": MaxNamespaceBodyBytes,
+	"MaxAuditScan":          MaxAuditScan,
+
 	"MaxRequests":         MaxRequests,
 	"MaxHeaderBytes":      MaxHeaderBytes,
 	"MaxBodyMemoryBytes":  MaxBodyMemoryBytes,

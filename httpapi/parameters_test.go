@@ -20,6 +20,7 @@ import (
 
 var (
 	badRevisions = []string{"", "-1", "+1", "1.5", "new", "0x10", "1_000", " 1", "18446744073709551616"}
+	badTimes     = []string{"", "now", "1h", "2026-01-23", "2026-01-23T10:00:00", "2026-01-23 10:00:00Z", "2026-02-30T10:00:00Z", "1769162400"}
 	badFlags     = []string{"", "1", "True", "yes", " true"}
 )
 
@@ -40,6 +41,12 @@ var badParameters = map[string][]string{
 	"escape":        {"", "/", ".", "..", "a/b", "\x00", "\xff", strings.Repeat("x", MaxEscapeBytes+1)},
 	"file":          {"a\nb", "\xff", strings.Repeat("x", MaxFileNameBytes+1)},
 	"verify":        badFlags,
+	"principal":     {"", "alice", "Anonymous", "user:", "user:entra", "user:a/b/c/d", "group:entra/t/nobody", "user:entra/%41", "user:a/b\x00", "user:a/" + strings.Repeat("x", fsm.MaxSubjectBytes)},
+	"path":          {"", "/a", "//", "a//b", "a/../b", "a\x00", "\xff"},
+	"action":        {"", "read", "Put", "put,delete"},
+	"outcome":       {"", "ok", "Applied", "applied,denied"},
+	"since":         badTimes,
+	"until":         badTimes,
 	"from_revision": badRevisions,
 	"heartbeat":     {"", "0", "0.5", "-1s", "5m1s", "soon", "NaN", "9999999999999h"},
 	"wait":          {"", "-1s", "5m1s", "soon", "NaN", "9999999999999h"},

@@ -25,6 +25,19 @@ func (t target) prefix() string {
 	return t.key + "/"
 }
 
+// path is the target as packages fsm and node know it: a key, or a prefix.
+func (t target) path() string {
+	if t.subtree {
+		return t.prefix()
+	}
+	return t.key
+}
+
+// covers tells whether path, a key or a prefix, is the target's, or below it.
+func (t target) covers(path string) bool {
+	return path == t.path() || t.subtree && strings.HasPrefix(path, t.prefix())
+}
+
 // end is the first key after all that begin with prefix; "" means none.
 func (t target) end() string { return afterPrefix(t.prefix()) }
 

@@ -40,6 +40,9 @@ var (
 	kindIdempotencyFull  = kind{"idempotency-full", "Too many idempotency keys are remembered", http.StatusServiceUnavailable, true}
 	kindPatchConflict    = kind{"patch-conflict", "The patch does not fit the value", http.StatusConflict, false}
 	kindContended        = kind{"contended", "Others changed the key all the time", http.StatusConflict, true}
+	kindLastAdmin        = kind{"last-admin", "Nobody would administer the cluster any more", http.StatusConflict, false}
+	kindRoleInUse        = kind{"role-in-use", "The role is bound somewhere", http.StatusConflict, false}
+	kindUnknownRole      = kind{"unknown-role", "There is no such role", http.StatusUnprocessableEntity, false}
 	kindTooLarge         = kind{"too-large", "The request exceeds a limit", http.StatusRequestEntityTooLarge, false}
 	kindSubtreeTooLarge  = kind{"subtree-too-large", "The subtree is too large for one transaction", http.StatusRequestEntityTooLarge, false}
 	kindUnsupportedMedia = kind{"unsupported-media-type", "The body's type is not taken here", http.StatusUnsupportedMediaType, false}
@@ -59,6 +62,7 @@ var (
 	kindDamaged          = kind{"damaged", "The data of this node is damaged", http.StatusInternalServerError, true}
 	kindInternal         = kind{"internal", "The node has a bug", http.StatusInternalServerError, false}
 	kindStorageFull      = kind{"storage-full", "The disk is full", http.StatusInsufficientStorage, true}
+	kindPolicyFull       = kind{"policy-full", "There are as many namespaces as there can be", http.StatusInsufficientStorage, false}
 )
 
 // problem is an error as a client sees it.

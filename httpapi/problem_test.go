@@ -146,7 +146,7 @@ var errorCases = []errorCase{
 	// Routes.
 	{name: "no route", request: "GET /api/v2/config/a"},
 	{name: "no route at the root", request: "GET /"},
-	{name: "route of a later version", request: "GET /api/v1/namespaces/a"},
+	{name: "route of a later version", request: "GET /api/v1/quotas/a"},
 	{name: "route with a trailing slash", request: "GET /api/v1/cluster/"},
 	{name: "method not allowed", request: "POST /api/v1/config/a", body: "{}"},
 	{name: "patch of no type", request: "PATCH /api/v1/config/seed", body: "{}"},
@@ -537,6 +537,33 @@ var errorCases = []errorCase{
 	{name: "rollback in chunks without a quorum", request: "POST /api/v1/rollback/?chunked=true", body: `{"to_revision":0}`, setup: quorumless},
 	{name: "too many rollbacks in chunks", request: "POST /api/v1/rollback/?chunked=true", body: `{"to_revision":0}`, setup: func(f *fixture) { f.exports.TryAcquire(MaxExports) }},
 	{name: "method not allowed on a rollback", request: "GET /api/v1/rollback/a"},
+	// Namespaces and the audit.
+	{name: "namespace that is not there", request: "GET /api/v1/namespaces/nobody"},
+	{name: "namespace of a bad path", request: "GET /api/v1/namespaces/a//b"},
+	{name: "namespace that is no JSON", request: "PUT /api/v1/namespaces/a", body: "{\"owner\":\n\"x\""},
+	{name: "namespace with a member unknown", request: "PUT /api/v1/namespaces/a", body: `{"quota":1}`},
+	{name: "namespace with a subject that is none", request: "PUT /api/v1/namespaces/a", body: "{\"bindings\":[{\"role\":\"viewer\",\"subjects\":[\n  \"bob\"]}]}"},
+	{name: "namespace of another type", request: "PUT /api/v1/namespaces/a", body: "owner: x", headers: []string{"Content-Type: application/yaml"}},
+	{name: "namespace too large", request: "PUT /api/v1/namespaces/a", body: "{}" + strings.Repeat(" ", MaxNamespaceBodyBytes)},
+	{name: "namespace that must be there", request: "PUT /api/v1/namespaces/a", body: "{}", headers: []string{"If-Match: *"}},
+	{name: "namespace that was changed", request: "PUT /api/v1/namespaces/a", body: "{}", headers: []string{`If-Match: "1"`}},
+	{name: "namespace with a role unknown", request: "PUT /api/v1/namespaces/a", body: `{"bindings":[{"role":"editors","subjects":["cert:a"]}]}`},
+	{name: "namespace whose role is in use", request: "DELETE /api/v1/namespaces", setup: func(f *fixture) {
+		f.ok("PUT", namespaces, `{"roles":{"deployer":["write"]}}`)
+		f.ok("PUT", namespaces+"/a", `{"bindings":[{"role":"deployer","subjects":["cert:a"]}]}`)
+	}},
+	{name: "last administrator", request: "DELETE /api/v1/namespaces", setup: func(f *fixture) { f.node.outcome = fsm.LastAdmin }},
+	{name: "namespaces full", request: "PUT /api/v1/namespaces/a", body: "{}", setup: func(f *fixture) { f.node.outcome = fsm.PolicyFull }},
+	{name: "namespace, outcome unknown", request: "PUT /api/v1/namespaces/a", body: "{}", setup: writeFails(node.Unknown, 2, node.ErrNoQuorum)},
+	{name: "no such namespace to remove", request: "DELETE /api/v1/namespaces/a"},
+	{name: "namespace of a revision ahead", request: "GET /api/v1/namespaces/a?revision=9"},
+	{name: "list of namespaces at a revision", request: "GET /api/v1/namespaces?recursive=true&revision=1"},
+	{name: "page of one namespace", request: "GET /api/v1/namespaces?limit=1"},
+	{name: "audit of a bad path", request: "GET /api/v1/audit?path=/a"},
+	{name: "audit of nobody", request: "GET /api/v1/audit?principal=bob"},
+	{name: "audit of no time", request: "GET /api/v1/audit?since=2026-01-23T10:00:00+01:00"},
+	{name: "pages of lines of the audit", request: "GET /api/v1/audit?limit=1", headers: []string{"Accept: application/x-ndjson"}},
+	{name: "method not allowed on the audit", request: "DELETE /api/v1/audit"},
 	// Health.
 	{name: "not ready: forming", request: "GET /health/ready", setup: forming},
 	{name: "not ready: no leader", request: "GET /health/ready", setup: quorumless},

@@ -24,10 +24,14 @@ var (
 	historyParams = []string{"consistency", "max_staleness", "min_revision", "revision", "limit", "cursor", "verify"}
 	watchParams   = []string{"from_revision", "heartbeat", "wait"}
 	diffParams    = []string{"consistency", "max_staleness", "min_revision", "from", "to", "limit", "cursor"}
+
+	namespaceParams = []string{"consistency", "max_staleness", "min_revision", "revision", "recursive", "limit", "cursor"}
+	auditParams     = []string{"consistency", "max_staleness", "min_revision", "principal", "path", "action", "outcome", "since", "until", "limit", "cursor"}
+	whoParams       = []string{"consistency", "max_staleness", "min_revision"}
 )
 
 // maxParams is how many parameters a route has at most.
-const maxParams = 8
+const maxParams = 11
 
 // query holds a request's parameters by their position in the route's list.
 type query struct {

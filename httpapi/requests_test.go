@@ -28,6 +28,7 @@ var nodes = map[string]func(*fixture){
 	},
 	"stopping":          func(f *fixture) { close(f.drained) },
 	"a-minute-later":    func(f *fixture) { f.now = f.now.Add(time.Minute) },
+	"denials":           denials,
 	"keeps-one-second":  func(f *fixture) { f.node.maintain(fsm.Maintenance{Elapsed: time.Minute, KeepFor: time.Second}) },
 	"keeps-one-version": func(f *fixture) { f.node.maintain(fsm.Maintenance{KeepVersions: 1}) },
 }

@@ -39,6 +39,11 @@ func (c *call) document(b *body, limit int64) (*fsm.Command, []byte, error) {
 	if cond, err := writeCondition(c.r.Header); err != nil || cond.kind != 0 {
 		return nil, nil, invalidCondition("If-Match and If-None-Match are of one key: what is asked for here is all in the body")
 	}
+	return c.jsonDocument(b, limit)
+}
+
+// jsonDocument is document of a request that may have a condition.
+func (c *call) jsonDocument(b *body, limit int64) (*fsm.Command, []byte, error) {
 	header, _ := single(c.r.Header["Content-Type"])
 	switch essenceOf(header) {
 	case "", typeForm, typeJSON:

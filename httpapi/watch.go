@@ -27,14 +27,6 @@ type watchRequest struct {
 	poll      bool
 }
 
-// path is what package node knows the target by.
-func (r *watchRequest) path() string {
-	if r.subtree {
-		return r.prefix()
-	}
-	return r.key
-}
-
 // watch answers GET /watch: the changes after a revision as they are applied here, as a
 // stream of events or, with wait, as a list of the next ones.
 func (c *call) watch() error {

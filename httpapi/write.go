@@ -209,7 +209,8 @@ func (c *call) checkResult(cmd *fsm.Command, res *fsm.Result) error {
 	case fsm.AnswersFull:
 		refused = problemf(kindIdempotencyFull, "the cluster remembers %d bytes of idempotency keys, the most it does; the oldest are forgotten after %v",
 			fsm.MaxAnswersBytes, fsm.IdempotencyRetention)
-	default: // not an answer that the node gives without an error
+	default: // what is left is not an answer that the node gives without an error
+		refused = policyRefusal(res.Outcome)
 	}
 	if refused != nil {
 		return &readError{c.standingAt(res.Revision), refused}
