@@ -122,9 +122,10 @@ func (n *Namespace) role(name string) (Verbs, bool) {
 
 // Grants is what one principal may do, as of one Policy.
 type Grants struct {
-	all    bool
-	denied bool
-	at     []granted
+	all      bool
+	denied   bool
+	withheld Verbs
+	at       []granted
 }
 
 type granted struct {
@@ -169,7 +170,7 @@ func (p *Policy) Grants(who *Principal) Grants {
 // Verbs is what may be done to a key, or to all below a prefix.
 func (g *Grants) Verbs(path string) Verbs {
 	if g.all {
-		return allVerbs
+		return allVerbs &^ g.withheld
 	}
 	var have Verbs
 	for i := range g.at {
@@ -177,7 +178,13 @@ func (g *Grants) Verbs(path string) Verbs {
 			have |= g.at[i].verbs
 		}
 	}
-	return have
+	return have &^ g.withheld
+}
+
+// Without is g, but for verbs: a token, say, that its user did not give them to.
+func (g Grants) Without(verbs Verbs) Grants {
+	g.withheld |= verbs
+	return g
 }
 
 // Allow tells whether all of verbs may be done to a key, or to all below a prefix.
@@ -212,12 +219,14 @@ type Need struct {
 // Refused is the first thing that who may not do of what cmd asks for: the verbs that it lacks,
 // and on which path; zero if it may do all of it, in whichever branch. It is decided again where
 // the command is applied, and what is decided there counts.
-func (p *Policy) Refused(who *Principal, cmd *Command) Need {
-	g := p.Grants(who)
-	if g.all {
-		if p.enthrones(cmd) {
-			return Need{VerbBind, ""}
-		}
+func (p *Policy) Refused(who *Principal, cmd *Command) Need { return p.RefusedTo(p.Grants(who), cmd) }
+
+// RefusedTo is Refused of whoever has g, by p.
+func (p *Policy) RefusedTo(g Grants, cmd *Command) Need {
+	if g.all && p.enthrones(cmd) {
+		return Need{VerbBind, ""}
+	}
+	if g.all && g.withheld == 0 {
 		return Need{}
 	}
 	for i := range cmd.Compares {
