@@ -14,11 +14,11 @@ type Granted struct {
 // List is all that g allows, for people: one for each path, in their order.
 func (g *Grants) List() []Granted {
 	if g.all {
-		return []Granted{{"", allVerbs}}
+		return []Granted{{"", allVerbs &^ g.withheld}}
 	}
 	of := map[string]Verbs{}
 	for i := range g.at {
-		of[g.at[i].path] |= g.at[i].verbs
+		of[g.at[i].path] |= g.at[i].verbs &^ g.withheld
 	}
 	var list []Granted
 	for path, verbs := range of {

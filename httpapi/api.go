@@ -33,6 +33,8 @@ type api struct {
 	exports  *semaphore.Weighted         // exports under way
 	encoders *semaphore.Weighted         // compressions under way
 	pages    *http.CrossOriginProtection // whose may write
+	denials  denialLog                   // what was refused, until it is reported
+	policy   atomic.Pointer[fsm.Policy]  // the newest that was seen
 	batches  chan struct{}               // watches gathering changes
 	large    chan struct{}               // watches sending many
 	draining atomic.Bool                 // about to stop: not ready, and each answer closes its connection
@@ -78,6 +80,7 @@ func newAPI(cfg Config) *api {
 		nodeHeader: []string{cfg.Name},
 		idPrefix:   hex.EncodeToString(id[:]) + "-",
 	}
+	a.denials.node, a.denials.now, a.denials.log = a.Node, a.Now, a.Logger
 	a.pages, _ = cfg.writers() // valid
 	a.leader.Store(&leaderHeader{value: []string{unknown}})
 	a.route()
@@ -89,9 +92,10 @@ func (a *api) route() {
 	r := a.router
 	r.RedirectTrailingSlash = false
 	r.RedirectFixedPath = false
-	r.GlobalOPTIONS = a.limited((*call).options)
-	r.MethodNotAllowed = a.limited((*call).methodNotAllowed)
-	r.NotFound = a.limited((*call).noRoute)
+	// What a preflight asks comes without credentials, and what is served is no secret.
+	r.GlobalOPTIONS = a.open((*call).options)
+	r.MethodNotAllowed = a.open((*call).methodNotAllowed)
+	r.NotFound = a.open((*call).noRoute)
 	for _, rt := range a.routes() {
 		r.Handle(rt.method, rt.path, rt.entry.handle)
 	}
@@ -134,10 +138,10 @@ func (a *api) routes() []route {
 	one(http.MethodGet, base+"/whoami", a.limited((*call).whoAmI))
 	one(http.MethodPost, base+"/txn", a.limited((*call).txn))
 	one(http.MethodGet, base+"/cluster", a.limited((*call).cluster))
-	one(http.MethodGet, "/openapi.json", a.limited((*call).openAPI))
-	one(http.MethodHead, "/openapi.json", a.limited((*call).openAPI))
-	one(http.MethodGet, "/health/live", a.unlimited((*call).live))
-	one(http.MethodGet, "/health/ready", a.unlimited((*call).ready))
+	one(http.MethodGet, "/openapi.json", a.open((*call).openAPI))
+	one(http.MethodHead, "/openapi.json", a.open((*call).openAPI))
+	one(http.MethodGet, "/health/live", a.health((*call).live))
+	one(http.MethodGet, "/health/ready", a.health((*call).ready))
 	return all
 }
 
@@ -162,35 +166,60 @@ func (e entry) handle(w http.ResponseWriter, r *http.Request, ps httprouter.Para
 // ServeHTTP makes an entry the answer to what the router does not route.
 func (e entry) ServeHTTP(w http.ResponseWriter, r *http.Request) { e(w, r, "") }
 
-// limited answers with h unless MaxRequests are being worked on.
-func (a *api) limited(h handler) entry {
+// limited answers callers who are known with h, unless MaxRequests are being worked on.
+func (a *api) limited(h handler) entry { return a.bounded(h, false) }
+
+// open answers everybody, within the same bound.
+func (a *api) open(h handler) entry { return a.bounded(h, true) }
+
+func (a *api) bounded(h handler, public bool) entry {
 	return func(w http.ResponseWriter, r *http.Request, param string) {
 		defer a.requests.Add(-1)
 		if a.requests.Add(1) > MaxRequests {
-			a.serve((*call).overloaded, w, r, param)
+			a.serve((*call).overloaded, true, w, r, param)
 			return
 		}
-		a.serve(h, w, r, param)
+		a.serve(h, public, w, r, param)
 	}
 }
 
-// unlimited is for health checks: an overloaded node is alive.
+// unlimited answers callers who are known without a bound of its own.
 func (a *api) unlimited(h handler) entry {
-	return func(w http.ResponseWriter, r *http.Request, param string) { a.serve(h, w, r, param) }
+	return func(w http.ResponseWriter, r *http.Request, param string) { a.serve(h, false, w, r, param) }
 }
 
-func (a *api) serve(h handler, w http.ResponseWriter, r *http.Request, param string) {
+// health answers everybody, always: an overloaded node is alive.
+func (a *api) health(h handler) entry {
+	return func(w http.ResponseWriter, r *http.Request, param string) { a.serve(h, true, w, r, param) }
+}
+
+// serve answers with h, once it is known who calls unless it is for everybody.
+func (a *api) serve(h handler, public bool, w http.ResponseWriter, r *http.Request, param string) {
 	c := calls.Get().(*call)
-	*c = call{api: a, w: w, r: r, param: param, buf: c.buf[:0]}
+	*c = call{api: a, w: w, r: r, param: param, buf: c.buf[:0], needs: c.needs[:0], public: public}
 	defer c.end()
 	c.setID()
-	err := c.mayWrite()
+	err := c.admit()
 	if err == nil {
 		err = h(c)
 	}
 	if err != nil {
 		c.fail(err)
 	}
+}
+
+// admit refuses what no handler should see.
+func (c *call) admit() error {
+	if err := c.knownHost(); err != nil {
+		return err
+	}
+	if err := c.mayWrite(); err != nil {
+		return err
+	}
+	if c.public {
+		return nil
+	}
+	return c.identify()
 }
 
 // leaderName is the name of the member with a raft id, "" if there is none.

@@ -243,8 +243,8 @@ func TestNeeds(t *testing.T) {
 		"GET /namespaces/a":                {Verbs: fsm.VerbRead, Path: "a/"},
 		"GET /namespaces/a?recursive=true": {Verbs: fsm.VerbRead, Path: "a/"},
 		"GET /namespaces":                  {Verbs: fsm.VerbRead},
-		"PUT /namespaces/a":                {Verbs: fsm.VerbBind, Path: "a/"},
-		"DELETE /namespaces/a/":            {Verbs: fsm.VerbBind, Path: "a/"},
+		"PUT /namespaces/a":                {Verbs: asProposed, Path: "a/"},
+		"DELETE /namespaces/a/":            {Verbs: asProposed, Path: "a/"},
 		"GET /audit":                       {Verbs: fsm.VerbAudit},
 		"GET /audit?path=a/":               {Verbs: fsm.VerbAudit, Path: "a/"},
 		"GET /audit?path=a":                {Verbs: fsm.VerbAudit, Path: "a"},
@@ -272,6 +272,6 @@ func TestNeeds(t *testing.T) {
 			c.param = params[0].Value
 		}
 		_ = h(c)
-		assert.Equal(t, want, c.needs, request)
+		assert.Equal(t, []fsm.Need{want}, c.needs, request)
 	}
 }

@@ -1,6 +1,252 @@
 package httpapi
 
-import "github.com/confman/confman/fsm"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
 
-// need says what the caller must be allowed to do. A handler says so before it reads or writes.
-func (c *call) need(verbs fsm.Verbs, path string) { c.needs = fsm.Need{Verbs: verbs, Path: path} }
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
+)
+
+// Authorization. A handler says what its caller must be allowed to do (need) before it does
+// anything. All views of the store come from look, and all commands leave by propose: they refuse
+// whoever lacks it, and a handler that did not say. An answer that is no error goes out only after
+// one of them let the caller pass (see head). So a handler that forgot refuses everybody.
+//
+// A read is decided by the policy in the view that is read, and a write where it is applied. It is
+// looked at here too, so that nobody fills the log with what is refused.
+
+const (
+	// asProposed are the verbs of a write whose operations say by themselves what they take.
+	asProposed fsm.Verbs = 0
+	// noVerb is what is for every caller who can be told.
+	noVerb fsm.Verbs = 0
+)
+
+// errNotAuthorized is a bug: a handler said no need, or answers before anything was decided.
+var errNotAuthorized = errors.New("httpapi: the handler did not say what its caller must be allowed to do")
+
+// need says that the caller must be allowed verbs on path, a key or a prefix. A handler says it
+// before it reads or writes, and for each path.
+func (c *call) need(verbs fsm.Verbs, path string) {
+	c.needs = append(c.needs, fsm.Need{Verbs: verbs, Path: path})
+}
+
+// lacking is the first of the needs that g has not.
+func (c *call) lacking(g *fsm.Grants) fsm.Need {
+	for i := range c.needs {
+		n := &c.needs[i]
+		if missing := n.Verbs &^ g.Verbs(n.Path); missing != 0 {
+			return fsm.Need{Verbs: missing, Path: n.Path}
+		}
+	}
+	return fsm.Need{}
+}
+
+// look takes a view of what is applied here, if the caller may see in it what it needs. Who asked a
+// quorum says when: the view holds all that was acknowledged by then.
+func (c *call) look(asked time.Time) (*fsm.View, node.Freshness, error) {
+	v, proof, err := c.api.Node.View()
+	if err != nil {
+		return nil, proof, err
+	}
+	if err = c.mayRead(v, proof, asked); err != nil {
+		c.tellDamage(v, err)
+		v.Close()
+		return nil, proof, err
+	}
+	c.allowed = true
+	return v, proof, nil
+}
+
+// mayRead decides by the policy in v, which must be known to be new enough.
+func (c *call) mayRead(v *fsm.View, proof node.Freshness, asked time.Time) error {
+	if len(c.needs) == 0 {
+		return internal(errNotAuthorized)
+	}
+	policy := v.Policy()
+	c.api.saw(policy)
+	if c.api.Auth == nil && !policy.Required() {
+		return nil // everybody may do everything
+	}
+	st := standing{revision: v.State().Revision}
+	st.age, st.fresh = c.api.age(proof)
+	if !asked.IsZero() {
+		st.atMost(elapsed(asked, c.api.Now(), c.api.MaxClockDriftPPM))
+	}
+	if bound := c.api.MaxPolicyStaleness; !st.within(bound) {
+		return &readError{st, tooStale(freshness{maxStaleness: bound}, st)}
+	}
+	g := c.grants(policy)
+	missing := c.lacking(&g)
+	if missing.Verbs == 0 {
+		return nil
+	}
+	if answered, err := c.answered(v, c.again); answered || err != nil {
+		return err
+	}
+	c.denied(fsm.DeniedRead, missing)
+	return &readError{st, c.forbidden(missing)}
+}
+
+// answered tells whether cmd is one that was done, or refused, before: then it has that answer,
+// whatever its caller may do now, and it would be wrong to say that it was not applied.
+func (c *call) answered(v *fsm.View, cmd *fsm.Command) (bool, error) {
+	if cmd == nil || cmd.Idempotency.Key == "" {
+		return false, nil
+	}
+	_, known, err := v.Answer(&cmd.Principal, &cmd.Idempotency)
+	return known, err
+}
+
+// mayPropose refuses what would be refused where it is applied: cmd, nil if there is none yet, and
+// what the handler needs. A grant that was acknowledged at another node may not be here yet: so
+// nobody is refused before a quorum was asked.
+func (c *call) mayPropose(cmd *fsm.Command) error {
+	if len(c.needs) == 0 {
+		return internal(errNotAuthorized)
+	}
+	missing, _, err := c.refused(cmd)
+	if err == nil && missing.Verbs != 0 {
+		ctx, cancel := context.WithTimeout(c.r.Context(), ReadWait)
+		defer cancel()
+		if err = c.api.Node.Linearize(ctx); err != nil {
+			return err
+		}
+		var st standing
+		if missing, st, err = c.refused(cmd); err == nil && missing.Verbs != 0 {
+			c.denied(fsm.DeniedWrite, missing)
+			return &readError{st, c.forbidden(missing)}
+		}
+	}
+	if err == nil && !c.allowed { // the goroutines of an import find it set
+		c.allowed = true
+	}
+	return err
+}
+
+// refused is what the caller lacks for cmd by what is applied here.
+func (c *call) refused(cmd *fsm.Command) (missing fsm.Need, st standing, err error) {
+	v, proof, err := c.api.Node.View()
+	if err != nil {
+		return missing, st, err
+	}
+	defer v.Close()
+	policy := v.Policy()
+	c.api.saw(policy)
+	g := c.grants(policy)
+	if missing = c.lacking(&g); missing.Verbs == 0 && cmd != nil {
+		missing = policy.RefusedTo(g, cmd)
+	}
+	if missing.Verbs != 0 {
+		answered, err := c.answered(v, cmd)
+		if err != nil {
+			c.tellDamage(v, err)
+			return missing, st, err
+		}
+		if answered {
+			return fsm.Need{}, st, nil
+		}
+	}
+	st.revision = v.State().Revision
+	st.age, st.fresh = c.api.age(proof)
+	return missing, st, nil
+}
+
+// peek decides about what is not in the store, such as how the cluster is: by the newest policy
+// that this node knows, however old that is. It is what people look at when there is no quorum.
+func (c *call) peek() error {
+	if len(c.needs) == 0 {
+		return internal(errNotAuthorized)
+	}
+	policy := c.api.policy.Load()
+	v, _, err := c.api.Node.View()
+	switch {
+	case err == nil:
+		defer v.Close()
+		policy = v.Policy()
+		c.api.saw(policy)
+	case policy == nil && c.api.Auth == nil && errors.Is(err, node.ErrForming):
+		c.allowed = true // there is no policy yet
+		return nil
+	case policy == nil:
+		return err
+	}
+	g := c.grants(policy)
+	if missing := c.lacking(&g); missing.Verbs != 0 {
+		c.denied(fsm.DeniedRead, missing)
+		return c.forbidden(missing)
+	}
+	c.allowed = true
+	return nil
+}
+
+// saw remembers the newest policy, for peek.
+func (a *api) saw(p *fsm.Policy) {
+	if a.policy.Load() != p {
+		a.policy.Store(p)
+	}
+}
+
+// has tells whether the caller may also do verbs on path, which it is not refused for.
+func (c *call) has(v *fsm.View, verbs fsm.Verbs, path string) bool {
+	g := c.grants(v.Policy())
+	return g.Allow(verbs, path)
+}
+
+// grants is what the caller may do by a policy.
+func (c *call) grants(p *fsm.Policy) fsm.Grants {
+	return p.Grants(&c.who.principal).Without(c.who.withheld)
+}
+
+// forbidden tells the caller, and nobody else, what it lacks. It is made of the request alone:
+// whether there is anything at the path is not told.
+func (c *call) forbidden(missing fsm.Need) *problem {
+	who := &c.who
+	what := fmt.Sprintf("%s on %s", missing.Verbs, pathName(missing.Path))
+	var p *problem
+	switch {
+	case missing.Verbs&who.withheld != 0:
+		p = problemf(kindForbidden, "the token of %s does not have %s: none of its scopes stands for that; get one with a scope that does", who.principal.String(), what)
+	case who.identity == nil:
+		p = problemf(kindForbidden, "anybody lacks %s: the cluster is administered, and this node cannot tell who calls (Auth.Mode)", what)
+	default:
+		above := missing.Path[:strings.LastIndexByte(missing.Path, '/')+1]
+		p = problemf(kindForbidden, "%s lacks %s; ask whoever has bind there: confman ns get %s", who.principal.String(), what, slashed(above))
+	}
+	return p.with("verbs", missing.Verbs.Names()).with("path", missing.Path)
+}
+
+func pathName(path string) string {
+	if path == "" {
+		return "the whole tree"
+	}
+	return path
+}
+
+// slashed is a prefix as the command line takes it.
+func slashed(prefix string) string {
+	if prefix == "" {
+		return "/"
+	}
+	return prefix
+}
+
+// isStale tells whether err is that a state may be too old.
+func isStale(err error) bool {
+	var p *problem
+	return errors.As(err, &p) && p.name == kindStaleness.name
+}
+
+// guard sets what every answer to a caller who was not let in has beside the problem.
+func (c *call) guard(p *problem, err error) {
+	if c.api.Auth == nil {
+		return
+	}
+	if how := challenge(p, err); how != "" {
+		c.w.Header()["Www-Authenticate"] = []string{how}
+	}
+}

@@ -24,8 +24,16 @@ type call struct {
 	buf   []byte // for the answer's body
 	// proposed: a command may have left; a failure that knows no better is unknown.
 	proposed bool
-	begun    bool     // the answer's headers are out of our hands
-	needs    fsm.Need // what the caller must be allowed to do
+	begun    bool // the answer's headers are out of our hands
+
+	public  bool // the route is for everybody
+	who     caller
+	needs   []fsm.Need   // what the caller must be allowed to do
+	allowed bool         // it was found to be
+	again   *fsm.Command // may have been done before: its answer may be read by who sent it
+	// wrote is when a write of this call began, if it was applied: views hold all that was
+	// acknowledged by then.
+	wrote time.Time
 }
 
 var calls = sync.Pool{New: func() any { return new(call) }}
@@ -53,7 +61,7 @@ func (c *call) end() {
 	if cap(c.buf) > maxKeptBytes {
 		c.buf = nil
 	}
-	*c = call{buf: c.buf}
+	*c = call{buf: c.buf, needs: c.needs[:0]}
 	calls.Put(c)
 }
 
@@ -99,6 +107,13 @@ func standingOf(s *node.NodeStatus) standing {
 	return standing{revision: s.State.Revision, age: s.Staleness, fresh: s.Fresh}
 }
 
+// atMost says that the state is also known not to be older than age.
+func (s *standing) atMost(age time.Duration) {
+	if !s.within(age) {
+		s.age, s.fresh = age, true
+	}
+}
+
 // within tells whether the state is proven to be at most bound old.
 func (s standing) within(bound time.Duration) bool { return s.fresh && s.age <= bound }
 
@@ -113,7 +128,13 @@ type answer struct {
 
 // head writes the headers of an answer. All values that are made for it share
 // one string and one slice: every read pays for this.
+//
+// It panics, which is answered with internal, if the handler would give something out to a caller
+// whom nobody found to be allowed that.
 func (c *call) head(a answer, st standing, status *node.NodeStatus) {
+	if !c.public && !c.allowed && a.status < http.StatusBadRequest {
+		panic(errNotAuthorized)
+	}
 	h := c.w.Header()
 	h["Confman-Node"] = c.api.nodeHeader
 	h["Confman-Leader"] = c.api.leaderHeaderOf(status)
@@ -206,6 +227,7 @@ func (c *call) fail(err error) {
 		h["Retry-After"] = retryAfter
 	}
 	h["Cache-Control"] = noStoreHeader
+	c.guard(p, err)
 	c.send(answer{status: p.status, contentType: problemHeader}, standingFor(err, &status), &status)
 }
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/node"
 )
 
@@ -18,6 +19,10 @@ func (c *call) cluster() error {
 	}
 	if accepted(c.r, typeJSON) < 0 {
 		return notAcceptable(typeJSON)
+	}
+	c.need(fsm.VerbRead, "")
+	if err := c.peek(); err != nil {
+		return err
 	}
 	s := c.api.Node.Status()
 	b := append(c.buf, `{"node":`...)

@@ -132,7 +132,7 @@ func (c *trio) start() {
 		})
 		require.NoError(c.tb, err)
 		c.runners = append(c.runners, r)
-		c.apis = append(c.apis, &fixture{tb: c.tb, api: newAPI(Config{Node: r, Name: name, Logger: slog.New(slog.DiscardHandler)})})
+		c.apis = append(c.apis, &fixture{tb: c.tb, api: newAPI(Config{Node: r, Name: name, Hosts: []string{"example.com"}, Logger: slog.New(slog.DiscardHandler)})})
 	}
 	for _, r := range c.runners {
 		require.Eventually(c.tb, func() bool { return r.Status().Ready }, 30*time.Second, time.Millisecond)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/confman/confman/fsm"
@@ -63,6 +64,19 @@ type Config struct {
 	// https://ui.example.com, in lower case, without a path. "*" lets all others read, and
 	// only that. Default: none. What pages of other origins send without asking is refused.
 	Origins []string
+	// Auth tells who sent a request (default: nobody has to say; every caller is Anonymous, who
+	// may do everything until the cluster has an administrator, and then nothing).
+	Auth Authenticator
+	// Scopes are, for issuers by name, what each scope of a user's token lets its holder do. A
+	// token may do what its user may and its scopes stand for; those of an issuer that is not
+	// here, all that its user may.
+	Scopes map[string]map[string]fsm.Verbs
+	// MaxPolicyStaleness bounds the age of the policy that a read is decided by, once there is one
+	// (default DefaultMaxPolicyStaleness).
+	MaxPolicyStaleness time.Duration
+	// Hosts are names that this node has, beside localhost, IP addresses and those of Members. Without
+	// Auth, requests for others are refused.
+	Hosts []string
 	// Certificate has a Server speak TLS, with HTTP/2 (default: neither).
 	Certificate *Certificate
 	// MaxClockDriftPPM is node.RunnerConfig's, for what is measured within one request (default
@@ -94,6 +108,14 @@ func (c Config) Validate() error {
 	if c.MaxConnections < 0 || c.MaxConnections > MaxConnections {
 		errs = append(errs, fmt.Errorf("httpapi: MaxConnections is %d, want at most %d", c.MaxConnections, MaxConnections))
 	}
+	if c.MaxPolicyStaleness < 0 || c.MaxPolicyStaleness > MaxMaxStaleness {
+		errs = append(errs, fmt.Errorf("httpapi: MaxPolicyStaleness is %v, want at most %v", c.MaxPolicyStaleness, MaxMaxStaleness))
+	}
+	for _, host := range c.Hosts {
+		if host == "" || strings.ContainsAny(host, ":/ ") {
+			errs = append(errs, fmt.Errorf("httpapi: Hosts has %q, want the name of a host, without a port", host))
+		}
+	}
 	if _, err := c.writers(); err != nil {
 		errs = append(errs, err)
 	}
@@ -104,6 +126,17 @@ func (c Config) withDefaults() Config {
 	if c.MaxStaleness == 0 {
 		c.MaxStaleness = DefaultMaxStaleness
 	}
+	if c.MaxPolicyStaleness == 0 {
+		c.MaxPolicyStaleness = DefaultMaxPolicyStaleness
+	}
+	hosts := make([]string, 0, len(c.Hosts)+len(c.Members))
+	for _, host := range c.Hosts {
+		hosts = append(hosts, strings.ToLower(strings.TrimSuffix(host, ".")))
+	}
+	for i := range c.Members {
+		hosts = append(hosts, strings.ToLower(strings.TrimSuffix(c.Members[i].Address, ".")))
+	}
+	c.Hosts = hosts
 	if c.MaxValueBytes == 0 {
 		c.MaxValueBytes = fsm.MaxValueBytes
 	}

@@ -262,6 +262,7 @@ func TestAgeIsTakenAfterTheRead(t *testing.T) {
 	f := newFixture(t)
 	f.ok("PUT", config+"/a", "1")
 	c := &call{api: f.api, r: &http.Request{}}
+	c.need(fsm.VerbRead, "a")
 	read := false
 	f.age = func(node.Freshness) (time.Duration, bool) {
 		assert.True(t, read)

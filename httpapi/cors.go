@@ -21,7 +21,7 @@ var (
 	}, ", ")}
 	corsAnswerHeaders = []string{strings.Join([]string{
 		"Confman-Content-Type", "Confman-Leader", "Confman-Node", "Confman-Revision", "Confman-Staleness",
-		"Content-Location", "ETag", "Idempotency-Replayed", "Link", "Memento-Datetime", "Retry-After", "X-Request-Id",
+		"Content-Location", "ETag", "Idempotency-Replayed", "Link", "Memento-Datetime", "Retry-After", "WWW-Authenticate", "X-Request-Id",
 	}, ", ")}
 	corsMaxAge    = []string{strconv.Itoa(int(PreflightAge.Seconds()))}
 	corsAnyOrigin = []string{anyOrigin}

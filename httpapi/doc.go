@@ -25,6 +25,16 @@
 // Answers that net/http gives before a handler runs (a malformed request line,
 // headers over [MaxHeaderBytes]) carry none of them.
 //
+// # Callers
+//
+// With [Config].Auth every request but health checks and the document says who sends it: by an access
+// token, else by a client certificate, else it is 401 unauthenticated. Without, everybody is the same
+// caller. What a caller lacks is 403 forbidden, and the answer is the same whether there is something or
+// not. docs/permissions.md has what each route takes.
+//
+// A handler says what its caller must be allowed to do before it does anything; every view, and every
+// command, then goes through what decides about that. One that says nothing gets nothing.
+//
 // # Keys and subtrees
 //
 // The path after the route names a key; with a trailing slash it names the

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/confman/confman/auth"
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/node"
 )
@@ -35,11 +36,14 @@ func causeOf(err error) *problem {
 		key     *fsm.KeyError
 		limit   *fsm.LimitError
 		old     *fsm.CompactedError
+		refused *auth.Error
 	)
 	switch {
 	case errors.As(err, &p):
 		c := *p
 		return &c
+	case errors.As(err, &refused):
+		return notLetIn(refused)
 	case errors.As(err, &tooLong):
 		return tooLarge("body", tooLong.Limit)
 	case errors.As(err, &key):

@@ -31,12 +31,14 @@ func (c *call) export() error {
 		return err
 	}
 	defer done()
-	empty := true
+	// The value of a subtree's own path is not below it: who may not read it gets the rest.
+	empty, own := true, false
 	v, st, err := c.open(f, func(v *fsm.View) error {
 		empty = true // fn may be called twice
+		own = t.key != "" && (!t.subtree || c.has(v, fsm.VerbRead, t.key))
 		// Records of the past may be compacted here and there. All are looked at before the
 		// first byte is sent: afterwards only a broken connection could tell.
-		return scanTree(v, t, func(fsm.Record) bool { empty = false; return f.past })
+		return scanTree(v, t, own, func(fsm.Record) bool { empty = false; return f.past })
 	})
 	if err != nil {
 		return err
@@ -53,10 +55,10 @@ func (c *call) export() error {
 	})
 	defer out.release()
 	if format == typeRecords {
-		err = out.records(v, t)
+		err = out.records(v, t, own)
 	} else {
 		out.yaml = format == typeYAML
-		err = out.tree(v, t, true)
+		err = out.tree(v, t, own)
 	}
 	if err != nil {
 		c.tellDamage(v, err)
@@ -101,9 +103,9 @@ func (c *call) exportFormat(q *query) (string, error) {
 	return offers[i], nil
 }
 
-// scanTree calls fn for the record at t, if there is one, and for those below it.
-func scanTree(v *fsm.View, t target, fn func(fsm.Record) bool) error {
-	if t.key != "" {
+// scanTree calls fn for the record at t, if there is one and own says so, and for those below it.
+func scanTree(v *fsm.View, t target, own bool, fn func(fsm.Record) bool) error {
+	if own {
 		rec, ok, err := v.Get(t.key)
 		if err != nil || ok && !fn(rec) {
 			return err
@@ -191,8 +193,8 @@ func (e *exporter) release() {
 
 // records writes one line for each record. A JSON value that holds a line break
 // is written as base64: whatever is imported from here is what was exported.
-func (e *exporter) records(v *fsm.View, t target) error {
-	err := scanTree(v, t, func(rec fsm.Record) bool {
+func (e *exporter) records(v *fsm.View, t target, own bool) error {
+	err := scanTree(v, t, own, func(rec fsm.Record) bool {
 		if formOf(rec.ContentType, rec.Value) == formJSON && bytes.ContainsAny(rec.Value, "\r\n") {
 			e.buf = appendOctetRecord(e.buf, &rec)
 		} else {

@@ -36,7 +36,7 @@ func (e *exporter) tree(v *fsm.View, t target, own bool) error {
 	if !e.yaml {
 		e.buf = append(e.buf, '{')
 	}
-	if own && t.key != "" {
+	if own {
 		rec, ok, err := v.Get(t.key)
 		if err != nil {
 			return err

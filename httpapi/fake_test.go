@@ -210,6 +210,7 @@ func newFixture(tb testing.TB) *fixture {
 			{Name: "node2", Address: "10.0.1.11", APIPort: 5000, RaftPort: 5001},
 			{Name: "node3", Address: "10.0.1.12", APIPort: 5000, RaftPort: 5001},
 		},
+		Hosts:  []string{"example.com", "x"}, // those of httptest, and of requests that tests spell
 		Now:    func() time.Time { return f.now },
 		Logger: slog.New(slog.NewTextHandler(&f.log, nil)),
 	})

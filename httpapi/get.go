@@ -18,6 +18,7 @@ func (c *call) get() error {
 	if err != nil {
 		return err
 	}
+	c.need(fsm.VerbRead, t.path())
 	if t.subtree {
 		return c.list(t)
 	}

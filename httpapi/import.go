@@ -31,6 +31,7 @@ func (c *call) importTree() error {
 	if err = severalTimes(cmd); err != nil {
 		return err
 	}
+	c.need(fsm.VerbWrite, src.target.prefix())
 	read, limit := (*loader).tree, int64(MaxTreeBytes)
 	header, _ := single(c.r.Header["Content-Type"])
 	switch essenceOf(header) {
@@ -42,6 +43,9 @@ func (c *call) importTree() error {
 	default:
 		return problemf(kindUnsupportedMedia, "Content-Type is %q, an import takes %s, %s or %s", header, typeJSON, typeYAML, typeRecords).
 			with("available", []string{typeJSON, typeYAML, typeRecords})
+	}
+	if err = c.mayPropose(nil); err != nil { // before all of the body has come
+		return err
 	}
 	b := c.body(limit)
 	defer b.release()

@@ -100,6 +100,16 @@ const (
 	ReadWait  = 5 * time.Second
 	WriteWait = 10 * time.Second
 
+	// DefaultMaxPolicyStaleness is how old what says who may do what may be where a read is
+	// decided: so long a revoked permission may still serve at a node that is cut off.
+	DefaultMaxPolicyStaleness = 5 * time.Second
+
+	// DenialInterval is how often at most a node reports what it refused to the audit.
+	DenialInterval = 10 * time.Second
+
+	// maxStrangerRows bounds the rows of such a report that are of callers who were not let in.
+	maxStrangerRows = fsm.MaxDenials / 2
+
 	// MaxConnections bounds the connections of a Server: 10,000 watches, each with its own, and
 	// as many others. Idle ones make room for new ones. Each takes about 20 KiB while it is idle.
 	MaxConnections = 20_000

@@ -276,8 +276,7 @@ func (c *call) deleteNamespace() error {
 }
 
 // namespaceWrite is what each write of a namespace begins with: which one, and on what condition.
-// What it takes depends on what is changed, and is decided where it is applied; those who may
-// change anything about a namespace may bind.
+// What it takes depends on what is changed, and so is decided of the command.
 func (c *call) namespaceWrite() (target, []fsm.Compare, error) {
 	t, err := c.namespaceTarget()
 	if err != nil {
@@ -290,7 +289,7 @@ func (c *call) namespaceWrite() (target, []fsm.Compare, error) {
 	if err != nil {
 		return t, nil, err
 	}
-	c.need(fsm.VerbBind, t.prefix())
+	c.need(asProposed, t.prefix())
 	is := fsm.Compare{Kind: fsm.NamespaceIs, Key: t.prefix(), Revision: cond.revision}
 	switch cond.kind {
 	case fsm.RevisionIs, fsm.KeyAbsent: // of which the revision is 0
@@ -350,7 +349,7 @@ func (c *call) namedRole(err error, path string, n *fsm.Namespace) error {
 	if !errors.As(err, &re) || !errors.As(err, &p) || p.name != kindUnknownRole.name && p.name != kindRoleInUse.name {
 		return err
 	}
-	v, _, failed := c.api.Node.View()
+	v, _, failed := c.look(time.Time{})
 	if failed != nil {
 		return err
 	}

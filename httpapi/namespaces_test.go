@@ -212,7 +212,7 @@ func TestRolesAreNamed(t *testing.T) {
 	const used = `urn:confman:problem:role-in-use: role "deployer" is bound in namespace "a/": take it from there first`
 	assert.Equal(t, used, refused("PUT", "", `{}`))
 	assert.Equal(t, used, refused("DELETE", "", ""))
-	f.node.viewErr = context.DeadlineExceeded
+	f.node.during = func(*fsm.Command) { f.node.viewErr = context.DeadlineExceeded } // from then on
 	assert.Equal(t, "urn:confman:problem:role-in-use: a role is bound in another namespace: take it from there first", refused("DELETE", "", ""), "the node cannot look")
 }
 

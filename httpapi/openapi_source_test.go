@@ -68,20 +68,23 @@ var documentLimits = map[string]any{
 	"MaxFileNameBytes":    MaxFileNameBytes,
 	"MaxEscapeBytes":      MaxEscapeBytes,
 	"DefaultMaxStaleness": DefaultMaxStaleness,
-	"MaxMaxStaleness":     MaxMaxStaleness,
-	"ReadWait":            ReadWait,
-	"WriteWait":           WriteWait,
-	"TransferTimeout":     TransferTimeout,
-	"MinBodyRate":         MinBodyRate,
-	"MinEncodedBytes":     MinEncodedBytes,
-	"PreflightAge":        PreflightAge,
-	"MaxExports":          MaxExports,
-	"MaxExportTime":       MaxExportTime,
-	"MinHeartbeat":        MinHeartbeat,
-	"MaxHeartbeat":        MaxHeartbeat,
-	"DefaultHeartbeat":    DefaultHeartbeat,
-	"MaxWatchWait":        MaxWatchWait,
-	"node.MaxWatchers":    node.MaxWatchers,
+
+	"DefaultMaxPolicyStaleness": DefaultMaxPolicyStaleness,
+
+	"MaxMaxStaleness":  MaxMaxStaleness,
+	"ReadWait":         ReadWait,
+	"WriteWait":        WriteWait,
+	"TransferTimeout":  TransferTimeout,
+	"MinBodyRate":      MinBodyRate,
+	"MinEncodedBytes":  MinEncodedBytes,
+	"PreflightAge":     PreflightAge,
+	"MaxExports":       MaxExports,
+	"MaxExportTime":    MaxExportTime,
+	"MinHeartbeat":     MinHeartbeat,
+	"MaxHeartbeat":     MaxHeartbeat,
+	"DefaultHeartbeat": DefaultHeartbeat,
+	"MaxWatchWait":     MaxWatchWait,
+	"node.MaxWatchers": node.MaxWatchers,
 }
 
 // placeholder is a limit's name in the source, with the quotes around it if it stands alone.
@@ -363,7 +366,11 @@ func (x *expander) operation(op *object, method string) {
 		responses.set(status, r)
 	}
 	byStatus := map[int][]string{}
-	for _, name := range x.names(append([]any{"ALL"}, op.take("x-problems").([]any)...)) {
+	sets := append([]any{"ALL"}, op.take("x-problems").([]any)...)
+	if open, ok := op.get("security").([]any); !ok || len(open) > 0 {
+		sets = append(sets, "CALLER")
+	}
+	for _, name := range x.names(sets) {
 		p := x.problems.object(name)
 		require.NotNil(x.t, p, "%s: there is no problem %s", op.text("operationId"), name)
 		status := p.get("status").(int)
@@ -416,6 +423,9 @@ func (x *expander) refusal(status int, names []string, method string) *object {
 	own := members("Cache-Control", ref("headers/NoStore"))
 	if status == 503 {
 		own.set("Retry-After", ref("headers/Retry-After"))
+	}
+	if status == 401 || status == 403 {
+		own.set("WWW-Authenticate", ref("headers/WWW-Authenticate"))
 	}
 	if status == 415 && method == "patch" {
 		own.set("Accept-Patch", ref("headers/Accept-Patch"))

@@ -33,6 +33,7 @@ func (c *call) patch() error {
 	if cond.kind == fsm.KeyAbsent {
 		return invalidCondition("If-None-Match: * asks for a key without a value, which there is nothing of to patch")
 	}
+	c.need(fsm.VerbRead|fsm.VerbWrite, key)
 	limit := int64(c.api.MaxValueBytes)
 	b := c.body(limit)
 	defer b.release()
@@ -51,6 +52,7 @@ func (c *call) patch() error {
 	c.r = c.r.WithContext(ctx)
 	c.once(cmd, text)
 	cmd.Idempotency.OnlyIfDone = cmd.Idempotency.Key != ""
+	c.again = cmd
 	for range MaxPatchAttempts {
 		rec, first, err := c.patched(key, cond, cmd)
 		if err != nil {

@@ -28,6 +28,9 @@ var (
 	kindIncompleteBody   = kind{"incomplete-body", "The body ended early", http.StatusBadRequest, true}
 	kindSubtree          = kind{"subtree", "The path names a subtree", http.StatusBadRequest, false}
 	kindFutureRevision   = kind{"future-revision", "There is no such revision yet", http.StatusBadRequest, false}
+	kindUnauthenticated  = kind{"unauthenticated", "It cannot be told who calls", http.StatusUnauthorized, false}
+	kindNoPermission     = kind{"no-permission", "The caller's token lets it do nothing here", http.StatusForbidden, false}
+	kindForbidden        = kind{"forbidden", "The caller may not do that", http.StatusForbidden, false}
 	kindForeignOrigin    = kind{"foreign-origin", "Pages of this origin may not write", http.StatusForbidden, false}
 	kindNotFound         = kind{"not-found", "There is no such key", http.StatusNotFound, false}
 	kindNoRoute          = kind{"no-route", "There is no such resource", http.StatusNotFound, false}
@@ -45,9 +48,11 @@ var (
 	kindUnknownRole      = kind{"unknown-role", "There is no such role", http.StatusUnprocessableEntity, false}
 	kindTooLarge         = kind{"too-large", "The request exceeds a limit", http.StatusRequestEntityTooLarge, false}
 	kindSubtreeTooLarge  = kind{"subtree-too-large", "The subtree is too large for one transaction", http.StatusRequestEntityTooLarge, false}
+	kindMisdirectedHost  = kind{"misdirected-host", "The node is not the host that was asked for", http.StatusMisdirectedRequest, false}
 	kindUnsupportedMedia = kind{"unsupported-media-type", "The body's type is not taken here", http.StatusUnsupportedMediaType, false}
 	kindOverloaded       = kind{"overloaded", "Too much is in flight", http.StatusServiceUnavailable, true}
 	kindTooManyWatchers  = kind{"too-many-watchers", "The node has as many watchers as it takes", http.StatusServiceUnavailable, true}
+	kindKeysUnavailable  = kind{"keys-unavailable", "The issuer of the token cannot be asked", http.StatusServiceUnavailable, true}
 	kindNoQuorum         = kind{"no-quorum", "No quorum answered in time", http.StatusServiceUnavailable, true}
 	kindForming          = kind{"forming", "The cluster is not formed yet", http.StatusServiceUnavailable, true}
 	kindStopping         = kind{"stopping", "The node is stopping", http.StatusServiceUnavailable, true}

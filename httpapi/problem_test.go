@@ -564,6 +564,28 @@ var errorCases = []errorCase{
 	{name: "audit of no time", request: "GET /api/v1/audit?since=2026-01-23T10:00:00+01:00"},
 	{name: "pages of lines of the audit", request: "GET /api/v1/audit?limit=1", headers: []string{"Accept: application/x-ndjson"}},
 	{name: "method not allowed on the audit", request: "DELETE /api/v1/audit"},
+	// Callers.
+	{name: "no token", request: "GET /api/v1/config/seed", setup: guarded},
+	{name: "no token, of a write", request: "PUT /api/v1/config/seed", body: "1", setup: guarded},
+	{name: "token in the query", request: "GET /api/v1/config/seed?access_token=root", setup: guarded},
+	{name: "credentials of another scheme", request: "GET /api/v1/config/seed", headers: []string{"Authorization: Basic c2VjcmV0"}, setup: guarded},
+	{name: "two tokens", request: "GET /api/v1/config/seed", headers: []string{as("root"), as("root")}, setup: guarded},
+	{name: "token that has expired", request: "GET /api/v1/config/seed", headers: []string{as("expired")}, setup: guarded},
+	{name: "token without roles", request: "PUT /api/v1/config/seed", body: "1", headers: []string{as("no-roles")}, setup: guarded},
+	{name: "token whose key is not known", request: "GET /api/v1/config/seed", headers: []string{as("keys-unavailable")}, setup: guarded},
+	{name: "read that is forbidden", request: "GET /api/v1/config/seed", headers: []string{as("eve")}, setup: guarded},
+	{name: "read of all that is forbidden", request: "GET /api/v1/config/", headers: []string{as("eve")}, setup: guarded},
+	{name: "write that is forbidden", request: "PUT /api/v1/config/teams/payments/x", body: "1", headers: []string{as("eve")}, setup: guarded},
+	{name: "removal that is forbidden", request: "DELETE /api/v1/config/teams/?recursive=true", headers: []string{as("eve")}, setup: guarded},
+	{name: "write that is not in the token's scopes", request: "PUT /api/v1/config/a", body: "1", headers: []string{as("root+Config.Read")}, setup: func(f *fixture) {
+		guarded(f)
+		f.Scopes = map[string]map[string]fsm.Verbs{"entra": {"Config.Read": fsm.VerbRead}}
+	}},
+	{name: "read by anybody of a cluster that is administered", request: "GET /api/v1/config/seed", setup: func(f *fixture) { guarded(f); f.api.Auth = nil }},
+	{name: "read by a policy that may be too old", request: "GET /api/v1/config/seed?consistency=local", headers: []string{as("root")}, setup: func(f *fixture) { guarded(f); stale(f) }},
+	{name: "read by a policy that may be too old for its own bound", request: "GET /api/v1/config/seed?max_staleness=1h", headers: []string{as("root")}, setup: func(f *fixture) { guarded(f); stale(f) }},
+	{name: "forbidden write without a quorum", request: "PUT /api/v1/config/a", body: "1", headers: []string{as("eve")}, setup: func(f *fixture) { guarded(f); quorumless(f) }},
+	{name: "another host", request: "GET http://evil.example.org/api/v1/config/seed"},
 	// Health.
 	{name: "not ready: forming", request: "GET /health/ready", setup: forming},
 	{name: "not ready: no leader", request: "GET /health/ready", setup: quorumless},

@@ -19,6 +19,7 @@ func (c *call) treeRead(params []string) (t target, q query, f freshness, err er
 		return t, q, f, err
 	}
 	f, err = q.freshness(c.api.MaxStaleness)
+	c.need(fsm.VerbRead, t.path())
 	return t, q, f, err
 }
 
@@ -39,9 +40,9 @@ func (c *call) open(f freshness, fn func(*fsm.View) error) (*fsm.View, standing,
 		return nil, standing{}, err
 	}
 	if f.consistency != linearizable {
-		v, st, err := c.try(f, fn)
-		// A revision that is not here yet may be at other nodes.
-		ahead := errors.Is(err, fsm.ErrFuture) && f.consistency == bounded
+		v, st, err := c.try(f, fn, c.wrote)
+		// A revision, or a policy, that is not here yet may be at other nodes.
+		ahead := (errors.Is(err, fsm.ErrFuture) || isStale(err)) && f.consistency == bounded
 		if err != nil && !ahead || f.consistency == local || err == nil && st.within(f.maxStaleness) {
 			return v, st, err
 		}
@@ -49,6 +50,9 @@ func (c *call) open(f freshness, fn func(*fsm.View) error) (*fsm.View, standing,
 			v.Close()
 		}
 		tried = st
+		if isStale(err) {
+			f.maxStaleness = min(f.maxStaleness, c.api.MaxPolicyStaleness)
+		}
 	}
 	asked := c.api.Now()
 	ctx, cancel := context.WithTimeout(c.r.Context(), ReadWait)
@@ -59,15 +63,13 @@ func (c *call) open(f freshness, fn func(*fsm.View) error) (*fsm.View, standing,
 		}
 		return nil, standing{}, err
 	}
-	v, st, err := c.try(f, fn)
+	v, st, err := c.try(f, fn, asked)
 	if err != nil {
 		return nil, st, err
 	}
 	// The view holds every write acknowledged before the question, so it is no
 	// older than the question is, whatever else the node has proven.
-	if age := elapsed(asked, c.api.Now(), c.api.MaxClockDriftPPM); !st.within(age) {
-		st.age, st.fresh = age, true
-	}
+	st.atMost(elapsed(asked, c.api.Now(), c.api.MaxClockDriftPPM))
 	if f.consistency == bounded && !st.within(f.maxStaleness) {
 		v.Close()
 		return nil, st, &readError{st, tooStale(f, st)}
@@ -103,10 +105,15 @@ func elapsed(from, to time.Time, driftPPM int) time.Duration {
 	return node.Widened(d, driftPPM)
 }
 
-// try calls fn with a view of what is applied here, at the revision that f names.
-func (c *call) try(f freshness, fn func(*fsm.View) error) (*fsm.View, standing, error) {
-	v, proof, err := c.api.Node.View()
+// try calls fn with a view of what is applied here, at the revision that f names, if the caller
+// may read it; asked is what look takes.
+func (c *call) try(f freshness, fn func(*fsm.View) error, asked time.Time) (*fsm.View, standing, error) {
+	v, proof, err := c.look(asked)
 	if err != nil {
+		var re *readError
+		if errors.As(err, &re) {
+			return nil, re.standing, err
+		}
 		return nil, standing{}, err
 	}
 	if have := v.State().Revision; have < f.min { // an image took the store's place meanwhile

@@ -33,6 +33,11 @@ func (c *call) rollback() error {
 	if fault != nil {
 		return fault.problem(text, "")
 	}
+	verbs := fsm.VerbRollback
+	if chunked {
+		verbs |= fsm.VerbWrite // its transactions are puts and deletes
+	}
+	c.need(verbs, t.path())
 	if chunked {
 		if err := severalTimes(cmd); err != nil {
 			return err
@@ -40,11 +45,7 @@ func (c *call) rollback() error {
 		return c.rollbackChunks(t, to, cmd)
 	}
 	c.once(cmd, text)
-	op := fsm.Op{Kind: fsm.Restore, Key: t.key, Revision: to}
-	if t.subtree {
-		op.Key = t.prefix()
-	}
-	cmd.Ops = []fsm.Op{op}
+	cmd.Ops = []fsm.Op{{Kind: fsm.Restore, Key: t.path(), Revision: to}}
 	c.proposed = true
 	res, err := c.propose(cmd)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/confman/confman/auth"
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/node"
 	"github.com/confman/confman/transport"
@@ -38,7 +39,7 @@ func newRunner(tb testing.TB) *node.Runner {
 // TestOverARunner: what holds over the fake holds over the node itself.
 func TestOverARunner(t *testing.T) {
 	f := &fixture{tb: t}
-	f.api = newAPI(Config{Node: newRunner(t), Name: "node1", Logger: slog.New(slog.DiscardHandler)})
+	f.api = newAPI(Config{Node: newRunner(t), Name: "node1", Hosts: []string{"example.com"}, Logger: slog.New(slog.DiscardHandler)})
 	assert.Equal(t, http.StatusOK, f.do("GET", "/health/ready", "").Code)
 	f.ok("PUT", config+"/a/b", "1", "If-None-Match: *")
 	assert.Equal(t, http.StatusPreconditionFailed, f.do("PUT", config+"/a/b", "2", "If-None-Match: *").Code)
@@ -59,6 +60,48 @@ func TestOverARunner(t *testing.T) {
 // BenchmarkGetRunner is BenchmarkGet over a real node.
 func BenchmarkGetRunner(b *testing.B) {
 	f := &fixture{tb: b}
-	f.api = newAPI(Config{Node: newRunner(b), Name: "node1", Logger: slog.New(slog.DiscardHandler)})
+	f.api = newAPI(Config{Node: newRunner(b), Name: "node1", Hosts: []string{"example.com"}, Logger: slog.New(slog.DiscardHandler)})
 	compare(b, f)
+}
+
+// TestCallersOverARunner: callers are let in, refused, and recorded by the node itself.
+func TestCallersOverARunner(t *testing.T) {
+	r := newRunner(t)
+	f := &fixture{tb: t}
+	f.api = newAPI(Config{Node: r, Name: "node1", Auth: &people{known: map[string]*auth.Identity{}}, Logger: slog.New(slog.DiscardHandler)})
+	assert.Equal(t, http.StatusForbidden, f.do("GET", config+"/", "", as("root")).Code, "nobody may do anything yet")
+	propose := func(op fsm.Op) fsm.Result {
+		root := fsm.Principal{Kind: fsm.User, Issuer: "entra", Tenant: tenant, Object: "root"}
+		res, err := r.Propose(t.Context(), &fsm.Command{Principal: root, Ops: []fsm.Op{op}})
+		require.NoError(t, err)
+		return res
+	}
+	bootstrap := fsm.Op{Kind: fsm.Bootstrap, Value: []byte(user("root"))}
+	assert.Equal(t, fsm.Applied, propose(bootstrap).Outcome)
+	assert.Equal(t, fsm.AdminExists, propose(bootstrap).Outcome)
+	f.ok("PUT", config+"/a/x", "1", as("root"))
+	assert.Equal(t, http.StatusForbidden, f.do("GET", config+"/a/x", "", as("ann")).Code)
+	n := fsm.Namespace{Bindings: []fsm.Binding{{Role: fsm.RoleViewer, Subjects: []string{user("ann")}}}}
+	propose(fsm.Op{Kind: fsm.PutNamespace, Key: "a/", Value: n.Encode()})
+	for _, query := range []string{"", "?consistency=local", "?consistency=linearizable", "?max_staleness=1h"} {
+		f.ok("GET", config+"/a/x"+query, "", as("ann"))
+	}
+	w := f.do("PUT", config+"/a/x", "2", as("ann"))
+	assert.Equal(t, kindForbidden.name, kindOf(w))
+	assert.Equal(t, http.StatusUnauthorized, f.do("GET", config+"/a/x", "").Code)
+
+	f.denials.close(t.Context())
+	v, _, err := r.View()
+	require.NoError(t, err)
+	defer v.Close()
+	denied := map[string]uint64{}
+	require.NoError(t, v.Audit(v.AuditEnd(), func(e fsm.AuditEntry, _ fsm.AuditPosition) bool {
+		if e.Denied != nil {
+			denied[e.Denied.Principal+" "+e.Denied.Path+" "+e.Denied.Reason] = e.Denied.Count
+		}
+		return true
+	}))
+	assert.Equal(t, map[string]uint64{
+		user("root") + "  forbidden": 1, user("ann") + " a/x forbidden": 1, " a/x missing-token": 1,
+	}, denied)
 }

@@ -63,10 +63,16 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) Drain() { s.api.draining.Store(true) }
 
 // Shutdown turns ready false, stops listening, sends watches to other nodes, and returns once
-// the requests in flight are answered, or with ctx's error; then Close ends the rest.
+// the requests in flight are answered, and what was refused is reported to the audit; or with ctx's
+// error: then Close ends the rest. The node must not stop before.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.Drain()
-	return s.http.Shutdown(ctx)
+	var reported sync.WaitGroup
+	reported.Go(func() { s.api.denials.report(ctx) }) // meanwhile: the requests may take all the time
+	err := s.http.Shutdown(ctx)
+	reported.Wait()
+	s.api.denials.close(ctx)
+	return err
 }
 
 // Close ends all connections at once.

@@ -248,5 +248,5 @@ func TestPanicAfterTheHeaders(t *testing.T) {
 
 func (f *fixture) serveCall(h handler, w http.ResponseWriter) {
 	r, _ := http.NewRequest("GET", "/", nil)
-	f.api.serve(h, w, r, "")
+	f.api.serve(h, true, w, r, "")
 }

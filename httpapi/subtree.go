@@ -29,6 +29,7 @@ func (c *call) deleteTree(t target) error {
 	if cond, err := writeCondition(c.r.Header); err != nil || cond.kind != 0 {
 		return invalidCondition("If-Match and If-None-Match are of one key, and %q is a subtree", t)
 	}
+	c.need(fsm.VerbDeleteTree, t.prefix())
 	cmd, err := c.command()
 	if err != nil {
 		return err

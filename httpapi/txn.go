@@ -26,10 +26,22 @@ func (c *call) txn() error {
 	}
 	c.once(cmd, text)
 	cmd.Compares, cmd.Ops, cmd.Else = t.compares, t.then.ops(), t.other.ops()
+	c.need(asProposed, "")
+	for _, b := range [...]branch{t.then, t.other} {
+		for i := range b {
+			if b[i].Kind == 0 { // a get
+				c.need(fsm.VerbRead, b[i].Key)
+			}
+		}
+	}
+	asked := c.api.Now()
 	c.proposed = true
 	res, err := c.propose(cmd)
 	if err != nil {
 		return err
+	}
+	if !res.Replayed {
+		c.wrote = asked
 	}
 	return c.transacted(&t, &res)
 }

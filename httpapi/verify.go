@@ -23,6 +23,7 @@ func (c *call) verify(q *query, f freshness) error {
 	if accepted(c.r, typeJSON) < 0 {
 		return notAcceptable(typeJSON)
 	}
+	c.need(fsm.VerbRead, "") // it is of all paths
 	done, err := c.holdView()
 	if err != nil {
 		return err

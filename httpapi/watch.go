@@ -39,13 +39,11 @@ func (c *call) watch() error {
 		return node.ErrStopped
 	default:
 	}
+	c.need(fsm.VerbRead, r.path())
 	if r.fromNow {
-		v, _, err := c.api.Node.View()
-		if err != nil {
+		if r.from, err = c.newest(); err != nil {
 			return err
 		}
-		r.from = v.State().Revision
-		v.Close()
 	}
 	// Registered first: those that wait for a revision count, too.
 	w, err := c.api.Node.Watch(r.path(), r.from)
@@ -120,15 +118,7 @@ func (c *call) watchRequest() (r watchRequest, err error) {
 // awaitStart waits until this node has applied the revision that a watch begins after. One
 // that is not here yet may be at other nodes: a quorum is asked.
 func (c *call) awaitStart(from fsm.Revision) error {
-	applied := func() (fsm.Revision, error) {
-		v, _, err := c.api.Node.View()
-		if err != nil {
-			return 0, err
-		}
-		defer v.Close()
-		return v.State().Revision, nil
-	}
-	newest, err := applied()
+	newest, err := c.newest()
 	if err != nil || from <= newest {
 		return err
 	}
@@ -137,18 +127,28 @@ func (c *call) awaitStart(from fsm.Revision) error {
 	if err = c.api.Node.Linearize(ctx); err != nil {
 		return err
 	}
-	if newest, err = applied(); err == nil && from > newest {
+	if newest, err = c.newest(); err == nil && from > newest {
 		err = problemf(kindFutureRevision, "the watch begins after revision %d, the newest is %d", from, newest)
 	}
 	return err
+}
+
+// newest is the revision that is applied here, if the caller may watch what it asked for.
+func (c *call) newest() (fsm.Revision, error) {
+	v, _, err := c.look(time.Time{})
+	if err != nil {
+		return 0, err
+	}
+	defer v.Close()
+	return v.State().Revision, nil
 }
 
 // longPoll answers with the next changes, or with none once it has waited for so long.
 func (c *call) longPoll(r *watchRequest, w *node.Watcher, control *http.ResponseController) error {
 	timer := time.NewTimer(r.wait)
 	defer timer.Stop()
-	g := gatherer{c: c, w: w}
-	defer g.release()
+	g := newGatherer(c, w)
+	defer g.end()
 	for timeout := false; ; {
 		st, err := g.gather(func(batch []node.WatchChange, through fsm.Revision) {
 			if len(batch) > 0 || timeout {
@@ -177,8 +177,8 @@ func (c *call) longPoll(r *watchRequest, w *node.Watcher, control *http.Response
 // stream answers with events until the client leaves or nothing more can be given.
 func (c *call) stream(r *watchRequest, w *node.Watcher, control *http.ResponseController) error {
 	s := &eventStream{c: c, control: control}
-	g := gatherer{c: c, w: w}
-	defer g.release()
+	g := newGatherer(c, w)
+	defer g.end()
 	changes := func(batch []node.WatchChange, _ fsm.Revision) {
 		for i := range batch {
 			s.change(&batch[i])
@@ -205,7 +205,9 @@ func (c *call) stream(r *watchRequest, w *node.Watcher, control *http.ResponseCo
 		switch {
 		case err != nil:
 		case timeout:
-			s.bookmark(w.Through())
+			if _, err = c.newest(); err == nil { // nor does it go on for who may not watch any more
+				s.bookmark(w.Through())
+			}
 		default:
 			_, err = g.gather(changes)
 		}

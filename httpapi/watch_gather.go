@@ -21,6 +21,24 @@ type gatherer struct {
 	held chan struct{} // whose turn it has; nil: none
 	// large: the next batch was found to be, and waits for its turn.
 	large bool
+	// expiry is when the caller is not let in any more; nil: never.
+	expiry *time.Timer
+}
+
+func newGatherer(c *call, w *node.Watcher) *gatherer {
+	g := &gatherer{c: c, w: w}
+	if at := c.who.expires(); !at.IsZero() {
+		g.expiry = time.NewTimer(at.Sub(c.api.Now()))
+	}
+	return g
+}
+
+// end releases all that g has.
+func (g *gatherer) end() {
+	g.release()
+	if g.expiry != nil {
+		g.expiry.Stop()
+	}
 }
 
 func (g *gatherer) release() {
@@ -87,6 +105,13 @@ func (g *gatherer) turn() error {
 // rest waits until there may be more to gather, or the timer is up. An error ends the watch.
 func (g *gatherer) rest(timer <-chan time.Time) (timeout bool, err error) {
 	c := g.c
+	if err := c.expired(); err != nil { // timers stand still while a machine sleeps
+		return false, err
+	}
+	var expiry <-chan time.Time
+	if g.expiry != nil {
+		expiry = g.expiry.C
+	}
 	woken, large := g.w.Woken(), chan<- struct{}(nil)
 	if g.large {
 		woken, large = nil, c.api.large
@@ -97,6 +122,8 @@ func (g *gatherer) rest(timer <-chan time.Time) (timeout bool, err error) {
 		g.held, g.large = c.api.large, false
 	case <-timer:
 		return true, nil
+	case <-expiry:
+		return false, expired()
 	case <-c.r.Context().Done():
 		return false, context.Canceled
 	case <-c.api.drained:
@@ -109,7 +136,7 @@ func (g *gatherer) rest(timer <-chan time.Time) (timeout bool, err error) {
 
 // take gives what there is for w, and how fresh the state was that it was read from.
 func (c *call) take(w *node.Watcher) (batch []node.WatchChange, through fsm.Revision, st standing, err error) {
-	v, proof, err := c.api.Node.View()
+	v, proof, err := c.look(time.Time{})
 	if err != nil {
 		return nil, 0, st, err
 	}

@@ -11,9 +11,6 @@ import (
 // kindNames are the kinds of callers as answers spell them.
 var kindNames = [...]string{fsm.Anonymous: "anonymous", fsm.User: "user", fsm.ServicePrincipal: "app", fsm.Certificate: "certificate"}
 
-// caller is who makes the request.
-func (c *call) caller() *fsm.Principal { return &fsm.Principal{} }
-
 // whoAmI answers GET /whoami: who the caller is to this cluster, as what it can be bound, and what it
 // may do where. It needs no permission: who is refused finds out here what is missing.
 func (c *call) whoAmI() error {
@@ -28,14 +25,15 @@ func (c *call) whoAmI() error {
 	if accepted(c.r, typeJSON) < 0 {
 		return notAcceptable(typeJSON)
 	}
-	who := c.caller()
+	c.need(noVerb, "")
+	who := &c.who.principal
 	var (
 		grants   fsm.Grants
 		required bool
 	)
 	st, err := c.read(f, func(v *fsm.View) error {
 		policy := v.Policy()
-		grants, required = policy.Grants(who), policy.Required()
+		grants, required = c.grants(policy), policy.Required()
 		return nil
 	})
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"strconv"
 
 	"github.com/confman/confman/fsm"
@@ -19,6 +18,7 @@ func (c *call) put() error {
 	if err != nil {
 		return err
 	}
+	c.need(fsm.VerbWrite, key)
 	header, _ := single(c.r.Header["Content-Type"])
 	limit := int64(c.api.MaxValueBytes)
 	b := c.body(limit)
@@ -72,6 +72,7 @@ func (c *call) delete() error {
 	if err != nil {
 		return err
 	}
+	c.need(asProposed, key)
 	c.once(cmd, nil)
 	cmd.Compares = cond.compares(key)
 	cmd.Ops = []fsm.Op{{Kind: fsm.Delete, Key: key}}
@@ -143,12 +144,11 @@ func (c *call) command() (*fsm.Command, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A listener that is not TCP has no address to tell.
-	source, _ := netip.ParseAddrPort(c.r.RemoteAddr)
 	return &fsm.Command{
 		RequestID:   c.id,
 		AcceptedAt:  c.api.Now().UnixNano(),
-		Source:      source.Addr().Unmap().WithZone(""),
+		Source:      c.source(),
+		Principal:   c.who.principal,
 		Comment:     comment,
 		Idempotency: fsm.Idempotency{Key: key},
 	}, nil
@@ -169,6 +169,9 @@ func (c *call) write(cmd *fsm.Command) (fsm.Result, error) {
 //
 // An answer that is made of the result, and of the request, is the same when it is replayed.
 func (c *call) propose(cmd *fsm.Command) (fsm.Result, error) {
+	if err := c.mayPropose(cmd); err != nil {
+		return fsm.Result{}, err
+	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), WriteWait)
 	defer cancel()
 	res, err := c.api.Node.Propose(ctx, cmd)
@@ -206,6 +209,8 @@ func (c *call) checkResult(cmd *fsm.Command, res *fsm.Result) error {
 		refused = problemf(kindFutureRevision, "there is no revision %d, the newest is %d", cmd.Ops[0].Revision, res.Revision) // only a rollback asks for one
 	case fsm.KeyReused:
 		refused = keyReused(cmd)
+	case fsm.Denied:
+		refused = c.forbidden(res.Missing)
 	case fsm.AnswersFull:
 		refused = problemf(kindIdempotencyFull, "the cluster remembers %d bytes of idempotency keys, the most it does; the oldest are forgotten after %v",
 			fsm.MaxAnswersBytes, fsm.IdempotencyRetention)

@@ -99,7 +99,7 @@ func listening(p *proc) bool {
 		return false
 	}
 	defer l.conn.Close()
-	status, err := l.do([]byte("GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n"))
+	status, err := l.do([]byte("GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n"))
 	return err == nil && status == http.StatusOK
 }
 
@@ -282,7 +282,7 @@ func BenchmarkPut(b *testing.B) {
 	put := func(i int, buf []byte) []byte {
 		// Each value differs from the one before: an equal put changes nothing.
 		value := strconv.Itoa(round*puts + i)
-		buf = fmt.Appendf(buf, "PUT %sbench/%d HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n", configPath, (i*7919)%keys, size)
+		buf = fmt.Appendf(buf, "PUT %sbench/%d HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n", configPath, (i*7919)%keys, size)
 		buf = append(buf, value...)
 		return append(buf, filler[len(value):]...)
 	}

@@ -137,7 +137,7 @@ func escaped(key string) string { return (&url.URL{Path: key}).EscapedPath() }
 
 // getRequest is a GET of a key, whole.
 func getRequest(key string) []byte {
-	return []byte("GET " + configPath + escaped(key) + " HTTP/1.1\r\nHost: x\r\n\r\n")
+	return []byte("GET " + configPath + escaped(key) + " HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
 func (p *proc) addr() string { return strings.TrimPrefix(p.url(), "http://") }

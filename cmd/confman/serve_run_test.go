@@ -193,7 +193,7 @@ func TestServeDrains(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 	// With 100-continue the node says that it is reading the body: the request is in flight.
-	_, err = conn.Write([]byte("PUT /api/v1/config/a/c HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"))
+	_, err = conn.Write([]byte("PUT /api/v1/config/a/c HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"))
 	require.NoError(t, err)
 	answers := bufio.NewReader(conn)
 	line, err := answers.ReadString('\n')

@@ -42,7 +42,7 @@ func openWatch(b *testing.B, addr, path string) *watchStream {
 	require.NoError(b, err)
 	s := &watchStream{Conn: conn}
 	s.in = bufio.NewReaderSize(conn, 512) // there are ten thousand
-	_, err = fmt.Fprintf(conn, "GET /api/v1/watch/%s HTTP/1.1\r\nHost: x\r\n\r\n", path)
+	_, err = fmt.Fprintf(conn, "GET /api/v1/watch/%s HTTP/1.1\r\nHost: localhost\r\n\r\n", path)
 	require.NoError(b, err)
 	s.until("id: ")
 	return s
@@ -113,7 +113,7 @@ func BenchmarkWatch(b *testing.B) {
 				for i := range watchSeconds * watchRate / watchLanes {
 					<-tick.C
 					value := fmt.Sprintf("%d.%d.%d", round, l, i)
-					status, err := lane.do(fmt.Appendf(nil, "PUT %sbench/%d/%d HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s",
+					status, err := lane.do(fmt.Appendf(nil, "PUT %sbench/%d/%d HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s",
 						configPath, l, i%300, len(value), value))
 					if err != nil || status > http.StatusCreated {
 						b.Errorf("put: %d %v", status, err)
@@ -128,7 +128,7 @@ func BenchmarkWatch(b *testing.B) {
 		for i := range events {
 			<-tick.C
 			value := fmt.Sprintf("%d.%d", round, i)
-			status, err := own[0].do(fmt.Appendf(nil, "PUT %swatched/%d/k HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s",
+			status, err := own[0].do(fmt.Appendf(nil, "PUT %swatched/%d/k HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s",
 				configPath, i%watchListeners, len(value), value))
 			require.NoError(b, err)
 			require.LessOrEqual(b, status, http.StatusCreated)
