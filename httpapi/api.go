@@ -3,6 +3,7 @@ package httpapi
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"hash/maphash"
 	"net/http"
 	"slices"
 	"strconv"
@@ -34,10 +35,11 @@ type api struct {
 	encoders *semaphore.Weighted         // compressions under way
 	pages    *http.CrossOriginProtection // whose may write
 	denials  denialLog                   // what was refused, until it is reported
-	policy   atomic.Pointer[fsm.Policy]  // the newest that was seen
-	batches  chan struct{}               // watches gathering changes
-	large    chan struct{}               // watches sending many
-	draining atomic.Bool                 // about to stop: not ready, and each answer closes its connection
+	granted  grantMemory
+	policy   atomic.Pointer[fsm.Policy] // the newest that was seen
+	batches  chan struct{}              // watches gathering changes
+	large    chan struct{}              // watches sending many
+	draining atomic.Bool                // about to stop: not ready, and each answer closes its connection
 	// drained is closed once the listener is: what waits for something to happen (a watch, a
 	// long-poll) selects on it, and tells its client (kindStopping) to go on at another node.
 	// Writes and reads under way do not look at it: they are answered.
@@ -80,6 +82,7 @@ func newAPI(cfg Config) *api {
 		nodeHeader: []string{cfg.Name},
 		idPrefix:   hex.EncodeToString(id[:]) + "-",
 	}
+	a.granted.seed = maphash.MakeSeed()
 	a.denials.node, a.denials.now, a.denials.log = a.Node, a.Now, a.Logger
 	a.pages, _ = cfg.writers() // valid
 	a.leader.Store(&leaderHeader{value: []string{unknown}})

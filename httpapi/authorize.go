@@ -198,9 +198,7 @@ func (c *call) has(v *fsm.View, verbs fsm.Verbs, path string) bool {
 }
 
 // grants is what the caller may do by a policy.
-func (c *call) grants(p *fsm.Policy) fsm.Grants {
-	return p.Grants(&c.who.principal).Without(c.who.withheld)
-}
+func (c *call) grants(p *fsm.Policy) fsm.Grants { return c.api.granted.of(p, &c.who) }
 
 // forbidden tells the caller, and nobody else, what it lacks. It is made of the request alone:
 // whether there is anything at the path is not told.

@@ -62,7 +62,7 @@ type load struct {
 	conns   []net.Conn
 }
 
-func dial(b *testing.B, h http.Handler, target string, n int) *load {
+func dial(b *testing.B, h http.Handler, target string, n int, headers ...string) *load {
 	b.Helper()
 	s := &http.Server{
 		Handler: h, ReadHeaderTimeout: HeaderTimeout, ReadTimeout: TransferTimeout,
@@ -72,7 +72,11 @@ func dial(b *testing.B, h http.Handler, target string, n int) *load {
 	require.NoError(b, err)
 	go func() { _ = s.Serve(listener) }()
 	b.Cleanup(func() { _ = s.Close() })
-	l := &load{request: []byte("GET " + target + " HTTP/1.1\r\nHost: x\r\nX-Request-Id: test-1\r\n\r\n")}
+	head := "GET " + target + " HTTP/1.1\r\nHost: x\r\nX-Request-Id: test-1\r\n"
+	for _, header := range headers {
+		head += header + "\r\n"
+	}
+	l := &load{request: []byte(head + "\r\n")}
 	for range n {
 		conn, err := net.Dial("tcp", listener.Addr().String())
 		require.NoError(b, err)
