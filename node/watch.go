@@ -44,7 +44,8 @@ func (l WatchLimits) withDefaults() WatchLimits {
 //
 // It has no goroutine and no clock: who applies calls Advance. A change costs a look-up
 // for each step of its keys' paths, and a little for each watcher on them, however many
-// there are elsewhere. Safe for concurrent use, but for Advance: one at a time.
+// there are elsewhere. A change of a namespace is told to nobody and wakes all. Safe for
+// concurrent use, but for Advance: one at a time.
 type Watches struct {
 	limits WatchLimits
 
@@ -149,9 +150,7 @@ func (h *Watches) Advance(v *fsm.View) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i := range changes {
-		if !ofNamespace(&changes[i]) {
-			h.dispatch(&changes[i])
-		}
+		h.dispatch(&changes[i])
 	}
 	h.told = newest
 	return nil
@@ -166,11 +165,17 @@ func (h *Watches) leaveBehind(to fsm.Revision) {
 			w.fallBehind(from)
 		}
 	}
+	h.wakeAll() // one of the changes may be of a namespace
 	h.told = to
 }
 
-// dispatch tells the watchers on the paths of ch's keys.
+// dispatch tells the watchers on the paths of ch's keys. A change of a namespace touches no key,
+// but whoever watches may not be allowed to any more: all are woken, to find that out.
 func (h *Watches) dispatch(ch *fsm.Change) {
+	if ofNamespace(ch) {
+		h.wakeAll()
+		return
+	}
 	steps(ch.Ops, func(path string) {
 		for _, w := range h.paths[path] {
 			w.touch(ch.Revision)
@@ -234,6 +239,12 @@ func (w *Watcher) signal() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
+	}
+}
+
+func (h *Watches) wakeAll() {
+	for _, w := range h.all {
+		w.signal()
 	}
 }
 
@@ -306,5 +317,6 @@ func (w *Watcher) touches(ch *fsm.Change) bool {
 	return !ofNamespace(ch) && slices.ContainsFunc(ch.Ops, func(op fsm.ChangedKey) bool { return w.covers(op.Key) })
 }
 
-// ofNamespace tells a change of a namespace, which is alone in it and none of what is watched.
-func ofNamespace(ch *fsm.Change) bool { return len(ch.Ops) == 1 && ch.Ops[0].IsNamespace() }
+// ofNamespace tells whether ch is of a namespace, and so of no key: the prefix that it names is
+// not the subtree's. It is alone in its change.
+func ofNamespace(ch *fsm.Change) bool { return len(ch.Ops) > 0 && ch.Ops[0].IsNamespace() }

@@ -12,7 +12,8 @@ type WatchChange struct {
 	Events []fsm.Event
 }
 
-// Woken is ready when there may be something to Take.
+// Woken is ready when there may be something to Take, and when a namespace was changed: who may
+// read what is watched may be others then.
 func (w *Watcher) Woken() <-chan struct{} { return w.wake }
 
 // Through is w's position. It moves with the node's while nothing happens to what is

@@ -67,6 +67,13 @@ func (s *watched) put(key string) {
 	s.apply(fsm.Op{Kind: fsm.Put, Key: key, Value: fmt.Appendf(nil, "%d", s.index), ContentType: "text/plain"})
 }
 
+// changeNamespace changes a namespace.
+func (s *watched) changeNamespace(t require.TestingT, path string) {
+	before := s.store.State().Revision
+	s.apply(fsm.Op{Kind: fsm.PutNamespace, Key: path, Value: (&fsm.Namespace{Description: fmt.Sprint(s.index)}).Encode()})
+	require.Equal(t, before+1, s.store.State().Revision)
+}
+
 func (s *watched) view() *fsm.View {
 	v, err := s.store.View()
 	require.NoError(s.t, err)
@@ -87,6 +94,9 @@ func (s *watched) changesOf(path string, from, to fsm.Revision) (out []string) {
 			continue
 		}
 		for _, op := range ops {
+			if op.IsNamespace() {
+				continue
+			}
 			if op.Key == path || (path == "" || strings.HasSuffix(path, "/")) && strings.HasPrefix(op.Key, path) {
 				out = append(out, fmt.Sprintf("%d %v %s", rev, op.Kind == fsm.Delete, op.Key))
 			}
@@ -195,6 +205,13 @@ func TestWatches(t *testing.T) {
 			},
 			"remove": func(t *rapid.T) {
 				s.apply(fsm.Op{Kind: fsm.DeleteTree, Key: rapid.SampledFrom([]string{"a/", "b/", "ab/"}).Draw(t, "subtree")})
+			},
+			"change a namespace": func(t *rapid.T) {
+				s.changeNamespace(t, rapid.SampledFrom([]string{"", "a/", "b/c/"}).Draw(t, "namespace"))
+				s.advance()
+				for _, st := range streams {
+					require.NotEmpty(t, st.wake, "nobody tells it that it may not be allowed any more")
+				}
 			},
 			"flush": func(*rapid.T) { require.NoError(t, s.store.BeginFlush().Commit()) },
 			"advance": func(*rapid.T) {
@@ -504,6 +521,41 @@ func TestWatchToldOncePerChange(t *testing.T) {
 		want[k.Key] = 1
 	}
 	assert.Equal(t, want, told)
+}
+
+// TestWatchIsWokenByNamespaces: a change of a namespace is nobody's event, not even of who watches
+// the subtree of that name, but everybody may have lost the permission to watch by it.
+func TestWatchIsWokenByNamespaces(t *testing.T) {
+	for _, gap := range []int{1, 1000} { // told by revision, and sent to the store
+		t.Run(fmt.Sprintf("gap %d", gap), func(t *testing.T) {
+			s := newWatched(t, t.TempDir(), WatchLimits{Gap: gap})
+			defer s.close()
+			below, key, all, ahead := s.watch("a/", 0), s.watch("z", 0), s.watch("", 0), s.watch("a/", 50)
+			streams := []*stream{below, key, all, ahead}
+			s.changeNamespace(t, "a/")
+			s.apply(fsm.Op{Kind: fsm.DeleteNamespace, Key: "a/"})
+			s.changeNamespace(t, "")
+			s.advance()
+			for _, st := range streams {
+				<-st.Woken()
+				v := s.view()
+				st.take(v)
+				v.Close()
+				st.woken()
+				assert.Empty(t, st.got)
+				assert.Equal(t, max(st.from, 3), st.Through(), "nothing keeps the position back")
+			}
+			s.put("a/b")
+			s.advance()
+			below.woken()
+			all.woken()
+			assert.Equal(t, []string{"4 false a/b"}, below.got)
+			assert.Equal(t, below.got, all.got)
+			if gap > 1 {
+				assert.Empty(t, key.wake)
+			}
+		})
+	}
 }
 
 // TestWatchersAreNotToldOfNamespaces, but their position moves on.
