@@ -29,6 +29,9 @@ type RunnerConfig struct {
 	// may run, in parts of a million, less than all of it (default DefaultClockDriftPPM): a proof
 	// of freshness is widened by it.
 	MaxClockDriftPPM int
+	// Bootstrap is the subject to be the cluster's first administrator. Once the cluster is formed the
+	// node has it bound, unless somebody administers the cluster already; "": nobody.
+	Bootstrap string
 	// Logger takes what happens to the node; nil: nothing is logged.
 	Logger *slog.Logger
 
@@ -78,7 +81,7 @@ type Runner struct {
 	// watching is held while watches is told of a view, and while another store takes the
 	// place of a damaged one: it must not be told of that one afterwards.
 	watching sync.Mutex
-	watchers sync.WaitGroup // the goroutine that tells watches
+	helpers  sync.WaitGroup // goroutines that ask of the node what clients may
 
 	stop     chan struct{} // closed when the node is to stop
 	done     chan struct{} // closed when the node has stopped
@@ -129,6 +132,11 @@ func Start(cfg RunnerConfig) (*Runner, error) {
 	if !slices.Contains(cfg.Names, cfg.Name) {
 		return nil, fmt.Errorf("node: %s is not among the configured members %v", cfg.Name, cfg.Names)
 	}
+	if cfg.Bootstrap != "" {
+		if err := fsm.ValidateSubject(cfg.Bootstrap); err != nil {
+			return nil, fmt.Errorf("node: Bootstrap: %w", err)
+		}
+	}
 	r := &Runner{
 		cfg:      cfg,
 		log:      cfg.Logger.With(slog.String("node", cfg.Name)),
@@ -142,7 +150,10 @@ func Start(cfg RunnerConfig) (*Runner, error) {
 	if err := r.open(); err != nil {
 		return nil, err
 	}
-	r.watchers.Go(r.watchLoop)
+	r.helpers.Go(r.watchLoop)
+	if cfg.Bootstrap != "" {
+		r.helpers.Go((&bootstrap{node: r, name: cfg.Name, subject: cfg.Bootstrap, stop: r.stop, log: r.log}).run)
+	}
 	go r.run()
 	return r, nil
 }
@@ -313,7 +324,7 @@ func (r *Runner) run() {
 	r.runLoop()
 	r.answerAll()
 	errs := []error{r.wire.Close()}
-	r.watchers.Wait()
+	r.helpers.Wait()
 	m := r.member.Load()
 	if m != nil {
 		m.workers.stop()

@@ -44,4 +44,13 @@ const (
 	// answerTicks is how many ticks before a caller's deadline the core's lies, so
 	// that the caller hears what became of its write and not only that time is up.
 	answerTicks = 2
+
+	// bootstrapWait bounds one attempt to have the first administrator bound; minBootstrapPause and
+	// maxBootstrapPause the pause before the next, which doubles: a person waits for it.
+	bootstrapWait     = MaxReadWait + MaxWriteWait
+	minBootstrapPause = 100 * time.Millisecond
+	maxBootstrapPause = 5 * time.Second
+
+	// maxBootstrapSaid bounds the administrators that a line of the log names.
+	maxBootstrapSaid = 10
 )

@@ -45,22 +45,25 @@ func (s *watched) open() {
 
 func (s *watched) close() { require.NoError(s.t, s.store.Close()) }
 
-func (s *watched) apply(ops ...fsm.Op) {
-	data, err := (&fsm.Command{Ops: ops}).Encode()
+func (s *watched) apply(ops ...fsm.Op) { s.applied(&fsm.Command{Ops: ops}) }
+
+func (s *watched) applied(cmd *fsm.Command) fsm.Result {
+	data, err := cmd.Encode()
 	require.NoError(s.t, err)
 	s.index++
 	fsm.SetOrigin(data, fsm.Origin{Node: 1, Incarnation: 1, Seq: uint64(s.index)})
 	before := s.store.State().Revision
-	_, err = s.store.Apply([]fsm.Entry{{Index: s.index, Term: 1, Data: data}})
+	results, err := s.store.Apply([]fsm.Entry{{Index: s.index, Term: 1, Data: data}})
 	require.NoError(s.t, err)
 	if s.store.State().Revision == before {
-		return
+		return results[0]
 	}
 	v := s.view()
 	defer v.Close()
 	ch, err := v.Change(before + 1)
 	require.NoError(s.t, err)
 	s.log = append(s.log, ch.Ops)
+	return results[0]
 }
 
 func (s *watched) put(key string) {
