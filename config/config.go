@@ -35,6 +35,7 @@ type Config struct {
 	History History
 	Clock   Clock
 	Log     Log
+	Auth    Auth
 }
 
 // API is how a node serves REST.
@@ -47,7 +48,13 @@ type API struct {
 	TLS TLS `koanf:"Tls"`
 	// CORS (in the file: Cors) is off unless there are origins.
 	CORS CORS `koanf:"Cors"`
+	// Hosts are names that clients reach this node by, beside the addresses of Cluster.Nodes:
+	// that of a load balancer. With Auth.Mode none requests for other names are refused.
+	Hosts []string
 }
+
+// MaxHosts bounds Api.Hosts.
+const MaxHosts = 100
 
 // CORS says which pages browsers may let use the API of another origin.
 type CORS struct {
@@ -264,6 +271,14 @@ func (c Config) Validate() error {
 			bad("Api.Cors.Origins[%d]: %q is not an origin as browsers send it, such as https://ui.example.com or http://localhost:3000, nor \"*\" for all to read", i, origin)
 		}
 	}
+	if n := len(c.API.Hosts); n > MaxHosts {
+		bad("Api.Hosts: %d names, at most %d", n, MaxHosts)
+	}
+	for i, host := range c.API.Hosts {
+		if !hostName.MatchString(host) {
+			bad("Api.Hosts[%d]: %q is not the name of a host (it has neither a port nor a scheme)", i, host)
+		}
+	}
 	if c.API.DrainDelay < 0 || c.API.DrainDelay > MaxDrainDelay {
 		bad("Api.DrainDelay: %v is not 0s to %v", c.API.DrainDelay, MaxDrainDelay)
 	}
@@ -290,6 +305,7 @@ func (c Config) Validate() error {
 	if !slices.Contains([]string{"", "text", "json"}, c.Log.Format) {
 		bad("Log.Format: %q, want text or json", c.Log.Format)
 	}
+	errs = append(errs, c.validateAuth()...)
 	return errors.Join(errs...)
 }
 

@@ -23,6 +23,10 @@ func want() Config {
 		History: History{KeepFor: 90 * 24 * time.Hour, KeepVersions: 1000},
 		Clock:   Clock{MaxDriftPPM: 500},
 		Log:     Log{Level: "info"},
+		Auth: Auth{
+			Mode: "oidc", MaxPolicyStaleness: 5 * time.Second,
+			Issuers: []Issuer{{Name: "entra", Audiences: []string{"confman"}, Scopes: map[string][]string{"Config.Read": {"read"}}}},
+		},
 	}
 }
 
@@ -49,7 +53,7 @@ func TestEverythingCanComeFromTheEnvironment(t *testing.T) {
 	c, err := Load("", []string{
 		"CONFMAN_Cluster__NodeId=a", "CONFMAN_Data__Dir=/d", "CONFMAN_Log__Level=debug", "CONFMAN_Api__DrainDelay=1m30s",
 		"CONFMAN_Raft__PlainText=true", "CONFMAN_Api__Tls__CertFile=/c", "CONFMAN_Api__Tls__KeyFile=/k",
-		`CONFMAN_Api__Cors__Origins=["https://ui.example.com","*"]`,
+		`CONFMAN_Api__Cors__Origins=["https://ui.example.com","*"]`, `CONFMAN_Api__Hosts=["confman.example.com"]`,
 		`CONFMAN_Cluster__Nodes=[{"Id":"a","Address":"localhost","ApiPort":"7000"}]`,
 	}, nil)
 	require.NoError(t, err)
@@ -58,6 +62,7 @@ func TestEverythingCanComeFromTheEnvironment(t *testing.T) {
 	assert.Equal(t, Raft{PlainText: true}, c.Raft)
 	assert.Equal(t, API{
 		DrainDelay: 90 * time.Second, TLS: TLS{CertFile: "/c", KeyFile: "/k"}, CORS: CORS{Origins: []string{"https://ui.example.com", "*"}},
+		Hosts: []string{"confman.example.com"},
 	}, c.API)
 }
 
@@ -69,7 +74,7 @@ func TestHistoryIsKept(t *testing.T) {
 		`{"KeepFor":"0s","KeepVersions":1}`: {KeepVersions: 1},
 	} {
 		path := filepath.Join(t.TempDir(), "confman.json")
-		require.NoError(t, os.WriteFile(path, []byte(`{"Cluster":{"NodeId":"a","Nodes":[{"Id":"a","Address":"h"}]},"Raft":{"PlainText":true},"Data":{"Dir":"/d"},"History":`+text+`}`), 0o600))
+		require.NoError(t, os.WriteFile(path, []byte(`{"Cluster":{"NodeId":"a","Nodes":[{"Id":"a","Address":"::1"}]},"Raft":{"PlainText":true},"Data":{"Dir":"/d"},"History":`+text+`}`), 0o600))
 		c, err := Load(path, nil, nil)
 		require.NoError(t, err, text)
 		assert.Equal(t, want, c.History, text)
@@ -143,6 +148,7 @@ Api.Cors.Origins[4]: "a.example" is not`,
 		{"certificate without a key", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"Tls":{"CertFile":"/c"}},"Data":{"Dir":"/a"}}`, `Api.Tls: CertFile is "/c" and KeyFile is "": both are needed, or none`},
 		{"key without a certificate", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"Tls":{"KeyFile":"/k"}},"Data":{"Dir":"/a"}}`, `Api.Tls: CertFile is "" and KeyFile is "/k": both are needed, or none`},
 		{"unknown key of TLS", `{"Api":{"Tls":{"CertFiles":"/k"}}}`, `unknown key Api.Tls.CertFiles: did you mean Api.Tls.CertFile?`},
+		{"host with a port", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"Hosts":["a.b","a:1"]},"Data":{"Dir":"/a"}}`, `Api.Hosts[1]: "a:1" is not the name of a host (it has neither a port nor a scheme)`},
 		{"both plain text and TLS", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Raft":{"PlainText":true,"Tls":{"CaFile":"/ca"}},"Data":{"Dir":"/a"}}`, `Raft: PlainText is true, and Tls names files: remove one of the two`},
 		{"TLS between nodes by halves", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Raft":{"Tls":{"CaFile":"/ca","KeyFile":"/k"}},"Data":{"Dir":"/a"}}`, `Raft.Tls: CaFile is "/ca", CertFile is "" and KeyFile is "/k": all three are needed`},
 		{"an id that no certificate can have", `{"Cluster":{"NodeId":"-a.","Nodes":[{"Id":"-a.","Address":"h"}]},"Raft":{"Tls":{"CaFile":"/ca","CertFile":"/c","KeyFile":"/k"}},"Data":{"Dir":"/a"}}`, `Cluster.Nodes[0].Id: "-a." is no DNS name, and with Raft.Tls the Id is one in the node's certificate`},

@@ -16,7 +16,14 @@
 //	  "Data": { "Dir": "/var/lib/confman" },
 //	  "History": { "KeepFor": "2160h", "KeepVersions": 1000 },
 //	  "Clock": { "MaxDriftPPM": 500 },
-//	  "Log": { "Level": "info", "Format": "text" } }
+//	  "Log": { "Level": "info", "Format": "text" },
+//	  "Auth": { "Mode": "oidc", "Bootstrap": "user:entra/<tenant id>/<object id>",
+//	    "MaxPolicyStaleness": "5s",
+//	    "Issuers": [ { "Name": "entra", "EntraTenants": [ "<tenant id>" ],
+//	      "Audiences": [ "<client id>", "api://<client id>" ],
+//	      "Scopes": { "Config.Read": [ "read" ], "Config.ReadWrite": [ "read", "write" ] } } ],
+//	    "Certificates": { "CaFile": "/etc/confman/clients-ca.crt",
+//	      "Rules": [ { "CommonName": "deploy", "Name": "deploy" } ] } } }
 //
 // A variable CONFMAN_Cluster__NodeId sets Cluster.NodeId: two underscores go one
 // level down. CONFMAN_Cluster__Nodes takes the list as JSON. A variable without

@@ -10,7 +10,8 @@ import (
 	"sync"
 )
 
-// known are the full names of all settings, such as Cluster.Nodes[].Id.
+// known are the full names of all settings, such as Cluster.Nodes[].Id; of an object whose keys
+// the operator chooses, the name is its own.
 var known = sync.OnceValue(func() []string {
 	var keys []string
 	var walk func(t reflect.Type, at string)
@@ -29,6 +30,9 @@ var known = sync.OnceValue(func() []string {
 	walk(reflect.TypeFor[Config](), "")
 	return keys
 })
+
+// anyKeys are the objects whose keys the operator chooses.
+var anyKeys = []string{"Auth.Issuers[].Scopes"}
 
 // keyOf is a field's name in a file.
 func keyOf(f reflect.StructField) string {
@@ -64,7 +68,9 @@ func unknownIn(at string, v any) error {
 				errs = append(errs, unknown(name))
 				continue
 			}
-			errs = append(errs, unknownIn(name, v[key]))
+			if !slices.Contains(anyKeys, generic(name)) {
+				errs = append(errs, unknownIn(name, v[key]))
+			}
 		}
 	case []any:
 		for i, item := range v {

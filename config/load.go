@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -49,6 +50,7 @@ func Load(path string, environ []string, flags map[string]string) (Config, error
 	c := Config{Log: Log{Level: "info"}}
 	c.History = History{KeepFor: DefaultKeepFor, KeepVersions: DefaultKeepVersions}
 	c.Clock.MaxDriftPPM = DefaultMaxDriftPPM
+	c.Auth.MaxPolicyStaleness = DefaultMaxPolicyStaleness
 	if err := decode(reflect.ValueOf(&c).Elem(), "", k.Raw()); err != nil {
 		return Config{}, fmt.Errorf("config: %w", err)
 	}
@@ -239,6 +241,19 @@ func decode(to reflect.Value, at string, from any) error {
 				n.APIPort, n.RaftPort = DefaultAPIPort, DefaultRaftPort
 			}
 			errs = append(errs, decode(to.Index(i), fmt.Sprintf("%s[%d]", at, i), v))
+		}
+		return errors.Join(errs...)
+	case reflect.Map: // whose keys the operator chooses
+		m, ok := from.(map[string]any)
+		if !ok {
+			return fmt.Errorf("%s: %s, want an object", at, describe(from))
+		}
+		to.Set(reflect.MakeMap(to.Type()))
+		var errs []error
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			v := reflect.New(to.Type().Elem()).Elem()
+			errs = append(errs, decode(v, join(at, key), m[key]))
+			to.SetMapIndex(reflect.ValueOf(key), v)
 		}
 		return errors.Join(errs...)
 	case reflect.Int:
