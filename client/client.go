@@ -35,6 +35,16 @@ type Options struct {
 	// CAFile names a PEM file with the certificates that those of https endpoints must lead to
 	// (default: the ones that the system trusts). Not together with HTTP, which has its own.
 	CAFile string
+	// CertFile and KeyFile name a client certificate and its key, in PEM, to show to https endpoints. They
+	// are read again for each connection. Not together with HTTP.
+	CertFile, KeyFile string
+	// Token gives the token that requests carry (default: they carry none). It is sent to https
+	// endpoints and to loopback only, and never follows a redirect. A request that is refused with 401
+	// is sent again, once, if there is another token then.
+	Token TokenSource
+	// PlainTextToken lets Token be sent to endpoints beyond loopback without TLS: whoever is between can
+	// use it.
+	PlainTextToken bool
 	// MaxAttempts bounds the attempts of one request; negative: only the context does.
 	MaxAttempts int
 	// AttemptTimeout bounds one attempt, and the silence within a stream.
@@ -62,16 +72,19 @@ func New(opts Options) (*Client, error) {
 	switch {
 	case opts.HTTP == nil:
 		t := newTransport()
-		if opts.CAFile != "" {
-			roots, err := readRoots(opts.CAFile)
-			if err != nil {
-				return nil, err
-			}
-			t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+		var err error
+		if t.TLSClientConfig, err = opts.tlsConfig(); err != nil {
+			return nil, err
 		}
 		opts.HTTP = &http.Client{Transport: t}
-	case opts.CAFile != "":
-		return nil, errors.New("client: both HTTP and CAFile: the client in HTTP has a transport that knows whom to trust")
+	case opts.CAFile != "" || opts.CertFile != "" || opts.KeyFile != "":
+		return nil, errors.New("client: both HTTP and CAFile, CertFile or KeyFile: the client in HTTP has a transport that knows whom to trust and what to show")
+	}
+	if opts.Token != nil {
+		if err := checkPlainText(list); err != nil && !opts.PlainTextToken {
+			return nil, err
+		}
+		opts.HTTP = withoutRedirects(opts.HTTP)
 	}
 	def(&opts.MaxAttempts, DefaultMaxAttempts)
 	def(&opts.AttemptTimeout, DefaultAttemptTimeout)
@@ -130,6 +143,38 @@ func parseEndpoint(raw string) (string, error) {
 		return "", fmt.Errorf("client: endpoint %q is not an address such as http://127.0.0.1:5000", raw)
 	}
 	return strings.TrimRight(u.String(), "/"), nil
+}
+
+// tlsConfig is whom to trust and what to show; nil: as the system has it, and nothing.
+func (o *Options) tlsConfig() (*tls.Config, error) {
+	if (o.CertFile == "") != (o.KeyFile == "") {
+		return nil, fmt.Errorf("client: CertFile is %q and KeyFile is %q: both are needed, or none", o.CertFile, o.KeyFile)
+	}
+	if o.CAFile == "" && o.CertFile == "" {
+		return nil, nil
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.CAFile != "" {
+		roots, err := readRoots(o.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		cfg.RootCAs = roots
+	}
+	if cert, key := o.CertFile, o.KeyFile; cert != "" {
+		read := func() (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(cert, key)
+			if err != nil {
+				return nil, fmt.Errorf("client: certificate %s with key %s: %w", cert, key, err)
+			}
+			return &pair, nil
+		}
+		if _, err := read(); err != nil {
+			return nil, err
+		}
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return read() }
+	}
+	return cfg, nil
 }
 
 // readRoots reads the certificates to trust.

@@ -20,6 +20,12 @@
 // all nodes is made without a pause, then one follows that grows from round to
 // round and is drawn at random.
 //
+// # Who calls
+//
+// [Options.Token] gives the token that requests carry, [Options.CertFile] a client certificate.
+// Neither is in an error or a log. What runs for long, a watch or an import, takes up a renewed
+// token; what was refused for its token is sent again once, with another.
+//
 // # Writes of several keys
 //
 // [Client.Txn] does one or the other, depending on what is there, at one revision;

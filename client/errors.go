@@ -93,6 +93,8 @@ var (
 	ErrAttemptTimeout = errors.New("no answer in time")
 	// ErrAnswer: the answer is not one that a node of this version gives.
 	ErrAnswer = errors.New("answer is not one of a confman node")
+	// ErrToken: Options.Token gave none that can be sent.
+	ErrToken = errors.New("no token to send")
 	// ErrBrokenOff: a stream ended before its end.
 	ErrBrokenOff = errors.New("stream broke off")
 )
@@ -115,6 +117,13 @@ func IsConflict(err error) bool {
 	return hasStatus(err, http.StatusPreconditionFailed) || hasStatus(err, http.StatusConflict)
 }
 
+// IsUnauthenticated tells whether err says that the node cannot tell who calls: there is neither a
+// token nor a client certificate that it takes.
+func IsUnauthenticated(err error) bool { return hasStatus(err, http.StatusUnauthorized) }
+
+// IsForbidden tells whether err says that the caller may not do what it asked for.
+func IsForbidden(err error) bool { return hasStatus(err, http.StatusForbidden) }
+
 // IsCompacted tells whether err says that what was asked for is so long ago that it is not
 // held any more, and which revision is the oldest that still can be read.
 func IsCompacted(err error) (oldest uint64, ok bool) {
@@ -136,7 +145,7 @@ func IsUnavailable(err error) bool {
 	if errors.As(err, &p) {
 		return p.Retryable || p.Status >= http.StatusInternalServerError
 	}
-	return !errors.Is(err, ErrAnswer)
+	return !errors.Is(err, ErrAnswer) && !errors.Is(err, ErrToken)
 }
 
 func hasStatus(err error, status int) bool {

@@ -17,6 +17,8 @@ const (
 	// MaxTxnBytes its JSON document.
 	MaxTxnOps   = 512
 	MaxTxnBytes = 4 << 20
+	// MaxTokenBytes bounds a token.
+	MaxTokenBytes = 16 << 10
 	// MaxIdempotencyKeyBytes bounds the name of a write.
 	MaxIdempotencyKeyBytes = 255
 )

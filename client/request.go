@@ -160,8 +160,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// attempt sends r to one endpoint; nil: consume took the answer.
-func (c *Client) attempt(ctx context.Context, ep *endpoint, r *request, consume func(*http.Response) error) *failure {
+// send sends r to one endpoint, with a token unless that is ""; nil: consume took the answer.
+func (c *Client) send(ctx context.Context, ep *endpoint, r *request, token string, consume func(*http.Response) error) *failure {
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(r.timeout, func() { cancel(ErrAttemptTimeout) })
 	stop := func() { timer.Stop(); cancel(nil) }
@@ -177,6 +177,9 @@ func (c *Client) attempt(ctx context.Context, ep *endpoint, r *request, consume 
 	}), ep.url, c.SeenRevision())
 	if err != nil {
 		return &failure{err: err, outcome: r.outcome(false)}
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

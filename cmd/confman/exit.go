@@ -21,6 +21,7 @@ const (
 	exitUnavailable = 5 // no node could do it; a write was not applied
 	exitUnknown     = 6 // a write may have been applied, or may still be
 	exitNotHeld     = 7 // a compare of a transaction did not hold: else was done, if there is one
+	exitDenied      = 8 // it cannot be told who calls, or they may not do it; nothing was written
 )
 
 // usageError is a wrong command line.
@@ -58,6 +59,8 @@ func exitCode(err error) int {
 		return exitNotHeld
 	case client.OutcomeOf(err) == client.Unknown:
 		return exitUnknown
+	case client.IsUnauthenticated(err), client.IsForbidden(err), errors.Is(err, client.ErrToken):
+		return exitDenied
 	case client.IsNotFound(err):
 		return exitNotFound
 	case client.IsConflict(err):
@@ -77,6 +80,11 @@ func tell(w io.Writer, err error) {
 		hint = "it may have been applied, or may still be: look before doing it again"
 	case exitUnavailable:
 		hint = "no node could do it now; see confman cluster for their state"
+	case exitDenied:
+		hint = "say who you are: a valid token in $" + tokenVariable + " or --token-file, or a client certificate in --cert and --key"
+		if client.IsForbidden(err) {
+			hint = "who administers the cluster can bind a role to you that may; confman whoami tells what you may do"
+		}
 	}
 	var e *client.Error
 	if hint != "" && errors.As(err, &e) {

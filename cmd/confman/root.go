@@ -52,7 +52,8 @@ over 3 or 5 nodes, read and written over REST on any of them.
 
 Exit codes: 0 done, 1 error, 2 wrong usage, 3 no such key, 4 a condition did not
 hold, 5 no node could do it now, 6 a write may or may not have been applied, 7 a
-compare of a transaction did not hold.`,
+compare of a transaction did not hold, 8 it cannot be told who calls, or they may
+not do it.`,
 		Example: `  confman dev
   confman put teams/payments/timeout-ms 30
   confman get teams/payments/timeout-ms

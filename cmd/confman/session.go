@@ -24,6 +24,14 @@ const endpointsVariable = "CONFMAN_ENDPOINTS"
 // caVariable is the environment variable for --cacert.
 const caVariable = "CONFMAN_CACERT"
 
+// The environment variables for who calls: a token, and those for --token-file, --cert and --key.
+const (
+	tokenVariable     = "CONFMAN_TOKEN"      //nolint:gosec // a name
+	tokenFileVariable = "CONFMAN_TOKEN_FILE" //nolint:gosec // a name
+	certVariable      = "CONFMAN_CERT"
+	keyVariable       = "CONFMAN_KEY"
+)
+
 // defaultTimeout bounds a command unless it has a default of its own.
 const defaultTimeout = 30 * time.Second
 
@@ -43,6 +51,10 @@ type session struct {
 	env
 	endpoints string
 	caFile    string
+	tokenFile string
+	certFile  string
+	keyFile   string
+	plainText bool // the token may be sent in it
 	timeout   time.Duration
 	output    string
 }
@@ -58,6 +70,10 @@ func (s *session) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&s.endpoints, "endpoints", "", "addresses of nodes, separated by commas (default $"+endpointsVariable+" or "+defaultEndpoints+")")
 	f.StringVar(&s.caFile, "cacert", "", "PEM file of who signs the certificates of https endpoints (default $"+caVariable+", or whom the system trusts)")
+	f.StringVar(&s.tokenFile, "token-file", "", "file with the token that says who calls, read again when it changes (default $"+tokenVariable+", the token itself, or $"+tokenFileVariable+")")
+	f.StringVar(&s.certFile, "cert", "", "PEM file of a client certificate that says who calls, for https endpoints (default $"+certVariable+")")
+	f.StringVar(&s.keyFile, "key", "", "PEM file of the key of --cert (default $"+keyVariable+")")
+	f.BoolVar(&s.plainText, "plain-text-token", false, "send the token to http endpoints beyond this machine too, where others may read it")
 	if f.Lookup("timeout") == nil {
 		f.DurationVar(&s.timeout, "timeout", defaultTimeout, "how long to try, in all")
 	}
@@ -88,6 +104,8 @@ func (s *session) dial(ctx context.Context) (*client.Client, context.Context, co
 	endpoints := s.addresses()
 	c, err := client.New(client.Options{
 		Endpoints: endpoints, CAFile: cmp.Or(s.caFile, s.variable(caVariable)),
+		CertFile: cmp.Or(s.certFile, s.variable(certVariable)), KeyFile: cmp.Or(s.keyFile, s.variable(keyVariable)),
+		Token: s.token(), PlainTextToken: s.plainText,
 		MaxAttempts: rounds * len(endpoints), OnRetry: s.tellRetries(),
 	})
 	if err != nil {
@@ -95,6 +113,20 @@ func (s *session) dial(ctx context.Context) (*client.Client, context.Context, co
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	return c, ctx, cancel, nil
+}
+
+// token is who calls, as the command line and then the environment say; nil: nothing does.
+func (s *session) token() client.TokenSource {
+	if s.tokenFile != "" {
+		return client.TokenFile(s.tokenFile)
+	}
+	if token := s.variable(tokenVariable); token != "" {
+		return client.StaticToken(token)
+	}
+	if file := s.variable(tokenFileVariable); file != "" {
+		return client.TokenFile(file)
+	}
+	return nil
 }
 
 // tellRetries returns what tells a person who waits why.
