@@ -52,6 +52,9 @@ itself, the reason and what to do about it are printed, and the exit code is 1.`
 			}
 		}
 		cfg, err := config.Load(file, e.environ, flags)
+		if err == nil {
+			err = checkAuth(cfg.Auth)
+		}
 		if err != nil {
 			return usageError{err}
 		}

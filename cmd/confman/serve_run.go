@@ -57,6 +57,18 @@ func (s *server) run(ctx context.Context) error {
 	if s.raft, err = s.raftTLS(); err != nil {
 		return err
 	}
+	apiConfig := httpapi.Config{
+		Name: self.ID, Members: s.members(), Logger: s.log, Certificate: certificate,
+		Origins: s.config.API.CORS.Origins, Hosts: s.config.API.Hosts, MaxClockDriftPPM: s.config.Clock.MaxDriftPPM,
+	}
+	asking, cancel := context.WithCancel(context.WithoutCancel(ctx)) // while the node drains, too
+	waitAuth, err := s.letIn(asking, &apiConfig)
+	if err != nil {
+		cancel()
+		return err
+	}
+	defer waitAuth()
+	defer cancel()
 	// Before anything is opened: a port that is taken must not start an incarnation.
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", self.API())
 	if err != nil {
@@ -68,6 +80,7 @@ func (s *server) run(ctx context.Context) error {
 			KeepFor:      s.config.History.KeepFor, KeepVersions: s.config.History.KeepVersions,
 		},
 		MaxClockDriftPPM: s.config.Clock.MaxDriftPPM,
+		Bootstrap:        s.config.Auth.Bootstrap,
 		Dir:              s.config.Data.Dir, Name: self.ID, Names: s.config.Names(), Dial: s.dial, Logger: s.log,
 	})
 	if err != nil {
@@ -78,13 +91,11 @@ func (s *server) run(ctx context.Context) error {
 		s.log.Warn("the limit of open files (ulimit -n) allows fewer connections than there may be",
 			slog.Int("connections", connections), slog.Int("most", httpapi.MaxConnections))
 	}
-	api := httpapi.NewServer(httpapi.Config{
-		Node: runner, Name: self.ID, Members: s.members(), Logger: s.log, Certificate: certificate, Origins: s.config.API.CORS.Origins,
-		MaxConnections: connections, MaxClockDriftPPM: s.config.Clock.MaxDriftPPM,
-	})
+	apiConfig.Node, apiConfig.MaxConnections = runner, connections
+	api := httpapi.NewServer(apiConfig)
 	served := make(chan error, 1)
 	go func() { served <- api.Serve(listener) }()
-	s.log.Info("serving", slog.String("node", self.ID), slog.String("api", self.API()), slog.Bool("tls", certificate != nil),
+	s.log.Info("serving", slog.String("node", self.ID), slog.String("api", self.API()), slog.Bool("tls", certificate != nil), slog.Bool("auth", apiConfig.Auth != nil),
 		slog.String("raft", self.Raft()), slog.Bool("raft_tls", s.raft != nil), slog.String("dir", s.config.Data.Dir))
 	select {
 	case <-ctx.Done():
@@ -105,7 +116,7 @@ func (s *server) certificate() (*httpapi.Certificate, error) {
 	if files == (config.TLS{}) {
 		return nil, nil
 	}
-	c, err := httpapi.LoadCertificate(httpapi.CertificateFiles{CertFile: files.CertFile, KeyFile: files.KeyFile}, s.log)
+	c, err := httpapi.LoadCertificate(httpapi.CertificateFiles{CertFile: files.CertFile, KeyFile: files.KeyFile, ClientCAFile: s.config.Auth.Certificates.CAFile}, s.log)
 	if err != nil {
 		return nil, fmt.Errorf("Api.Tls: %w", err)
 	}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/confman/confman/auth"
+	"github.com/confman/confman/config"
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/httpapi"
+)
+
+// authConfig is whom the API believes, as the configuration has it.
+func authConfig(c config.Auth, log *slog.Logger) auth.Config {
+	out := auth.Config{
+		Certificates: auth.Certificates{URIPrefix: c.Certificates.URIPrefix},
+		Refresh:      c.Refresh, MinRefresh: c.MinRefresh, MaxKeyAge: c.MaxKeyAge, Log: log,
+	}
+	for _, r := range c.Certificates.Rules {
+		out.Certificates.Rules = append(out.Certificates.Rules, auth.CertificateRule(r))
+	}
+	for _, i := range c.Issuers {
+		out.Issuers = append(out.Issuers, auth.Issuer{
+			Name: i.Name, URL: i.URL, EntraTenants: i.EntraTenants, EntraURL: i.EntraURL, EntraV1URL: i.EntraV1URL,
+			Audiences: i.Audiences, Algorithms: i.Algorithms, Tenants: i.Tenants, Leeway: i.Leeway, Clients: i.Clients,
+			Claims: auth.Claims(i.Claims), Scopes: i.Scopes, RequireAtJWT: i.RequireAtJWT, OverageFallback: i.OverageFallback,
+		})
+	}
+	return out
+}
+
+// scopesOf are the verbs that each scope of each issuer stands for. An issuer without any is there too:
+// what its tokens let a user do is nothing, not everything.
+func scopesOf(c config.Auth) (map[string]map[string]fsm.Verbs, error) {
+	out := make(map[string]map[string]fsm.Verbs)
+	var errs []error
+	for i, issuer := range c.Issuers {
+		scopes := make(map[string]fsm.Verbs)
+		for _, scope := range slices.Sorted(maps.Keys(issuer.Scopes)) {
+			for _, name := range issuer.Scopes[scope] {
+				verb, known := fsm.ParseVerb(name)
+				if !known {
+					errs = append(errs, fmt.Errorf("Auth.Issuers[%d].Scopes[%q]: %q is no verb: %s", i, scope, name, strings.Join((^fsm.Verbs(0)).Names(), ", ")))
+				}
+				scopes[scope] |= verb
+			}
+		}
+		out[issuer.Name] = scopes
+	}
+	return out, errors.Join(errs...)
+}
+
+// checkAuth reports everything that is wrong with c and that package config cannot know, or nil.
+func checkAuth(c config.Auth) error {
+	var errs []error
+	if c.Bootstrap != "" {
+		if err := fsm.ValidateSubject(c.Bootstrap); err != nil {
+			errs = append(errs, fmt.Errorf("Auth.Bootstrap: %w", err))
+		}
+	}
+	if !c.Open() {
+		err := authConfig(c, nil).Validate()
+		if all, many := err.(interface{ Unwrap() []error }); many {
+			for _, err := range all.Unwrap() {
+				errs = append(errs, fmt.Errorf("Auth.%w", err))
+			}
+		}
+		_, err = scopesOf(c)
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	return nil
+}
+
+// letIn has the API ask who calls, until ctx ends.
+func (s *server) letIn(ctx context.Context, api *httpapi.Config) (wait func(), err error) {
+	c := s.config.Auth
+	s.warnAuth()
+	if c.Open() {
+		return func() {}, nil
+	}
+	if err := checkAuth(c); err != nil {
+		return nil, err
+	}
+	a, err := auth.New(authConfig(c, s.log))
+	if err != nil {
+		return nil, err
+	}
+	api.Auth, api.MaxPolicyStaleness = a, c.MaxPolicyStaleness
+	if api.Scopes, err = scopesOf(c); err != nil {
+		return nil, err
+	}
+	done := make(chan struct{})
+	go func() { a.Run(ctx); close(done) }()
+	return func() { <-done }, nil
+}
+
+// warnAuth says what others on the network could do.
+func (s *server) warnAuth() {
+	node := slog.String("node", s.config.Cluster.NodeID)
+	switch c := s.config; {
+	case !c.Exposed():
+	case c.Auth.Open():
+		s.log.Warn("nobody has to say who they are (Auth.Mode none): whoever reaches the API can read and write everything", node)
+	case c.API.TLS == (config.TLS{}):
+		s.log.Warn("the API speaks plain text (no Api.Tls): whoever is between can read tokens, and use them", node)
+	}
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/confman/confman/config"
+	"github.com/confman/confman/fsm"
+)
+
+// fill gives every field that v has something that is not its zero value.
+func fill(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(v.Field(i))
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0))
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		key, elem := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(key)
+		fill(elem)
+		v.SetMapIndex(key, elem)
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int64:
+		v.SetInt(int64(time.Minute))
+	default:
+		panic(v.Kind())
+	}
+}
+
+// TestEverythingOfAuthIsHandedOn: no setting is read and then forgotten.
+func TestEverythingOfAuthIsHandedOn(t *testing.T) {
+	var c config.Auth
+	fill(reflect.ValueOf(&c).Elem())
+	got := authConfig(c, slog.New(slog.DiscardHandler))
+	for _, part := range []any{got.Issuers[0], got.Issuers[0].Claims, got.Certificates, got.Certificates.Rules[0]} {
+		v := reflect.ValueOf(part)
+		for i := range v.NumField() {
+			assert.False(t, v.Field(i).IsZero(), "%T.%s", part, v.Type().Field(i).Name)
+		}
+	}
+	assert.Equal(t, [3]time.Duration{time.Minute, time.Minute, time.Minute}, [3]time.Duration{got.Refresh, got.MinRefresh, got.MaxKeyAge})
+	assert.NotNil(t, got.Log)
+}
+
+func TestScopesAreVerbs(t *testing.T) {
+	scopes, err := scopesOf(config.Auth{Issuers: []config.Issuer{
+		{Name: "a", Scopes: map[string][]string{"look": {"read"}, "all": {"read", "write", "delete-tree"}}}, {Name: "b"},
+	}})
+	require.NoError(t, err)
+	assert.Equal(t, map[string]map[string]fsm.Verbs{
+		"a": {"look": fsm.VerbRead, "all": fsm.VerbRead | fsm.VerbWrite | fsm.VerbDeleteTree},
+		"b": {},
+	}, scopes)
+}
+
+// TestServeRefusesWhatOnlyTheOthersKnow: what package config cannot check is said before anything
+// starts, all of it, as a fault of the file.
+func TestServeRefusesWhatOnlyTheOthersKnow(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "confman.json")
+	require.NoError(t, os.WriteFile(file, []byte(`{
+		"Cluster": {"NodeId": "a", "Nodes": [{"Id": "a", "Address": "127.0.0.1"}]}, "Raft": {"PlainText": true}, "Data": {"Dir": "/nowhere"},
+		"Auth": {"Mode": "oidc", "Bootstrap": "alice", "Issuers": [
+			{"Name": "o", "Url": "http://o.example.com", "Scopes": {"all": ["read", "everything"]}},
+			{"Name": "o", "Url": "https://p.example.com", "Audiences": ["x"], "Algorithms": ["HS256"]}]}}`), 0o600))
+	r := command(t, "", "", "serve", "--config", file)
+	assert.Equal(t, exitUsage, r.code)
+	for _, want := range []string{
+		`Auth.Bootstrap: fsm: subject "alice": `,
+		`Auth.Issuers[0].Url: "http://o.example.com" is not https`,
+		"Auth.Issuers[0].Audiences: missing",
+		`Auth.Issuers[1].Algorithms[0]: "HS256" needs a shared secret`,
+		`Auth.Issuers[1].Name: "o" is the Name of Issuers[0] already`,
+		`Auth.Issuers[0].Scopes["all"]: "everything" is no verb: read, write, rollback`,
+	} {
+		assert.Contains(t, r.err, want)
+	}
+}
+
+func TestServeWarnsOfWhatOthersCanDo(t *testing.T) {
+	for _, c := range []struct{ name, address, mode, certificate, want string }{
+		{"on loopback", "127.0.0.1", "none", "", ""},
+		{"everybody", "10.0.1.10", "none", "/c", "whoever reaches the API can read and write everything"},
+		{"tokens in plain text", "10.0.1.10", "oidc", "", "whoever is between can read tokens"},
+		{"as it should be", "10.0.1.10", "oidc", "/c", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var said bytes.Buffer
+			s := &server{log: slog.New(slog.NewTextHandler(&said, nil)), config: config.Config{
+				Cluster: config.Cluster{NodeID: "a", Nodes: []config.Node{{ID: "a", Address: c.address}}},
+				API:     config.API{TLS: config.TLS{CertFile: c.certificate, KeyFile: c.certificate}},
+				Auth:    config.Auth{Mode: c.mode},
+			}}
+			s.warnAuth()
+			if c.want == "" {
+				assert.Empty(t, said.String())
+			} else {
+				assert.Contains(t, said.String(), c.want)
+			}
+		})
+	}
+}
