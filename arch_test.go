@@ -28,7 +28,7 @@ var arrows = map[string][]string{
 	"httpapi":                 {"auth", "fsm", "node", "tlsfiles"},
 	"sim":                     {"fsm", "linearizability", "node", "transport", "wal"},
 	"jepsen":                  {"client", "linearizability"},
-	"cmd/confman":             {"auth", "client", "config", "fsm", "httpapi", "node", "tlsfiles", "transport", "transport/grpctransport", "wal"},
+	"cmd/confman":             {"auth", "auth/localissuer", "client", "config", "fsm", "httpapi", "node", "tlsfiles", "transport", "transport/grpctransport", "wal"},
 	"cmd/sim":                 {"linearizability", "sim"},
 	"cmd/jepsen":              {"jepsen"},
 	"cmd/lincheck":            {"linearizability"},

@@ -19,6 +19,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/confman/confman/auth/localissuer"
+	"github.com/confman/confman/config"
 )
 
 const (
@@ -42,11 +45,13 @@ type dev struct {
 	nodes int
 	port  int
 	clean bool
+	auth  bool // callers must say who they are, to the provider
 	// self is the program to run, and what to call it in examples.
 	self, called string
 
-	list []*devNode
-	lock sync.Mutex // of lines on out and err
+	list     []*devNode
+	provider *localissuer.Provider // with auth
+	lock     sync.Mutex            // of lines on out and err
 }
 
 // devNode is one node's process.
@@ -72,10 +77,16 @@ and data below --dir, API on ports 5000, 5010 and 5020, Raft one above each. It
 prints what the nodes log and, once they are ready, where to go next. Ctrl-C stops
 all; the data stays for the next time.
 
+With --auth callers must say who they are. An OpenID provider runs here as well, on
+port 5005, and tokens are printed for a reader, a writer and an administrator, good
+for as long as this runs and at most 12 hours. Who has administered a cluster with
+--auth needs it, or --clean, from then on.
+
 A node that is killed is not started again, so that one can watch what the others
 do; the command that starts it is printed.`,
 		Example: `  confman dev
   confman dev --clean
+  confman dev --auth
   confman dev --nodes 1 --dir /tmp/try --port 6000`,
 		Args: usage(cobra.NoArgs),
 	}
@@ -84,6 +95,7 @@ do; the command that starts it is printed.`,
 	f.IntVar(&d.nodes, "nodes", 3, "how many nodes: 1, 3 or 5")
 	f.IntVar(&d.port, "port", devPort, "the first node's API port; the others follow in steps of 10")
 	f.BoolVar(&d.clean, "clean", false, "begin with an empty cluster: delete the nodes' data below --dir first")
+	f.BoolVar(&d.auth, "auth", false, "have callers say who they are, and print tokens for three of them")
 	complete(cmd, "nodes", "1", "3", "5")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
@@ -95,6 +107,12 @@ do; the command that starts it is printed.`,
 		}
 		if err := d.prepare(); err != nil {
 			return err
+		}
+		if d.auth {
+			if d.provider, err = localissuer.Start(d.issuer(), localissuer.Options{}); err != nil {
+				return err
+			}
+			defer d.provider.Close()
 		}
 		return d.run(ctx)
 	}
@@ -167,6 +185,13 @@ func (d *dev) checkPorts() error {
 			_ = l.Close() // nothing was accepted
 		}
 	}
+	if d.auth {
+		if l, err := net.Listen("tcp", d.issuer()); err != nil {
+			errs = append(errs, fmt.Errorf("port %d, for the provider of tokens: %w", d.port+devIssuerPort, errors.Unwrap(err)))
+		} else {
+			_ = l.Close() // as above
+		}
+	}
 	if len(errs) > 0 {
 		return fmt.Errorf("%w\nstop what uses it (another confman dev?), or choose others with --port", errors.Join(errs...))
 	}
@@ -190,6 +215,12 @@ func (d *dev) checkDir() error {
 	}
 	if len(old) > 0 && len(old) != d.nodes {
 		return usagef("%s holds a cluster of %d nodes: use --nodes %d, --clean to begin anew, or another --dir", d.dir, len(old), len(old))
+	}
+	for _, name := range old {
+		// Its administrator stays, and with one nobody may do anything without a token.
+		if cfg, err := config.Load(name, nil, nil); err == nil && !cfg.Auth.Open() && !d.auth {
+			return usagef("%s holds a cluster that takes tokens: use --auth, --clean to begin anew, or another --dir", d.dir)
+		}
 	}
 	return nil
 }
@@ -216,7 +247,8 @@ func (d *dev) configOf(n *devNode) any {
 		Cluster cluster
 		Raft    raft
 		Data    data
-	}{c, raft{true}, data{n.data}}
+		Auth    any
+	}{c, raft{true}, data{n.data}, d.authOf()}
 }
 
 // run starts the nodes and stays until ctx ends or no node is left.
@@ -245,6 +277,14 @@ func (d *dev) run(ctx context.Context) error {
 	case err := <-ready:
 		if err != nil {
 			return nil // it is ctx's: to be stopped is no fault
+		}
+	}
+	if d.auth {
+		switch err := d.admit(ctx); {
+		case ctx.Err() != nil:
+			return nil // as above
+		case err != nil:
+			return err
 		}
 	}
 	d.welcome()
@@ -378,28 +418,35 @@ func (d *dev) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(d.out, "dev   | "+format+"\n", args...) // nobody is left to tell
 }
 
+// urls are where the nodes' APIs are.
+func (d *dev) urls() []string {
+	var urls []string
+	for _, n := range d.list {
+		urls = append(urls, fmt.Sprintf("http://%s:%d", devAddress, n.api))
+	}
+	return urls
+}
+
 // welcome says where to go next.
 func (d *dev) welcome() {
-	url := func(i int) string {
-		return fmt.Sprintf("http://%s:%d", devAddress, d.list[i%len(d.list)].api)
-	}
+	url := func(i int) string { return d.urls()[i%len(d.list)] }
 	endpoints := ""
 	if d.port != devPort || d.nodes == 1 {
-		var all []string
-		for i := range d.list {
-			all = append(all, url(i))
-		}
-		endpoints = " --endpoints " + strings.Join(all, ",")
+		endpoints = " --endpoints " + strings.Join(d.urls(), ",")
+	}
+	curl := "curl"
+	if d.auth {
+		curl = `curl -H "Authorization: Bearer $CONFMAN_TOKEN"`
 	}
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	_, _ = fmt.Fprintf(d.out, `
-The cluster is ready. Write to any node, read from any other:
+The cluster is ready. %[7]sWrite to any node, read from any other:
 
-  curl -X PUT %[2]s/api/v1/config/teams/payments/timeout-ms -d 30
-  curl %[3]s/api/v1/config/teams/payments/timeout-ms
-  curl '%[4]s/api/v1/config/teams/?recursive=true'
-  curl %[2]s/api/v1/cluster
+  %[8]s -X PUT %[2]s/api/v1/config/teams/payments/timeout-ms -d 30
+  %[8]s %[3]s/api/v1/config/teams/payments/timeout-ms
+  %[8]s '%[4]s/api/v1/config/teams/?recursive=true'
+  %[8]s %[2]s/api/v1/cluster
 
   %[1]s get teams/payments/timeout-ms%[5]s
   %[1]s ls -r%[5]s
@@ -407,5 +454,5 @@ The cluster is ready. Write to any node, read from any other:
 
 Ctrl-C stops all nodes; the data stays in %[6]s.
 
-`, d.called, url(0), url(1), url(2), endpoints, d.dir)
+`, d.called, url(0), url(1), url(2), endpoints, d.dir, d.tokens(), curl)
 }

@@ -52,6 +52,45 @@ func TestDevWritesValidConfiguration(t *testing.T) {
 	}
 }
 
+func TestDevWithoutAuthAsksNobody(t *testing.T) {
+	dir := t.TempDir()
+	d, _ := devIn(t, dir)
+	require.NoError(t, d.prepare())
+	cfg, err := config.Load(filepath.Join(dir, "node1.json"), nil, nil)
+	require.NoError(t, err)
+	assert.Equal(t, config.Auth{Mode: config.ModeNone, MaxPolicyStaleness: config.DefaultMaxPolicyStaleness}, cfg.Auth)
+}
+
+// TestDevWithAuth: the nodes believe the provider, and a cluster that does stays so.
+func TestDevWithAuth(t *testing.T) {
+	dir := t.TempDir()
+	d, _ := devIn(t, dir)
+	require.NoError(t, d.prepare())
+	d.auth = true
+	require.NoError(t, d.prepare(), "one that nobody administers may get an administrator")
+	for _, name := range []string{"node1", "node2", "node3"} {
+		cfg, err := config.Load(filepath.Join(dir, name+".json"), nil, nil)
+		require.NoError(t, err)
+		require.NoError(t, checkAuth(cfg.Auth))
+		assert.Equal(t, config.ModeOIDC, cfg.Auth.Mode)
+		assert.Equal(t, "user:local/admin", cfg.Auth.Bootstrap)
+		require.Len(t, cfg.Auth.Issuers, 1)
+		assert.Equal(t, fmt.Sprintf("http://127.0.0.1:%d/oidc", d.port+5), cfg.Auth.Issuers[0].URL)
+	}
+	d.auth = false
+	err := d.prepare()
+	require.ErrorContains(t, err, "use --auth, --clean to begin anew, or another --dir")
+	assert.Equal(t, exitUsage, exitCode(err))
+	d.clean = true
+	require.NoError(t, d.prepare())
+
+	d.auth = true
+	l, err := net.Listen("tcp", d.issuer())
+	require.NoError(t, err)
+	defer l.Close()
+	require.ErrorContains(t, d.prepare(), fmt.Sprintf("port %d, for the provider of tokens", d.port+5))
+}
+
 func TestDevTellsWhichPortIsTaken(t *testing.T) {
 	d, _ := devIn(t, t.TempDir())
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", d.port+11))
