@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -72,6 +74,9 @@ type fleet struct {
 	nodes []*proc
 	http  http.Client
 	certs string // the directory of the nodes' certificates; "": plain text
+	// sections are what the nodes are configured with beside.
+	sections map[string]any
+	environ  []string // of commands
 }
 
 // proc is a node of a fleet, whether its process runs or not.
@@ -81,6 +86,7 @@ type proc struct {
 	config    string // its file
 	data      string
 	log       string // what it wrote, over all its lives
+	scheme    string // of the API; "": http
 	// wrap goes before the program in the command line.
 	wrap []string
 	attr syscall.SysProcAttr
@@ -121,11 +127,13 @@ func (f *fleet) configure(p *proc) {
 	for _, m := range f.nodes {
 		members = append(members, map[string]any{"Id": m.name, "Address": "127.0.0.1", "ApiPort": m.api, "RaftPort": m.raft})
 	}
-	text, err := json.Marshal(map[string]any{
+	all := map[string]any{
 		"Cluster": map[string]any{"NodeId": p.name, "Nodes": members},
 		"Raft":    f.raft(p),
 		"Data":    map[string]any{"Dir": p.data},
-	})
+	}
+	maps.Copy(all, f.sections)
+	text, err := json.Marshal(all)
 	require.NoError(f.tb, err)
 	require.NoError(f.tb, os.WriteFile(p.config, text, 0o600))
 }
@@ -279,7 +287,7 @@ func (p *proc) output() string {
 
 func tail(s string) string { return s[max(0, len(s)-logTail):] }
 
-func (p *proc) url() string { return fmt.Sprintf("http://127.0.0.1:%d", p.api) }
+func (p *proc) url() string { return fmt.Sprintf("%s://127.0.0.1:%d", cmp.Or(p.scheme, "http"), p.api) }
 
 // endpoints is what --endpoints takes.
 func (f *fleet) endpoints() string {
@@ -463,7 +471,7 @@ func (o *output) String() string {
 func (f *fleet) begin(args ...string) *running {
 	f.tb.Helper()
 	r := &running{cmd: exec.Command(f.path, args...), ended: make(chan struct{})}
-	r.cmd.Env = append(os.Environ(), endpointsVariable+"="+f.endpoints())
+	r.cmd.Env = append(append(os.Environ(), endpointsVariable+"="+f.endpoints()), f.environ...)
 	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.err
 	require.NoError(f.tb, r.cmd.Start())
 	f.tb.Cleanup(func() {
