@@ -44,11 +44,14 @@ func (r *receiver) Stream(s grpc.BidiStreamingServer[wire.Frame, wire.Pong]) err
 	ctx, cancel := context.WithCancelCause(s.Context())
 	defer cancel(nil)
 	in, err := t.accept(ctx, cancel)
+	if err == nil {
+		defer t.forget(in)
+		err = t.believed(in.from, in.proof) // watchTLS may have gone through all streams before this one was there
+	}
 	if err != nil {
 		t.refused(remote(ctx), reasonOf(err))
 		return err
 	}
-	defer t.forget(in)
 	t.log.Info("a peer connected", slog.String("peer", t.name(in.from)), slog.String("from", remote(ctx)),
 		slog.Uint64("incarnation", in.incarnation), slog.Bool("member", in.member))
 	if err := s.SendHeader(metadata.Pairs(metaCluster, in.cluster.String())); err != nil {
@@ -172,7 +175,8 @@ func (t *Transport) identify(ctx context.Context, from uint64) (*proof, error) {
 	if !namesNode(chain[0], t.name(from)) {
 		return nil, status.Errorf(codes.PermissionDenied, "the stream says that it is of %s, and its certificate names %s", t.name(from), namesOf(chain[0]))
 	}
-	return &proof{chain, t.cfg.TLS.Now()}, nil
+	proven := &proof{chain, t.cfg.TLS.Now()}
+	return proven, t.believed(from, proven)
 }
 
 // forget is the end of an accepted stream.

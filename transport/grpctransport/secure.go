@@ -140,9 +140,24 @@ type proof struct {
 	at    time.Time
 }
 
-// holds tells whether the CAs would still have it believed. It may have ended since.
-func (p *proof) holds(roots *x509.CertPool, usage x509.ExtKeyUsage) bool {
-	return p == nil || verify(p.chain, roots, usage, "", p.at) == nil
+// check says why the CAs would not have it believed any more. It may have ended since.
+func (p *proof) check(roots *x509.CertPool, usage x509.ExtKeyUsage) error {
+	if p == nil {
+		return nil
+	}
+	return verify(p.chain, roots, usage, "", p.at)
+}
+
+// believed refuses a stream on a connection whose other end would not be believed now: it may have
+// been let in for a CA that is in the bundle no longer.
+func (t *Transport) believed(from uint64, p *proof) error {
+	if p == nil {
+		return nil
+	}
+	if err := p.check(t.cfg.TLS.Current().CAs, x509.ExtKeyUsageClientAuth); err != nil {
+		return status.Errorf(codes.PermissionDenied, "the certificate of %s, by which it connected, is not believed any more: %v", t.name(from), err)
+	}
+	return nil
 }
 
 // watchTLS ends the connections of those who were believed for a CA that is in the bundle no
@@ -165,13 +180,13 @@ func (t *Transport) watchTLS() {
 		last = roots
 		t.mu.Lock()
 		for _, in := range t.incoming {
-			if !in.proof.holds(roots, x509.ExtKeyUsageClientAuth) {
+			if in.proof.check(roots, x509.ExtKeyUsageClientAuth) != nil {
 				in.cancel(status.Errorf(codes.PermissionDenied, "the CA of the certificate of %s is not in the bundle of %s any more", t.name(in.from), t.name(t.cfg.RaftID)))
 			}
 		}
 		t.mu.Unlock()
 		for _, p := range t.peers {
-			if !p.proof.Load().holds(roots, x509.ExtKeyUsageServerAuth) {
+			if p.proof.Load().check(roots, x509.ExtKeyUsageServerAuth) != nil {
 				signal(p.again)
 			}
 		}
