@@ -1,6 +1,7 @@
 package tlsfiles
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -180,6 +181,9 @@ func (s *Source) read() (*Material, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := whole(cert); err != nil {
+		return nil, fmt.Errorf("certificate %s: %w", s.cfg.CertFile, err)
+	}
 	key, err := readFile(s.cfg.KeyFile)
 	if err != nil {
 		return nil, err
@@ -204,6 +208,9 @@ func (s *Source) read() (*Material, error) {
 // bundle is a pool of all certificates in text. Each must be one that may sign others: a node's
 // certificate here would be believed whatever became of its CA.
 func bundle(text []byte) (pool *x509.CertPool, n int, err error) {
+	if err := whole(text); err != nil {
+		return nil, 0, err
+	}
 	pool = x509.NewCertPool()
 	for {
 		var block *pem.Block
@@ -227,6 +234,24 @@ func bundle(text []byte) (pool *x509.CertPool, n int, err error) {
 		return nil, 0, errors.New("it holds no certificate in PEM")
 	}
 	return pool, n, nil
+}
+
+// whole tells whether each block of text that begins can be read to its end: package pem passes
+// over one that cannot, which is how a file looks while it is written.
+func whole(text []byte) error {
+	marks := 0 // lines that begin or end a block
+	for line := range bytes.Lines(text) {
+		if line[0] == '-' {
+			marks++
+		}
+	}
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		marks -= 2
+	}
+	if marks != 0 {
+		return errors.New("it ends in the middle of a certificate, or one in it is damaged")
+	}
+	return nil
 }
 
 // readFile is os.ReadFile with a bound.

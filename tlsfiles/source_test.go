@@ -116,6 +116,39 @@ func TestWhatDoesNotFitChangesNothing(t *testing.T) {
 	assert.Contains(t, d.log.String(), "of no use")
 }
 
+// TestHalfAFileChangesNothing: one that is written in place is seen in the middle of it. Of a bundle,
+// half would have the nodes of the other half shut out.
+func TestHalfAFileChangesNothing(t *testing.T) {
+	d := newDisk(t)
+	_, other := newCA(t, "another CA")
+	first, err := os.ReadFile(d.files.CAFile)
+	require.NoError(t, err)
+	both := append(bytes.Clone(first), other.Cert...)
+	d.replace(d.files.CAFile, both)
+	s := d.load()
+	was, leaf := s.Current(), serial(s)
+	end := len("-----END CERTIFICATE-----\n")
+	for _, cut := range []int{1, len(other.Cert) / 2, len(other.Cert) - end, len(other.Cert) - 2} {
+		d.replace(d.files.CAFile, both[:len(first)+cut])
+		d.now = d.now.Add(CheckInterval)
+		assert.Same(t, was, s.Current(), "%d bytes of the second", cut)
+	}
+	assert.Contains(t, d.log.String(), "ends in the middle of")
+	d.replace(d.files.CAFile, both)
+
+	// The certificates of issuers after the own one.
+	pair, err := d.ca.Node("node1", nil, validFor(time.Hour))
+	require.NoError(t, err)
+	chain := append(bytes.Clone(pair.Cert), other.Cert...)
+	d.replace(d.files.KeyFile, pair.Key)
+	d.replace(d.files.CertFile, chain[:len(chain)-end])
+	d.now = d.now.Add(CheckInterval)
+	assert.Equal(t, leaf, serial(s))
+	d.replace(d.files.CertFile, chain)
+	d.now = d.now.Add(CheckInterval)
+	assert.Len(t, s.Current().Certificate.Certificate, 2)
+}
+
 func TestAnEndIsComplainedOfOnceADay(t *testing.T) {
 	d := newDisk(t)
 	s := d.load()
