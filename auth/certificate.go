@@ -2,6 +2,7 @@ package auth
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -115,13 +116,15 @@ func (a *Authenticator) Certificate(verified *x509.Certificate) (*Identity, erro
 
 // name is what the rules call the certificate's holder; empty: nothing.
 func (c certificates) name(cert *x509.Certificate) (string, error) {
-	uris := make([]string, len(cert.URIs))
-	for n, uri := range cert.URIs {
-		uris[n] = uri.String()
+	uris, err := urisOf(cert)
+	if err != nil {
+		return "", err
 	}
 	subject := ""
 	if c.needsSubjects {
-		subject = cert.Subject.String()
+		if subject, err = subjectOf(cert); err != nil {
+			return "", err
+		}
 	}
 	commonName := onlyCommonName(cert)
 	for _, rule := range c.rules {
@@ -148,7 +151,44 @@ func (c certificates) name(cert *x509.Certificate) (string, error) {
 	return own[0], nil
 }
 
-var oidCommonName = asn1.ObjectIdentifier{2, 5, 4, 3}
+var (
+	oidCommonName       = asn1.ObjectIdentifier{2, 5, 4, 3}
+	oidAlternativeNames = asn1.ObjectIdentifier{2, 5, 29, 17}
+)
+
+// tagURI is that of a uniformResourceIdentifier (RFC 5280, section 4.2.1.6).
+const tagURI = 6
+
+// urisOf are the subject's alternative names that are URIs, as they are there: two that package
+// url writes in one way, such as with an empty fragment and without, are two names.
+func urisOf(cert *x509.Certificate) ([]string, error) {
+	var uris []string
+	for _, extension := range cert.Extensions {
+		if !extension.Id.Equal(oidAlternativeNames) {
+			continue
+		}
+		var names []asn1.RawValue
+		if _, err := asn1.Unmarshal(extension.Value, &names); err != nil {
+			return nil, errors.New("its alternative names cannot be read")
+		}
+		for _, name := range names {
+			if name.Class == asn1.ClassContextSpecific && name.Tag == tagURI {
+				uris = append(uris, string(name.Bytes))
+			}
+		}
+	}
+	return uris, nil
+}
+
+// subjectOf is the whole subject. That of pkix.Name is not: it has an order of its own, and of
+// several common names only the last.
+func subjectOf(cert *x509.Certificate) (string, error) {
+	var whole pkix.RDNSequence
+	if rest, err := asn1.Unmarshal(cert.RawSubject, &whole); err != nil || len(rest) > 0 {
+		return "", errors.New("its subject cannot be read")
+	}
+	return whole.String(), nil
+}
 
 // onlyCommonName is the subject's common name; of several, crypto/x509 shows the last.
 func onlyCommonName(cert *x509.Certificate) string {

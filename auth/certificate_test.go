@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"math/big"
 	"net/url"
 	"strings"
@@ -45,6 +46,30 @@ func uris(texts ...string) func(*x509.Certificate) {
 	}
 }
 
+// part is one of those of a subject.
+type part struct{ name, value string }
+
+// subject is a subject of these parts in this order, the largest first as in certificates.
+func subject(parts ...part) func(*x509.Certificate) {
+	types := map[string]asn1.ObjectIdentifier{"CN": oidCommonName, "O": {2, 5, 4, 10}, "OU": {2, 5, 4, 11}}
+	var all pkix.RDNSequence
+	for _, p := range parts {
+		all = append(all, []pkix.AttributeTypeAndValue{{Type: types[p.name], Value: p.value}})
+	}
+	return func(c *x509.Certificate) { c.RawSubject = must(asn1.Marshal(all)) }
+}
+
+// rawURI is one that package url would write in another way.
+func rawURI(text string) func(*x509.Certificate) {
+	return func(c *x509.Certificate) {
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{
+			Id:    oidAlternativeNames,
+			Value: must(asn1.Marshal([]asn1.RawValue{{Class: asn1.ClassContextSpecific, Tag: tagURI, Bytes: []byte(text)}})),
+		})
+		c.Subject = pkix.Name{CommonName: "nobody"}
+	}
+}
+
 func TestCertificates(t *testing.T) {
 	a, err := New(Config{Now: newClock().now, Certificates: Certificates{
 		URIPrefix: "spiffe://example.org/",
@@ -74,23 +99,29 @@ func TestCertificates(t *testing.T) {
 		"whole subject": {func(c *x509.Certificate) {
 			c.Subject = pkix.Name{CommonName: "backup", OrganizationalUnit: []string{"ops"}, Organization: []string{"Example"}}
 		}, "backup", ""},
-		"part of a subject":         {func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "backup"} }, "", UnknownCertificate},
-		"a subject in a name":       {names("backup,OU=ops,O=Example"), "", UnknownCertificate},
-		"URI of a rule":             {uris("https://example.org/robot"), "robot", ""},
-		"URI that begins so":        {uris("https://example.org/robot2"), "", UnknownCertificate},
-		"URI that is a name":        {uris("spiffe://example.org/ns/x"), "spiffe://example.org/ns/x", ""},
-		"URI of another host":       {uris("spiffe://example.org.evil.com/ns/x"), "", UnknownCertificate},
-		"URI that is only prefix":   {uris("spiffe://example.org/"), "", UnknownCertificate},
-		"two URIs that are names":   {uris("spiffe://example.org/a", "spiffe://example.org/b"), "", BadCertificate},
-		"a name that is too long":   {uris("spiffe://example.org/" + strings.Repeat("x", MaxTextBytes)), "", BadCertificate},
-		"for servers only":          {func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[:1] }, "", BadCertificate},
-		"for any purpose":           {func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }, "", BadCertificate},
-		"for no purpose":            {func(c *x509.Certificate) { c.ExtKeyUsage = nil }, "", BadCertificate},
-		"an authority":              {func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }, "", BadCertificate},
-		"expired, on an open line":  {func(c *x509.Certificate) { c.NotAfter = newClock().now().Add(-time.Second) }, "", Expired},
-		"not yet valid":             {func(c *x509.Certificate) { c.NotBefore = newClock().now().Add(time.Second) }, "", NotYetValid},
-		"the last second":           {func(c *x509.Certificate) { c.NotAfter = newClock().now() }, "deployer", ""},
-		"its name is nobody's rule": {func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "robot"} }, "", UnknownCertificate},
+		"whole subject, as openssl orders it":  {subject(part{"O", "Example"}, part{"OU", "ops"}, part{"CN", "backup"}), "backup", ""},
+		"a subject in another order":           {subject(part{"CN", "backup"}, part{"OU", "ops"}, part{"O", "Example"}), "", UnknownCertificate},
+		"a subject with one name more":         {subject(part{"O", "Example"}, part{"OU", "ops"}, part{"CN", "ann"}, part{"CN", "backup"}), "", UnknownCertificate},
+		"part of a subject":                    {func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "backup"} }, "", UnknownCertificate},
+		"a subject in a name":                  {names("backup,OU=ops,O=Example"), "", UnknownCertificate},
+		"URI of a rule":                        {uris("https://example.org/robot"), "robot", ""},
+		"URI that begins so":                   {uris("https://example.org/robot2"), "", UnknownCertificate},
+		"URI that is a name":                   {uris("spiffe://example.org/ns/x"), "spiffe://example.org/ns/x", ""},
+		"URI that would be written as another": {rawURI("https://example.org/robot#"), "", UnknownCertificate},
+		"URI of a scheme in capitals":          {rawURI("HTTPS://example.org/robot"), "", UnknownCertificate},
+		"URI that is a name, with a fragment":  {rawURI("spiffe://example.org/ns/x#"), "spiffe://example.org/ns/x#", ""},
+		"URI of another host":                  {uris("spiffe://example.org.evil.com/ns/x"), "", UnknownCertificate},
+		"URI that is only prefix":              {uris("spiffe://example.org/"), "", UnknownCertificate},
+		"two URIs that are names":              {uris("spiffe://example.org/a", "spiffe://example.org/b"), "", BadCertificate},
+		"a name that is too long":              {uris("spiffe://example.org/" + strings.Repeat("x", MaxTextBytes)), "", BadCertificate},
+		"for servers only":                     {func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[:1] }, "", BadCertificate},
+		"for any purpose":                      {func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }, "", BadCertificate},
+		"for no purpose":                       {func(c *x509.Certificate) { c.ExtKeyUsage = nil }, "", BadCertificate},
+		"an authority":                         {func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }, "", BadCertificate},
+		"expired, on an open line":             {func(c *x509.Certificate) { c.NotAfter = newClock().now().Add(-time.Second) }, "", Expired},
+		"not yet valid":                        {func(c *x509.Certificate) { c.NotBefore = newClock().now().Add(time.Second) }, "", NotYetValid},
+		"the last second":                      {func(c *x509.Certificate) { c.NotAfter = newClock().now() }, "deployer", ""},
+		"its name is nobody's rule":            {func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "robot"} }, "", UnknownCertificate},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cert := certificate(t, c.change)
