@@ -51,6 +51,7 @@ func New(cfg Config) (*Authenticator, error) {
 		certs:      newCertificates(cfg.Certificates),
 	}
 	client := boundedClient(cfg.Client)
+	waiting := make(chan struct{}, maxWaiting)
 	byDiscovery := map[string]*keySet{}
 	for _, configured := range cfg.Issuers {
 		issuer := configured.withDefaults()
@@ -62,7 +63,7 @@ func New(cfg Config) (*Authenticator, error) {
 		for _, trust := range issuer.trusts() {
 			keys := byDiscovery[trust.discovery]
 			if keys == nil {
-				keys = newKeySet(trust, cfg, client, cfg.Log.With(slog.String("issuer", issuer.Name)))
+				keys = newKeySet(trust, cfg, client, waiting, cfg.Log.With(slog.String("issuer", issuer.Name)))
 				byDiscovery[trust.discovery] = keys
 				a.sets = append(a.sets, keys)
 			}

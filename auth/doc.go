@@ -18,8 +18,8 @@
 // of as much JSON and, if it names a key of a configured issuer, one verification of a
 // signature. Nothing of it is remembered. A token that names a key we do not have makes
 // us ask its issuer for keys, at most once in Config.MinRefresh for each key set,
-// however many come; those that wait share that one fetch, and their contexts bound the
-// wait. A bad signature under a known key fetches nothing. No URL out of a token is ever
+// however many come; those that wait share that one fetch, their contexts bound the
+// wait, and no more than a few hundred wait at a time. A bad signature under a known key fetches nothing. No URL out of a token is ever
 // fetched, neither of its header (jku, x5u) nor of its claims (_claim_sources).
 //
 // # What is cached

@@ -21,10 +21,11 @@ type key struct {
 	thumbprint thumbprint
 }
 
-// thumbprint is a key's SHA-256 by RFC 7638, and its id: a key under a new id is another.
+// thumbprint is a key's SHA-256 by RFC 7638, its id, and the only algorithm that it is for, if its
+// issuer says so: a key under a new id, or for another algorithm, is another.
 type thumbprint struct {
-	sum [32]byte
-	id  string
+	sum     [32]byte
+	id, alg string
 }
 
 // parseKey takes a JWK that tokens of t may be signed with.
@@ -67,7 +68,7 @@ func parseKey(raw []byte, t trust) (*key, error) {
 	}
 	k := &key{id: jwk.KeyID, algorithms: fits, public: jwk.Key}
 	copy(k.thumbprint.sum[:], sum)
-	k.thumbprint.id = k.id
+	k.thumbprint.id, k.thumbprint.alg = k.id, jwk.Algorithm
 	return k, nil
 }
 

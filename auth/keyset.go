@@ -19,6 +19,8 @@ type keySet struct {
 	client *http.Client
 	log    *slog.Logger
 	now    func() time.Time
+	// waiting has a place for each token that waits for keys, of this set or another.
+	waiting chan struct{}
 
 	refreshEvery, minRefresh, maxAge time.Duration
 
@@ -47,12 +49,12 @@ type flight struct {
 	err  error // once done
 }
 
-func newKeySet(t trust, cfg Config, client *http.Client, log *slog.Logger) *keySet {
+func newKeySet(t trust, cfg Config, client *http.Client, waiting chan struct{}, log *slog.Logger) *keySet {
 	if t.tenant != "" {
 		log = log.With(slog.String("tenant", t.tenant))
 	}
 	return &keySet{
-		trust: t, client: client, log: log, now: cfg.Now,
+		trust: t, client: client, log: log, now: cfg.Now, waiting: waiting,
 		refreshEvery: cfg.Refresh, minRefresh: cfg.MinRefresh, maxAge: cfg.MaxKeyAge,
 	}
 }
@@ -120,8 +122,10 @@ func (k *keys) answers(kid, alg string) bool {
 	return kid == "" || len(fit) > 0 || len(named) > 0
 }
 
-// demand fetches the keys because a token needs them, or waits for the fetch under way; if the
-// last one was less than minRefresh ago, its error is the answer.
+var errCrowd = fmt.Errorf("%d tokens wait for keys already", maxWaiting)
+
+// demand fetches the keys because a token needs them, or waits for the fetch under way, unless
+// too many do; if the last one was less than minRefresh ago, its error is the answer.
 func (s *keySet) demand(ctx context.Context) error {
 	s.mu.Lock()
 	f := s.flight
@@ -133,7 +137,13 @@ func (s *keySet) demand(ctx context.Context) error {
 		f = s.begin()
 	}
 	s.mu.Unlock()
-	return f.wait(ctx)
+	select {
+	case s.waiting <- struct{}{}:
+		defer func() { <-s.waiting }()
+		return f.wait(ctx)
+	default:
+		return errCrowd
+	}
 }
 
 // refresh fetches the keys because it is time.

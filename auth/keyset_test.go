@@ -11,9 +11,11 @@ import (
 	"crypto/rsa"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,6 +184,63 @@ func TestAWithdrawnKeyIsRefusedWithinTheRefresh(t *testing.T) {
 		_, err = a.Token(t.Context(), issue())
 		require.NoError(t, err, "the new key came with the same refresh")
 		assert.Equal(t, before+3, p.Fetches(), "one for each of three issuers")
+	})
+}
+
+// TestAKeyThatIsForLessNow: what its issuer says that a key is for holds of tokens in the cache too.
+func TestAKeyThatIsForLessNow(t *testing.T) {
+	w := newWorld(t)
+	a := w.authenticator(t)
+	raw := w.edit(user())
+	_, err := a.Token(t.Context(), raw)
+	require.NoError(t, err)
+	w.wire.handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rec := httptest.NewRecorder()
+		w.ServeHTTP(rec, r)
+		_, _ = rw.Write(bytes.ReplaceAll(rec.Body.Bytes(), []byte(`"alg":"RS256"`), []byte(`"alg":"PS256"`)))
+	})
+	require.NoError(t, a.sets[0].refresh(t.Context()))
+	_, err = a.Token(t.Context(), raw)
+	assert.Equal(t, Algorithm, reason(t, err))
+}
+
+// TestFewWaitForKeys: tokens that name unknown keys, while an issuer does not answer, must not keep
+// whoever serves requests busy.
+func TestFewWaitForKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		g := gate{next: w.wire, open: make(chan struct{})}
+		a := w.authenticator(t)
+		known := w.edit(user())
+		_, err := a.Token(t.Context(), known)
+		require.NoError(t, err)
+		w.clock.advance(DefaultMinRefresh)
+		for _, set := range a.sets {
+			set.client = boundedClient(&http.Client{Transport: g})
+		}
+
+		raws := []string{
+			w.head("kid", "forged"),
+			w.edit(with(user(), func(t *localissuer.Token) { t.Tenant = tenantB })), // whose keys were never fetched
+		}
+		var all sync.WaitGroup
+		var refused atomic.Int64
+		const sent = 10 * maxWaiting
+		for n := range sent {
+			all.Go(func() {
+				if _, err := a.Token(t.Context(), raws[n%2]); reason(t, err) == KeysUnavailable {
+					refused.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		assert.Equal(t, int64(sent-maxWaiting), refused.Load(), "the others need not wait")
+		_, err = a.Token(t.Context(), known)
+		require.NoError(t, err)
+		_, err = a.Token(t.Context(), w.edit(user(), "jti", "new"))
+		require.NoError(t, err)
+		close(g.open)
+		all.Wait()
 	})
 }
 

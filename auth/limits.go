@@ -18,6 +18,11 @@ const (
 	// MaxScopes bounds the scopes of one token.
 	MaxScopes = 64
 
+	// maxWaiting bounds the tokens that wait for keys at a time, of all issuers; the next one is
+	// keys-unavailable at once. While an issuer does not answer, each may wait as long as
+	// fetchTimeout, and forged ones would fill whatever bounds the requests of their caller.
+	maxWaiting = 256
+
 	// MaxTokens bounds the verified tokens that are remembered: with MaxTokenBytes, their
 	// memory to 160 MiB; with tokens of the usual kilobyte it is some 10 MiB.
 	MaxTokens = 10_000
