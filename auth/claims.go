@@ -88,7 +88,8 @@ func (o object) listOrText(name string) ([]string, error) {
 	return o.list(name)
 }
 
-// words is the claim as words with single spaces between; present tells an empty text from none.
+// words is the claim as words with spaces between, and nothing else that Unicode has for one (RFC
+// 6749, section 3.3); present tells an empty text from none.
 func (o object) words(name string) (words []string, present bool, err error) {
 	raw, present := o[name]
 	if !present {
@@ -101,7 +102,7 @@ func (o object) words(name string) (words []string, present bool, err error) {
 	if len(raw) == 0 || raw[0] != '"' || json.Unmarshal(raw, &text) != nil {
 		return nil, true, refuse(BadClaim, "%s is not a text", name)
 	}
-	words = strings.Fields(text)
+	words = keep(strings.Split(text, " "), func(word string) bool { return word != "" })
 	if n := len(words); n > MaxScopes {
 		return nil, true, refuse(BadClaim, "%s has %d words, at most %d", name, n, MaxScopes)
 	}

@@ -312,10 +312,15 @@ func (t *trusted) ownScopes() string {
 	return ": ask for " + strings.Join(names[:min(most, len(names))], " or ")
 }
 
-// readGroups keeps the groups, all or none.
+// readGroups keeps the groups, all or none. Roles that are not in the token are as bad, and nothing
+// makes up for them: they may be groups by another name (Claims.Roles).
 func (t *trusted) readGroups(claims object, id *Identity) error {
 	name := t.issuer.Claims.Groups
-	over, err := overage(claims, name)
+	elsewhere, err := elsewhere(claims)
+	if err != nil {
+		return err
+	}
+	over, err := claims.flag("hasgroups")
 	if err != nil {
 		return err
 	}
@@ -323,8 +328,8 @@ func (t *trusted) readGroups(claims object, id *Identity) error {
 	if err != nil {
 		return err
 	}
-	if over || len(texts) > MaxGroups {
-		if t.issuer.OverageFallback == OverageToRoles && len(id.Roles) > 0 {
+	if roles := elsewhere.has(t.issuer.Claims.Roles); roles || over || elsewhere.has(name) || len(texts) > MaxGroups {
+		if t.issuer.OverageFallback == OverageToRoles && len(id.Roles) > 0 && !roles {
 			return nil
 		}
 		return refuse(GroupsOverage, "the user is in more groups than a token names (%d): use app roles, or have the token name only groups assigned to the application", MaxGroups)
@@ -344,22 +349,18 @@ func (t *trusted) readGroups(claims object, id *Identity) error {
 	return nil
 }
 
-// overage tells that the token says where its groups are instead of naming them. Nobody
+// elsewhere are the claims that the token names an address for instead of having them. Nobody
 // goes there: the address is not ours to visit.
-func overage(claims object, name string) (bool, error) {
-	has, err := claims.flag("hasgroups")
-	if err != nil || has {
-		return has, err
-	}
+func elsewhere(claims object) (object, error) {
 	raw, ok := claims["_claim_names"]
 	if !ok {
-		return false, nil
+		return nil, nil
 	}
-	elsewhere, err := parseObject(raw)
+	names, err := parseObject(raw)
 	if err != nil {
-		return false, refuse(BadClaim, "_claim_names is not an object")
+		return nil, refuse(BadClaim, "_claim_names is not an object")
 	}
-	return elsewhere.has(name), nil
+	return names, nil
 }
 
 func (t *trusted) readName(claims object, id *Identity) error {

@@ -52,6 +52,9 @@ func shifted(claim string, by time.Duration) func(*world) string {
 func clients(ids ...string) func(*Config) { return func(c *Config) { c.Issuers[0].Clients = ids } }
 func fallback(c *Config)                  { c.Issuers[0].OverageFallback = OverageToRoles }
 
+// groupsAsRoles is how docs/tokens.md has names of groups bound.
+func groupsAsRoles(c *Config) { c.Issuers[0].Claims = Claims{Roles: "groups", Groups: "none"} }
+
 func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
 // unsigned is the genuine user's token under another alg and signature.
@@ -378,6 +381,11 @@ var tokenCases = []tokenCase{
 	{name: "overage and some groups", token: edited(user(), "hasgroups", true, "groups", []string{groupA}), config: fallback, check: func(t *testing.T, id *Identity) {
 		assert.Empty(t, id.Groups)
 	}},
+	{name: "overage of groups that are mapped as roles", token: edited(user(), "roles", drop{}, "_claim_names", map[string]string{"groups": "src1"}), want: GroupsOverage, config: groupsAsRoles},
+	{name: "overage of roles", token: edited(user(), "roles", drop{}, "_claim_names", map[string]string{"roles": "src1"}), want: GroupsOverage},
+	{name: "groups that are mapped as roles", token: edited(user(), "groups", []string{"Ops"}), config: groupsAsRoles, check: func(t *testing.T, id *Identity) {
+		assert.Equal(t, []string{"Ops"}, id.Roles)
+	}},
 	{name: "hasgroups is false", token: edited(user(), "hasgroups", false)},
 	{name: "another claim is elsewhere", token: edited(user(), "_claim_names", map[string]string{"photo": "src1"},
 		"_claim_sources", map[string]any{"src1": map[string]string{"endpoint": "https://example.com"}})},
@@ -410,6 +418,9 @@ var tokenCases = []tokenCase{
 	{name: "user with an empty scope", token: edited(user(), "scp", ""), want: Scope},
 	{name: "user with scopes of others", token: edited(user(), "scp", "User.Read openid"), want: Scope},
 	{name: "user with a scope in other case", token: edited(user(), "scp", "config.read"), want: Scope},
+	{name: "a scope with another space in it", token: edited(user(), "scp", "x\u00a0Config.Read"), want: Scope},
+	{name: "a scope with a line break in it", token: edited(user(), "scp", "x\nConfig.Read"), want: BadClaim},
+	{name: "scopes with spaces around", token: edited(user(), "scp", " x  Config.Read ")},
 	{name: "issuer without configured scopes", token: issue(user()), want: Scope, config: func(c *Config) { c.Issuers[0].Scopes = nil }},
 	{name: "user whose scope was left out, as if an application", token: edited(user(), "scp", drop{}, "sub", person), want: Scope},
 	{name: "public client, as if an application", token: edited(app(), "idtyp", drop{}, "azpacr", "0"), want: Scope},
