@@ -117,11 +117,14 @@ func TestCertificates(t *testing.T) {
 		"for servers only":                     {func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[:1] }, "", BadCertificate},
 		"for any purpose":                      {func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }, "", BadCertificate},
 		"for no purpose":                       {func(c *x509.Certificate) { c.ExtKeyUsage = nil }, "", BadCertificate},
-		"an authority":                         {func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }, "", BadCertificate},
-		"expired, on an open line":             {func(c *x509.Certificate) { c.NotAfter = newClock().now().Add(-time.Second) }, "", Expired},
-		"not yet valid":                        {func(c *x509.Certificate) { c.NotBefore = newClock().now().Add(time.Second) }, "", NotYetValid},
-		"the last second":                      {func(c *x509.Certificate) { c.NotAfter = newClock().now() }, "deployer", ""},
-		"its name is nobody's rule":            {func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "robot"} }, "", UnknownCertificate},
+		"a node's": {func(c *x509.Certificate) {
+			c.Subject, c.DNSNames = pkix.Name{CommonName: "node1"}, []string{"node1", "deploy"}
+		}, "", UnknownCertificate},
+		"an authority":              {func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }, "", BadCertificate},
+		"expired, on an open line":  {func(c *x509.Certificate) { c.NotAfter = newClock().now().Add(-time.Second) }, "", Expired},
+		"not yet valid":             {func(c *x509.Certificate) { c.NotBefore = newClock().now().Add(time.Second) }, "", NotYetValid},
+		"the last second":           {func(c *x509.Certificate) { c.NotAfter = newClock().now() }, "deployer", ""},
+		"its name is nobody's rule": {func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "robot"} }, "", UnknownCertificate},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cert := certificate(t, c.change)

@@ -160,6 +160,8 @@ func TestNobodyElseGetsIn(t *testing.T) {
 	both := append(server, client...)
 	wildcard, err := ca.Issue(&x509.Certificate{DNSNames: []string{"*.example.com"}, ExtKeyUsage: both}, valid)
 	require.NoError(t, err)
+	dot, err := ca.Issue(&x509.Certificate{DNSNames: []string{"node2."}, ExtKeyUsage: both}, valid)
+	require.NoError(t, err)
 	user, err := ca.Client("node2", nil, valid)
 	require.NoError(t, err)
 	now := time.Now()
@@ -169,18 +171,19 @@ func TestNobodyElseGetsIn(t *testing.T) {
 		// other direction is as it should be.
 		in, out string
 	}{
-		"another CA":      {other.node("node2"), "signed by unknown authority", "signed by unknown authority"},
-		"a wrong name":    {ca.node("node9"), `the certificate names \"node9\", and that is no other member that node1 knows`, "valid for node9, not node2"},
-		"its own name":    {ca.node("node1"), `the certificate names \"node1\", and that is no other`, "valid for node1, not node2"},
-		"no name":         {user, `names no node (its common name is \"node2\"), and that`, "tls: failed to verify certificate"},
-		"a pattern":       {wildcard, `names \"*.example.com\", and that`, "valid for *.example.com, not node2"},
-		"another member":  {ca.node("node3"), `the stream says that it is of node2, and its certificate names \"node3\"`, "valid for node3, not node2"},
-		"another case":    {ca.node("Node2"), `names \"Node2\", and that`, `handshake failed: the certificate names`},
-		"expired":         {issue(both, tlsfiles.Validity{NotBefore: valid.NotBefore, NotAfter: now.Add(-time.Minute)}), "certificate has expired", "certificate has expired"},
-		"not yet valid":   {issue(both, tlsfiles.Validity{NotBefore: now.Add(time.Hour), NotAfter: valid.NotAfter}), "is not yet valid", "is not yet valid"},
-		"for servers":     {issue(server, valid), "incompatible key usage", ""},
-		"for clients":     {issue(client, valid), "", "incompatible key usage"},
-		"signs by itself": {ownCA(t), "unknown authority", "unknown authority"},
+		"another CA":       {other.node("node2"), "signed by unknown authority", "signed by unknown authority"},
+		"a wrong name":     {ca.node("node9"), `the certificate names \"node9\", and that is no other member that node1 knows`, "valid for node9, not node2"},
+		"its own name":     {ca.node("node1"), `the certificate names \"node1\", and that is no other`, "valid for node1, not node2"},
+		"no name":          {user, `names no node (its common name is \"node2\"), and that`, "tls: failed to verify certificate"},
+		"a pattern":        {wildcard, `names \"*.example.com\", and that`, "valid for *.example.com, not node2"},
+		"another member":   {ca.node("node3"), `the stream says that it is of node2, and its certificate names \"node3\"`, "valid for node3, not node2"},
+		"another case":     {ca.node("Node2"), `names \"Node2\", and that`, `handshake failed: the certificate names`},
+		"a dot at its end": {dot, `names \"node2.\", and that`, "valid for node2., not node2"},
+		"expired":          {issue(both, tlsfiles.Validity{NotBefore: valid.NotBefore, NotAfter: now.Add(-time.Minute)}), "certificate has expired", "certificate has expired"},
+		"not yet valid":    {issue(both, tlsfiles.Validity{NotBefore: now.Add(time.Hour), NotAfter: valid.NotAfter}), "is not yet valid", "is not yet valid"},
+		"for servers":      {issue(server, valid), "incompatible key usage", ""},
+		"for clients":      {issue(client, valid), "", "incompatible key usage"},
+		"signs by itself":  {ownCA(t), "unknown authority", "unknown authority"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			addresses := append(freePorts(t, 2), "127.0.0.1:1")
