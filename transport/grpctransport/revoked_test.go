@@ -3,6 +3,7 @@ package grpctransport
 import (
 	"context"
 	"crypto/tls"
+	"net"
 	"strconv"
 	"testing"
 
@@ -77,4 +78,33 @@ func TestAConnectionOfARevokedNodeIsOfNoUse(t *testing.T) {
 	assert.Equal(t, uint64(5), n.incarnations[2])
 	assert.Empty(t, n.incoming)
 	n.mu.Unlock()
+}
+
+// TestAHandshakeOfARevokedNodeIsOfNoUse: a thief who answers slowly is believed by the bundle as it is
+// at the end.
+func TestAHandshakeOfARevokedNodeIsOfNoUse(t *testing.T) {
+	before, after := newAuthority(t), newAuthority(t)
+	addresses := freePorts(t, 2)
+	l, err := net.Listen("tcp", addresses[1])
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	stolen := before.node("node2")
+	cert, err := tls.X509KeyPair(stolen.Cert, stolen.Key)
+	require.NoError(t, err)
+
+	f := put(t, "node1", before.node("node1"), before, after)
+	n := startTLS(t, addresses, 0, f)
+	conn, err := l.Accept()
+	require.NoError(t, err)
+	defer conn.Close()
+	was := n.cfg.TLS.Current().CAs
+	f.renew(after.node("node1"))
+	f.believe(after)
+	eventually(t, func() bool { return n.cfg.TLS.Current().CAs != was }, "read again")
+	secured := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"}})
+	err = secured.HandshakeContext(t.Context())
+	if err == nil {
+		_, err = secured.Read(make([]byte, 1))
+	}
+	require.Error(t, err, "it is told nothing")
 }

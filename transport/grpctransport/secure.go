@@ -128,8 +128,9 @@ func (p *peer) clientTLS() *tls.Config {
 			if cert := cs.PeerCertificates[0]; !namesNode(cert, name) {
 				return fmt.Errorf("the certificate names %s, not %q", namesOf(cert), name)
 			}
-			p.proof.Store(&proof{cs.PeerCertificates, p.t.cfg.TLS.Now()})
-			return nil
+			proven := &proof{cs.PeerCertificates, p.t.cfg.TLS.Now()}
+			p.proof.Store(proven) // watchTLS finds it from here on; before, the bundle may have changed
+			return proven.check(p.t.cfg.TLS.Current().CAs, x509.ExtKeyUsageServerAuth)
 		},
 	}
 }
