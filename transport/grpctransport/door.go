@@ -20,6 +20,10 @@ type door struct {
 }
 
 func (d door) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if g, ok := conn.(*guest); ok {
+		defer g.leave()
+		conn = g.Conn
+	}
 	secured, info, err := d.TransportCredentials.ServerHandshake(conn)
 	if reason := reasonOfHandshake(err); reason != "" {
 		d.t.refused(conn.RemoteAddr().String(), reason)

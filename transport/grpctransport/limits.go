@@ -51,6 +51,10 @@ const (
 	connectPatience   = time.Second
 	handshakePatience = 2 * time.Second
 
+	// maxGuests bounds the connections at a time that have not come to the end of their
+	// handshake; each may hold as much as TLS lets a stranger send.
+	maxGuests = 256
+
 	// minBackoff and maxBackoff bound the wait between attempts to connect; it
 	// doubles, and each wait is drawn between half of it and all. With
 	// connectPatience it bounds how long a healed partition goes unnoticed.

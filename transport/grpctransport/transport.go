@@ -62,6 +62,7 @@ type Transport struct {
 	cfg      Config
 	log      *slog.Logger
 	listener net.Listener
+	lobby    *lobby // of listener
 	server   *grpc.Server
 	peers    map[uint64]*peer
 	ctx      context.Context //nolint:containedctx // the transport's life, ended by Close
@@ -99,6 +100,7 @@ func New(cfg Config) (*Transport, error) {
 		incoming:     make(map[uint64]*incoming),
 		incarnations: make(map[uint64]uint64),
 	}
+	t.lobby = &lobby{Listener: l, t: t}
 	t.ctx, t.end = context.WithCancel(context.Background())
 	for id, address := range cfg.Peers {
 		t.peers[id] = newPeer(t, id, address)
@@ -126,7 +128,7 @@ func New(cfg Config) (*Transport, error) {
 		t.running.Go(t.watchTLS)
 	}
 	t.running.Go(func() {
-		if err := t.server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		if err := t.server.Serve(t.lobby); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			t.log.Error("the listener for peers ended", slog.Any("error", err))
 		}
 	})
