@@ -152,8 +152,8 @@ const (
 	// DeleteNamespace removes the namespace at prefix Key, with all that it grants. Outcome: LastAdmin.
 	DeleteNamespace
 	// Bootstrap binds the subject that is Value to RoleAdmin in the root namespace, which is what Key
-	// must name. Outcome AdminExists, if somebody is bound already. Whoever configures a node proposes
-	// it: no client can.
+	// must name. Outcomes: AdminExists, if somebody is bound already; PolicyFull, if the root namespace
+	// has no room for one more. Whoever configures a node proposes it: no client can.
 	Bootstrap
 )
 

@@ -83,7 +83,10 @@ func (p *Policy) refuses(op *Op) Outcome {
 		return AdminExists
 	}
 	if op.Kind == PutNamespace {
-		after, _ = DecodeNamespace(op.Key, op.Value) // checked by Decode
+		var err error
+		if after, err = DecodeNamespace(op.Key, op.Value); err != nil {
+			return PolicyFull // of a Bootstrap: what a client puts was checked by Decode
+		}
 		size, number := p.bytes+len(op.Value), p.namespaces.Len()
 		if before, found := p.Namespace(op.Key); found {
 			size -= len(before.Encode())

@@ -299,7 +299,10 @@ func (p *Policy) needsToChange(op *Op) Verbs {
 	}
 	after := &Namespace{}
 	if op.Kind == PutNamespace {
-		after, _ = DecodeNamespace(op.Key, op.Value) // checked by Decode
+		var err error
+		if after, err = DecodeNamespace(op.Key, op.Value); err != nil {
+			return allVerbs // Encode tells what is wrong with it
+		}
 	}
 	var need Verbs
 	if before.KeepVersions != after.KeepVersions {

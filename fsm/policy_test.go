@@ -122,6 +122,44 @@ func TestFirstAdministrator(t *testing.T) {
 	require.True(t, policy().Required())
 }
 
+// The root namespace can be too large for one more subject, or one more role. That stops no node.
+func TestNoRoomForTheFirstAdministrator(t *testing.T) {
+	many := func(n, size int) (all []string) {
+		for i := range n {
+			all = append(all, fmt.Sprintf("cert:%0*d", size, i))
+		}
+		return all
+	}
+	var roles []Role
+	var bindings []Binding
+	for i := range MaxCustomRoles {
+		roles = append(roles, Role{fmt.Sprintf("r%d", i), VerbRead})
+		bindings = append(bindings, Binding{roles[i].Name, []string{"cert:c"}})
+	}
+	const long = 1000
+	for name, root := range map[string]Namespace{
+		"subjects": {Bindings: []Binding{{"viewer", many(MaxSubjects, 3)}}},
+		"bindings": {Bindings: bindings, Roles: roles},
+		"bytes":    {Denied: many((MaxNamespaceBytes-512)/(long+7), long), Owner: strings.Repeat("x", 256), Description: strings.Repeat("x", 700)},
+	} {
+		r := newReplica(t)
+		require.Equal(t, Applied, r.do(Command{Ops: []Op{putNamespace("", root)}}).Outcome, name)
+		first := Command{Ops: []Op{{Kind: Bootstrap, Value: []byte("user:i/" + strings.Repeat("x", long))}}}
+		require.Equal(t, PolicyFull, r.do(first).Outcome, name)
+		require.False(t, r.policy(t).Required(), name)
+		require.Equal(t, Applied, r.do(Command{Ops: []Op{putNamespace("", Namespace{})}}).Outcome, name)
+		require.Equal(t, Applied, r.do(first).Outcome, name)
+	}
+}
+
+// A command that no node would accept is refused, like others, by whoever asks before it is encoded.
+func TestRefusedWhateverTheCommandIs(t *testing.T) {
+	r := governed(t)
+	ed := user("ed")
+	cmd := Command{Ops: []Op{{Kind: PutNamespace, Key: "a/", Value: []byte("none")}}}
+	require.Equal(t, Need{allVerbs &^ (VerbRead | VerbWrite), "a/"}, r.policy(t).Refused(&ed, &cmd))
+}
+
 func TestTheLastAdministratorStays(t *testing.T) {
 	r := governed(t)
 	root := func(n Namespace) Outcome { return r.do(by("root", putNamespace("", n))).Outcome }
