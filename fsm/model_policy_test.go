@@ -152,6 +152,9 @@ func (m *model) toChange(op *Op) (need Verbs) {
 	if need == 0 || string(now.Encode()) != string(was.Encode()) {
 		need |= VerbBind
 	}
+	if slices.ContainsFunc(was.Denied, func(s string) bool { return !slices.Contains(now.Denied, s) }) {
+		need = allVerbs
+	}
 	for _, b := range now.Bindings {
 		for _, s := range b.Subjects {
 			had := slices.ContainsFunc(was.Bindings, func(o Binding) bool { return o.Role == b.Role && slices.Contains(o.Subjects, s) })

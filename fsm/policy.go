@@ -291,7 +291,8 @@ func (p *Policy) enthrones(cmd *Command) bool {
 }
 
 // needsToChange is what it takes to do op, which puts or removes a namespace: VerbRetention for
-// how much is kept, VerbBind for all else, and each verb that is given by it.
+// how much is kept, VerbBind for all else, and each verb that is given by it, all if somebody is not
+// denied any more.
 func (p *Policy) needsToChange(op *Op) Verbs {
 	before := &Namespace{}
 	if rec, found := p.Namespace(op.Key); found {
@@ -312,6 +313,11 @@ func (p *Policy) needsToChange(op *Op) Verbs {
 	rest.KeepVersions = before.KeepVersions
 	if need == 0 || string(rest.Encode()) != string(before.Encode()) {
 		need |= VerbBind
+	}
+	for _, s := range before.Denied {
+		if _, still := slices.BinarySearch(after.Denied, s); !still {
+			need |= allVerbs // what s is bound to comes back, wherever that is
+		}
 	}
 	roles := p.root
 	if op.Key == "" {

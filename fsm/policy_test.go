@@ -219,6 +219,24 @@ func TestRolesThatAreBound(t *testing.T) {
 	require.Equal(t, Applied, root())
 }
 
+// Who may only bind denies, but gives nobody back what that took: it may be more than they have.
+func TestWhoIsNotDeniedAnyMore(t *testing.T) {
+	r := governed(t)
+	root := func(name string, denied ...string) Result {
+		return r.do(by(name, putNamespace("", Namespace{
+			Bindings: []Binding{bind("admin", "root", "old"), bind("binder", "b")},
+			Roles:    []Role{{"binder", VerbBind}}, Denied: denied,
+		})))
+	}
+	require.Equal(t, Applied, root("root").Outcome)
+	require.Equal(t, Applied, root("b", "user:i/old", "user:i/sub").Outcome)
+	require.Equal(t, Need{allVerbs &^ VerbBind, ""}, root("b", "user:i/sub").Missing)
+	require.Equal(t, Need{allVerbs &^ VerbBind, ""}, r.do(by("b", Op{Kind: DeleteNamespace})).Missing)
+	require.Equal(t, Denied, r.do(by("old", put("x", ""))).Outcome)
+	require.Equal(t, Applied, root("root").Outcome)
+	require.Equal(t, Applied, r.do(by("old", put("x", ""))).Outcome)
+}
+
 // Whoever is denied may do nothing, under none of their names; nor may anybody through a client
 // that is.
 func TestDenied(t *testing.T) {
