@@ -476,6 +476,21 @@ func (p *Principal) validate() error {
 			return err
 		}
 	}
+	// Without them it would be spelled like another one, or like nobody: see subject.
+	var named bool
+	switch p.Kind {
+	case Anonymous:
+		named = true
+	case User:
+		named = p.Issuer != "" && p.Object != ""
+	case ServicePrincipal:
+		named = p.Issuer != "" && p.App != ""
+	case Certificate:
+		named = p.Object != ""
+	}
+	if !named {
+		return fmt.Errorf("fsm: principal of kind %d lacks its issuer or its id", p.Kind)
+	}
 	if n := len(p.Roles); n > MaxRoles {
 		return &LimitError{What: "roles of the principal", Got: n, Max: MaxRoles}
 	}

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"flag"
 	"math"
@@ -188,6 +189,9 @@ var genCommand = rapid.Custom(func(t *rapid.T) Command {
 			App:    genText(MaxPrincipalBytes).Draw(t, "app"),
 		},
 	}
+	if p := &c.Principal; p.Kind != Anonymous {
+		p.Issuer, p.Object, p.App = cmp.Or(p.Issuer, "i"), cmp.Or(p.Object, "o"), cmp.Or(p.App, "a")
+	}
 	switch rapid.IntRange(0, 2).Draw(t, "source") {
 	case 1:
 		c.Source = netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "ipv4")))
@@ -360,6 +364,11 @@ func TestEncodeRefusesWhatIsOverALimit(t *testing.T) {
 		{"too many roles", Command{Principal: Principal{Roles: make([]string, MaxRoles+1)}}, "roles of the principal"},
 		{"issuer too long", Command{Principal: Principal{Issuer: strings.Repeat("x", MaxPrincipalBytes+1)}}, "issuer"},
 		{"unknown principal", Command{Principal: Principal{Kind: 9}}, "principal of unknown kind 9"},
+		{"user without an issuer", Command{Principal: Principal{Kind: User, Tenant: "i", Object: "o"}}, "principal of kind 1 lacks its issuer or its id"},
+		{"user without an object", Command{Principal: Principal{Kind: User, Issuer: "i", Tenant: "o"}}, "principal of kind 1 lacks its issuer or its id"},
+		{"application without its id", Command{Principal: Principal{Kind: ServicePrincipal, Issuer: "i", Tenant: "t", Object: "o"}}, "principal of kind 2 lacks its issuer or its id"},
+		{"application without an issuer", Command{Principal: Principal{Kind: ServicePrincipal, Tenant: "t", App: "a"}}, "principal of kind 2 lacks its issuer or its id"},
+		{"certificate without a name", Command{Principal: Principal{Kind: Certificate, Issuer: "i"}}, "principal of kind 3 lacks its issuer or its id"},
 		{"key twice", Command{Ops: []Op{put("b", ""), put("a", ""), del("b")}}, `key "b" has two operations`},
 		{"delete with a value", Command{Ops: []Op{{Kind: Delete, Key: "a", Value: []byte("x")}}}, "carries a value"},
 		{"subtree without its slash", Command{Ops: []Op{{Kind: DeleteTree, Key: "a"}}}, "starts or ends with a slash"},
