@@ -74,7 +74,7 @@ const (
 	MaxRoleNameBytes = 64
 	// MaxDenied bounds the subjects that are denied everything.
 	MaxDenied = 1_000
-	// MaxSubjectBytes bounds a subject. Who is called by a longer one cannot be bound.
+	// MaxSubjectBytes bounds a subject. Who is called by a longer one may do nothing.
 	MaxSubjectBytes = 1 << 10
 	// MaxOwnerBytes and MaxDescriptionBytes bound what a namespace tells people.
 	MaxOwnerBytes       = 256

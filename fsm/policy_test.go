@@ -256,6 +256,24 @@ func TestDenied(t *testing.T) {
 	}
 }
 
+// Whom nobody can deny, since the name is too long for that, may do nothing as one of a group either.
+func TestNamesThatAreTooLongToBeDenied(t *testing.T) {
+	r := governed(t)
+	group := Binding{"editor", []string{"group:i/00000000-0000-0000-0000-000000000007"}}
+	require.Equal(t, Applied, r.do(by("root", putNamespace("g/", Namespace{Bindings: []Binding{group}}))).Outcome)
+	for _, c := range []struct {
+		object, app string
+		want        Outcome
+	}{
+		{"x", "client", Applied},
+		{strings.Repeat("/", MaxPrincipalBytes), "client", Denied},
+		{"x", strings.Repeat("/", MaxPrincipalBytes), Denied},
+	} {
+		p := Principal{Kind: User, Issuer: "i", Object: c.object, App: c.app, Groups: [][16]byte{{15: 7}}}
+		require.Equal(t, c.want, r.do(Command{Principal: p, Ops: []Op{put("g/x", c.object)}}).Outcome)
+	}
+}
+
 // Both branches of a transaction must be allowed, and so must its conditions.
 func TestTransactionsAreAllowedWhole(t *testing.T) {
 	r := governed(t)
