@@ -179,7 +179,7 @@ func (a *applier) record(node uint64, rows []Denial) (err error) {
 				return err
 			}
 			if old == nil {
-				return damaged("row %d of what was denied is missing", row.Number-MaxDenialRows)
+				return missingRow(row.Number - MaxDenialRows)
 			}
 			a.replace(denied, key, old, nil)
 		}
@@ -207,6 +207,9 @@ func (a *applier) recordDenied(cmd *Command, need Need) (err error) {
 	if err != nil {
 		return err
 	}
+	if old == nil && st.denials > 0 {
+		return missingRow(st.denials)
+	}
 	if old != nil {
 		row, err := decodeDenialRow(key, old)
 		if err != nil {
@@ -223,6 +226,8 @@ func (a *applier) recordDenied(cmd *Command, need Need) (err error) {
 	}
 	return a.record(0, []Denial{d})
 }
+
+func missingRow(number uint64) error { return damaged("row %d of what was denied is missing", number) }
 
 // clip cuts a text to at most n bytes.
 func clip(s string, n int) string {
@@ -302,7 +307,11 @@ func (v *View) Audit(from AuditPosition, fn func(AuditEntry, AuditPosition) bool
 			if err != nil {
 				return err
 			}
-			if row = &next; !found {
+			switch row = &next; {
+			case found:
+			case at.Row > v.p.denials-v.p.state.Denials:
+				return missingRow(at.Row)
+			default:
 				row, at.Row = nil, 0 // older ones are not held
 			}
 		}

@@ -108,6 +108,32 @@ func TestScrubNamesAMissingRecord(t *testing.T) {
 	}
 }
 
+// What was denied does not seem never to have been: not to who walks through it, and not where one
+// more of the same is counted.
+func TestAMissingRowOfWhatWasDenied(t *testing.T) {
+	for number := range uint64(3) {
+		r := newReplica(t)
+		for i := range 3 {
+			require.Equal(t, Denied, r.do(by("nobody", put(strconv.Itoa(i), ""))).Outcome)
+		}
+		r.flush()
+		r.edit(func(tx *bbolt.Tx) error {
+			return tx.Bucket([]byte(denied.String())).Delete([]byte(denialKey(number + 1)))
+		})
+		v := r.view(t)
+		rows := uint64(0)
+		err := v.Audit(v.AuditEnd(), func(AuditEntry, AuditPosition) bool { rows++; return true })
+		require.ErrorIs(t, err, ErrDamaged)
+		require.Equal(t, 2-number, rows)
+		if number == 2 {
+			cmd := by("nobody", put("2", ""))
+			cmd.Origin = Origin{1, 1, 9}
+			_, err = r.s.Apply([]Entry{{Index: r.s.State().Applied + 1, Term: 1, Data: encode(t, cmd)}})
+			require.ErrorIs(t, err, ErrDamaged)
+		}
+	}
+}
+
 // A pointer to a page freed long ago leads to records that were true once, with
 // good checksums.
 func TestAFreedPageIsNotRead(t *testing.T) {
