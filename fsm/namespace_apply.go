@@ -229,7 +229,7 @@ func (b *base) policy(want tally) (p *Policy, err error) {
 			return nil, err
 		}
 		got.add(recordTally(&scratch, namespaces, key, c.val))
-		p = p.with(path, rec)
+		p.set(path, rec)
 	}
 	if err == nil && got != want {
 		err = damaged("bucket %s: its %d records do not add up to the tally of %d", namespaces, got.count, want.count)

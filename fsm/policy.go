@@ -43,17 +43,23 @@ func newPolicy() *Policy {
 func (p *Policy) with(path string, rec *NamespaceRecord) *Policy {
 	next := *p
 	next.namespaces, next.grants = p.namespaces.Copy(), p.grants.Copy()
-	if old, found := next.namespaces.Delete(&NamespaceRecord{Path: path}); found {
-		next.count(old, -1)
+	next.set(path, rec)
+	return &next
+}
+
+// set is with, of a policy that nobody else has yet.
+func (p *Policy) set(path string, rec *NamespaceRecord) {
+	if old, found := p.namespaces.Delete(&NamespaceRecord{Path: path}); found {
+		p.count(old, -1)
 		for _, b := range old.Bindings {
 			for _, s := range b.Subjects {
-				next.grants.Delete(grant{subject: s, path: path})
+				p.grants.Delete(grant{subject: s, path: path})
 			}
 		}
 	}
 	if rec != nil {
-		next.count(rec, 1)
-		next.namespaces.Set(rec)
+		p.count(rec, 1)
+		p.namespaces.Set(rec)
 		of := map[string][]string{} // roles of each subject
 		for _, b := range rec.Bindings {
 			for _, s := range b.Subjects {
@@ -61,16 +67,15 @@ func (p *Policy) with(path string, rec *NamespaceRecord) *Policy {
 			}
 		}
 		for s, roles := range of {
-			next.grants.Set(grant{s, path, roles})
+			p.grants.Set(grant{s, path, roles})
 		}
 	}
 	if path == "" {
-		next.root = &Namespace{}
+		p.root = &Namespace{}
 		if rec != nil {
-			next.root = &rec.Namespace
+			p.root = &rec.Namespace
 		}
 	}
-	return &next
 }
 
 func (p *Policy) count(rec *NamespaceRecord, by int) {
