@@ -416,3 +416,51 @@ func BenchmarkTrimNothing(b *testing.B) {
 		}
 	}, func(State, State) {})
 }
+
+// fullPolicy is as many namespaces as fit, each bound to one group and 40 others.
+func fullPolicy(b *testing.B, s *Store) {
+	b.Helper()
+	for i := range MaxNamespaces {
+		n := Namespace{Bindings: []Binding{{RoleEditor, []string{"group:i/00000000-0000-0000-0000-000000000007"}}}}
+		for j := range 40 {
+			n.Bindings[0].Subjects = append(n.Bindings[0].Subjects, fmt.Sprintf("cert:%d", j*MaxNamespaces+i))
+		}
+		at := s.State().Applied + 1
+		cmd := Command{Origin: Origin{1, 1, uint64(at)}, Ops: []Op{putNamespace(fmt.Sprintf("n%d/", i), n)}}
+		res, err := s.Apply([]Entry{{Index: at, Term: 1, Data: encode(b, cmd)}})
+		require.NoError(b, err)
+		if res[0].Outcome == PolicyFull {
+			return
+		}
+	}
+}
+
+// BenchmarkOpenFullPolicy is per Open of a store with as many namespaces as there can be.
+func BenchmarkOpenFullPolicy(b *testing.B) {
+	s, path := benchStore(b, false)
+	fullPolicy(b, s)
+	require.NoError(b, s.BeginFlush().Commit())
+	copied := filepath.Join(b.TempDir(), "copy")
+	data, err := os.ReadFile(path)
+	require.NoError(b, err)
+	require.NoError(b, os.WriteFile(copied, data, 0o600))
+	for b.Loop() {
+		again, err := Open(copied, Options{NoSync: true})
+		require.NoError(b, err)
+		require.NoError(b, again.Close())
+	}
+}
+
+// BenchmarkRefusedMany is per decision on a command of as many operations as there can be, of
+// somebody who is bound in thousands of namespaces.
+func BenchmarkRefusedMany(b *testing.B) {
+	s, _ := benchStore(b, false)
+	fullPolicy(b, s)
+	cmd := Command{Principal: Principal{Kind: User, Issuer: "i", Object: "x", Groups: [][16]byte{{15: 7}}}}
+	for i := range MaxTxnOps {
+		cmd.Ops = append(cmd.Ops, put(fmt.Sprintf("n%d/key", i), ""))
+	}
+	for b.Loop() {
+		require.Zero(b, s.policy.Refused(&cmd.Principal, &cmd))
+	}
+}

@@ -172,6 +172,47 @@ func TestTheLastAdministratorStays(t *testing.T) {
 	require.Equal(t, Applied, r.do(by("next", Op{Kind: DeleteNamespace, Key: "a/"})).Outcome)
 }
 
+// Whoever is bound in many places may do what they would as one of few.
+func TestManyGrants(t *testing.T) {
+	p := newPolicy()
+	roles := []string{"viewer", "editor", "publisher", "admin"}
+	subjects := []string{"user:i/x", "role:i/r", "role:i/s"}
+	var paths []string
+	for _, first := range []string{"", "a/", "a-b/", "b/"} {
+		for _, second := range []string{"", "a/", "a-b/", "c/", "c/d/", "d/"} {
+			if first != "" || second == "" {
+				paths = append(paths, first+second)
+			}
+		}
+	}
+	for i, path := range paths {
+		n := Namespace{}
+		for j, s := range subjects {
+			if (i+j)%3 > 0 {
+				n.Bindings = append(n.Bindings, Binding{roles[(i+2*j)%4], []string{s}})
+			}
+		}
+		p = p.with(path, &NamespaceRecord{Path: path, Namespace: *n.sorted()})
+	}
+	who := Principal{Kind: User, Issuer: "i", Object: "x", Roles: []string{"r", "s"}}
+	g := p.Grants(&who)
+	require.Greater(t, len(g.at), fewGrants)
+	for _, at := range append([]string{"a", "a-b", "a/x", "a/c/d", "a/c/d/e/f", "a-b/c/x", "b/x/", "c", "c/d/", "b-c/x"}, paths...) {
+		var want Verbs
+		for rec := range p.Namespaces("", "") {
+			for _, b := range rec.Bindings {
+				if strings.HasPrefix(at, rec.Path) {
+					v, _ := p.root.role(b.Role)
+					want |= v
+				}
+			}
+		}
+		require.Equal(t, want, g.Verbs(at), at)
+		less := g.Without(VerbWrite)
+		require.Equal(t, want&^VerbWrite, less.Verbs(at), at)
+	}
+}
+
 // What somebody gives to others, they have.
 func TestNobodyRises(t *testing.T) {
 	r := governed(t)
