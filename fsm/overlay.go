@@ -13,6 +13,9 @@ import (
 type overlay struct {
 	// trees are those of records, by position there.
 	trees [len(records)]*btree.BTreeG[*entry]
+	// copies are those of trees as snapshot took them; nil: the tree has changed since. Most
+	// commands change one or two of them.
+	copies [len(records)]*btree.BTreeG[*entry]
 	// changes are the change log's new records in order of revision. Appended
 	// only: a reader's slice never changes.
 	changes []changeEntry
@@ -58,8 +61,11 @@ func newOverlay() *overlay {
 func (o *overlay) snapshot() *overlay {
 	out := &overlay{changes: o.changes, bytes: o.bytes}
 	for i, tree := range o.trees {
-		out.trees[i] = tree.Copy()
+		if o.copies[i] == nil {
+			o.copies[i] = tree.Copy()
+		}
 	}
+	out.trees = o.copies
 	return out
 }
 
@@ -71,6 +77,7 @@ func (o *overlay) tree(in bucket) *btree.BTreeG[*entry] {
 
 func (o *overlay) put(in bucket, e *entry) {
 	o.bytes += e.size()
+	o.copies[in-current] = nil
 	if before, replaced := o.tree(in).Set(e); replaced {
 		o.bytes -= before.size()
 	}
