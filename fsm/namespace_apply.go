@@ -103,10 +103,8 @@ func (p *Policy) refuses(op *Op) Outcome {
 		if p.Required() && !after.admins() {
 			return LastAdmin
 		}
-		for _, r := range p.root.Roles {
-			if _, stays := after.role(r.Name); !stays && p.uses(r.Name) {
-				return RoleInUse
-			}
+		if p.misses(after) {
+			return RoleInUse
 		}
 	}
 	for _, b := range after.Bindings {
@@ -117,10 +115,14 @@ func (p *Policy) refuses(op *Op) Outcome {
 	return 0
 }
 
-// uses tells whether a role is bound anywhere below the root.
-func (p *Policy) uses(role string) bool {
+// misses tells whether a role is bound anywhere below the root that goes with what the root becomes.
+func (p *Policy) misses(after *Namespace) bool {
+	goes := func(r Role) bool { _, stays := after.role(r.Name); return !stays }
+	if !slices.ContainsFunc(p.root.Roles, goes) {
+		return false
+	}
 	for rec := range p.Namespaces("", "") {
-		if rec.Path != "" && slices.ContainsFunc(rec.Bindings, func(b Binding) bool { return b.Role == role }) {
+		if rec.Path != "" && slices.ContainsFunc(rec.Bindings, func(b Binding) bool { return goes(Role{Name: b.Role}) }) {
 			return true
 		}
 	}

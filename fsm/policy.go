@@ -99,7 +99,7 @@ func (p *Policy) Namespace(path string) (*NamespaceRecord, bool) {
 func (p *Policy) Namespaces(prefix, after string) iter.Seq[*NamespaceRecord] {
 	from := prefix
 	if after != "" {
-		from = after + "\x00"
+		from = max(prefix, after+"\x00")
 	}
 	return func(yield func(*NamespaceRecord) bool) {
 		p.namespaces.Ascend(&NamespaceRecord{Path: from}, func(rec *NamespaceRecord) bool {

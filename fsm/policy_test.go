@@ -213,6 +213,29 @@ func TestManyGrants(t *testing.T) {
 	}
 }
 
+// A list of namespaces goes on after any path, be that above the prefix, too.
+func TestNamespacesAfter(t *testing.T) {
+	r := governed(t)
+	for _, c := range []struct {
+		prefix, after string
+		want          []string
+	}{
+		{"", "", []string{"", "a/", "a/b/"}},
+		{"", "a/", []string{"a/b/"}},
+		{"a/", "", []string{"a/", "a/b/"}},
+		{"a/", "a/", []string{"a/b/"}},
+		{"a/", "A/", []string{"a/", "a/b/"}},
+		{"a/", "\x00", []string{"a/", "a/b/"}},
+		{"a/", "b/", nil},
+	} {
+		var got []string
+		for rec := range r.policy(t).Namespaces(c.prefix, c.after) {
+			got = append(got, rec.Path)
+		}
+		require.Equal(t, c.want, got, "%q after %q", c.prefix, c.after)
+	}
+}
+
 // What somebody gives to others, they have.
 func TestNobodyRises(t *testing.T) {
 	r := governed(t)
