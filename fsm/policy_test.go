@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -477,6 +478,29 @@ func TestPolicyLimits(t *testing.T) {
 		_, err := cmd.Encode()
 		assert.Error(t, err)
 	}
+}
+
+// The longest prefix is one byte longer than the longest key; its past is found, too.
+func TestLongestNamespace(t *testing.T) {
+	r := newReplica(t)
+	path := strings.Repeat("x", MaxKeyBytes) + "/"
+	for keep := range 5 {
+		require.Equal(t, Applied, r.do(Command{Ops: []Op{putNamespace(path, Namespace{KeepVersions: keep + 1})}}).Outcome)
+		r.flush()
+	}
+	r.crash()
+	require.NoError(t, scrub(r.s))
+	require.NoError(t, VerifyChain(t.Context(), r.view(t)))
+	rec, found, err := r.at(t, 2).Namespace(path)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.Equal(t, 2, rec.KeepVersions)
+	require.Equal(t, Applied, r.do(Command{Ops: []Op{{Kind: DeleteNamespace, Key: path}}}).Outcome)
+	require.Equal(t, Denied, r.do(by("nobody", Op{Kind: DeleteNamespace, Key: path})).Outcome)
+	r.maintain(Maintenance{Elapsed: time.Hour, KeepFor: time.Minute})
+	require.Equal(t, Revision(6), r.s.State().Floor)
+	r.flush()
+	require.NoError(t, scrub(r.s))
 }
 
 func TestPolicyFull(t *testing.T) {

@@ -39,8 +39,11 @@ func (p *Principal) subjects(fn func(string)) {
 		return
 	}
 	fn(p.String())
-	for i := range p.Groups {
-		fn(subject("group", p.Issuer, p.Tenant, uuid(p.Groups[i])))
+	if len(p.Groups) > 0 {
+		of := subject("group", p.Issuer, p.Tenant) + "/"
+		for i := range p.Groups {
+			fn(of + uuid(p.Groups[i]))
+		}
 	}
 	for _, role := range p.Roles {
 		fn(subject("role", p.Issuer, "", role))
