@@ -3,12 +3,12 @@ package auth
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,6 +44,7 @@ func New(cfg Config) (*Authenticator, error) {
 	}
 	cfg = cfg.withDefaults()
 	a := &Authenticator{
+		verified:   newCache(),
 		now:        cfg.Now,
 		trusted:    map[string]*trusted{},
 		algorithms: map[string]bool{},
@@ -104,15 +105,15 @@ func (a *Authenticator) Token(ctx context.Context, raw string) (*Identity, error
 	if len(raw) > MaxTokenBytes {
 		return nil, refuse(TooLarge, "the token has %d bytes, at most %d", len(raw), MaxTokenBytes)
 	}
-	sum := sha256.Sum256([]byte(raw))
-	if id := a.verified.get(sum, a.now()); id != nil {
+	if id := a.verified.get(raw, a.now()); id != nil {
 		return id, nil
 	}
 	e, err := a.verify(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
-	return a.verified.put(sum, e), nil
+	e.raw = strings.Clone(raw) // it is a part of what the connection read
+	return a.verified.put(e), nil
 }
 
 // ScopeTexts are what the scopes of id stand for, together; nil unless id is a user.

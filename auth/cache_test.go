@@ -1,7 +1,8 @@
 package auth
 
 import (
-	"encoding/binary"
+	"hash/maphash"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -10,20 +11,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func numbered(n int) (sum [32]byte) {
-	binary.LittleEndian.PutUint64(sum[:], uint64(n))
-	return sum
-}
+func numbered(n int) string { return strconv.Itoa(n) }
 
 func TestTheCacheIsBounded(t *testing.T) {
 	now := time.Unix(1000, 0)
 	set := &keySet{maxAge: time.Hour}
 	k := thumbprint{id: "k"}
 	set.current.Store(&keys{held: map[thumbprint]bool{k: true}, fetched: now})
-	var c cache
+	c := newCache()
 	const used = 7
 	for n := range 5 * MaxTokens {
-		c.put(numbered(n), entry{id: &Identity{Expires: now.Add(time.Minute)}, keys: set, key: k})
+		c.put(entry{raw: numbered(n), id: &Identity{Expires: now.Add(time.Minute)}, keys: set, key: k})
 		require.LessOrEqual(t, c.len(), MaxTokens)
 		if n >= used {
 			require.NotNil(t, c.get(numbered(used), now), "what is used stays: %d", n)
@@ -31,6 +29,25 @@ func TestTheCacheIsBounded(t *testing.T) {
 	}
 	assert.Greater(t, c.len(), MaxTokens/2)
 	assert.Nil(t, c.get(numbered(0), now))
+}
+
+// Two tokens of one hash are two tokens.
+func TestTokensOfOneHash(t *testing.T) {
+	now := time.Unix(1000, 0)
+	set := &keySet{maxAge: time.Hour}
+	k := thumbprint{id: "k"}
+	set.current.Store(&keys{held: map[thumbprint]bool{k: true}, fetched: now})
+	c := newCache()
+	mine := entry{raw: "mine", id: &Identity{Object: "me", Expires: now.Add(time.Minute)}, keys: set, key: k}
+	require.Same(t, mine.id, c.put(mine))
+	other := mine
+	other.raw, other.id = "other", &Identity{Object: "you", Expires: now.Add(time.Minute)}
+	sum := maphash.String(c.seed, other.raw)
+	c.young[sum] = mine // as if the hashes were equal
+	require.Nil(t, c.get("other", now))
+	require.Same(t, other.id, c.put(other))
+	require.Nil(t, c.get("other", now), "it is verified each time")
+	require.Same(t, mine.id, c.get("mine", now))
 }
 
 func TestATokenInTheCacheExpires(t *testing.T) {

@@ -24,7 +24,7 @@
 //
 // # What is cached
 //
-// Verified tokens, at most MaxTokens, under their SHA-256, until they expire, and only
+// Verified tokens, at most MaxTokens, until they expire, and only
 // as long as the newest key set of their issuer holds the key that signed them.
 //
 // go-oidc parses, checks the signature by way of our [oidc.KeySet], and compares the
