@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/confman/confman/fsm"
 )
@@ -16,6 +15,7 @@ import (
 // Bytes that the formats give a meaning.
 const (
 	chainCurrent      = 1 // the bucket of current records, where its records are hashed
+	chainNamespaces   = 4 // that of namespaces
 	chainRecordHeader = 35
 )
 
@@ -33,18 +33,11 @@ func firstHead(cluster fsm.ClusterID, members []fsm.Member) [32]byte {
 	return sha256.Sum256(b)
 }
 
-// byWhom is how records name a principal.
-func byWhom(p *fsm.Principal) string {
-	if p.Kind == fsm.User {
-		return "user:" + p.Tenant + "/" + p.Object
-	}
-	return "anonymous"
-}
-
-// hashRecord hashes what a put of op stored, which made v of its key.
-func hashRecord(op *fsm.Op, v *modelVersion, at int64, by *fsm.Principal) [32]byte {
-	b := binary.LittleEndian.AppendUint64([]byte{chainCurrent}, uint64(len(op.Key)))
-	b = append(b, op.Key...)
+// hashRecord hashes what a put stored in a bucket, which made v of its key.
+func hashRecord(bucket byte, key, contentType, value string, v *modelVersion, at int64, who *fsm.Principal) [32]byte {
+	by := namesOfPrincipal(who)[0]
+	b := binary.LittleEndian.AppendUint64([]byte{bucket}, uint64(len(key)))
+	b = append(b, key...)
 	header := len(b)
 	b = append(b, make([]byte, chainRecordHeader)...)
 	h := b[header:]
@@ -52,18 +45,18 @@ func hashRecord(op *fsm.Op, v *modelVersion, at int64, by *fsm.Principal) [32]by
 	binary.LittleEndian.PutUint64(h[8:], uint64(v.created))
 	binary.LittleEndian.PutUint64(h[16:], v.puts)
 	binary.LittleEndian.PutUint64(h[24:], uint64(at))
-	h[32] = byte(len(op.ContentType))
-	binary.LittleEndian.PutUint16(h[33:], uint16(len(byWhom(by))))
-	b = append(b, op.ContentType...)
-	b = append(b, byWhom(by)...)
-	return sha256.Sum256(append(b, op.Value...))
+	h[32] = byte(len(contentType))
+	binary.LittleEndian.PutUint16(h[33:], uint16(len(by)))
+	b = append(b, contentType...)
+	b = append(b, by...)
+	return sha256.Sum256(append(b, value...))
 }
 
-// nextHead is the chain after change number rev, which the command made at a replicated time
-// and which changed ops; content is the hash of the hashes of what its puts stored.
-func nextHead(before [32]byte, rev fsm.Revision, at int64, time time.Duration, cmd *fsm.Command, ops []*fsm.Op, content [32]byte) [32]byte {
+// nextHead is the chain after change number rev, which the command made;
+// content is the hash of the hashes of what its puts stored.
+func nextHead(before [32]byte, rev fsm.Revision, c *modelChange, cmd *fsm.Command, content [32]byte) [32]byte {
 	b := binary.LittleEndian.AppendUint64(slices.Clone(before[:]), uint64(rev))
-	for _, n := range []uint64{uint64(at), uint64(time), cmd.Origin.Node, cmd.Origin.Incarnation, cmd.Origin.Seq} {
+	for _, n := range []uint64{uint64(c.at), uint64(c.time), cmd.Origin.Node, cmd.Origin.Incarnation, cmd.Origin.Seq} {
 		b = binary.LittleEndian.AppendUint64(b, n)
 	}
 	b = append(b, content[:]...)
@@ -73,11 +66,19 @@ func nextHead(before [32]byte, rev fsm.Revision, at int64, time time.Duration, c
 	for _, s := range []string{cmd.Principal.Issuer, cmd.Principal.Tenant, cmd.Principal.Object, cmd.Principal.App} {
 		b = appendString(b, s)
 	}
-	b = append(b, 0, 0) // no roles, no groups
-	b = binary.AppendUvarint(b, uint64(len(ops)))
-	for _, op := range ops {
-		b = append(b, byte(op.Kind))
-		b = appendString(b, op.Key)
+	b = binary.AppendUvarint(b, uint64(len(cmd.Principal.Roles)))
+	for _, s := range cmd.Principal.Roles {
+		b = appendString(b, s)
+	}
+	b = binary.AppendUvarint(b, uint64(len(cmd.Principal.Groups)))
+	for _, g := range cmd.Principal.Groups {
+		b = append(b, g[:]...)
+	}
+	b = binary.AppendUvarint(b, uint64(len(c.ops)))
+	for _, op := range c.ops {
+		b = append(b, byte(op.kind))
+		b = appendString(b, op.key)
+		b = binary.AppendUvarint(b, uint64(op.old))
 	}
 	return sha256.Sum256(b)
 }
@@ -94,8 +95,8 @@ func (m *model) head(rev fsm.Revision) [32]byte {
 func (m *model) logged(c *fsm.Change) error {
 	want := &m.changes[c.Revision-1]
 	switch {
-	case c.RequestID != want.request || !slices.Equal(changedKeys(c), want.keys):
-		return fmt.Errorf("revision %d is a change by %s, want one by %s", c.Revision, c.RequestID, want.request)
+	case c.RequestID != want.request || !slices.Equal(changedOps(c), want.ops):
+		return fmt.Errorf("revision %d is a change by %s of %v, want one by %s of %v", c.Revision, c.RequestID, c.Ops, want.request, want.ops)
 	case c.At != want.at:
 		return fmt.Errorf("revision %d is of time %d, want %d: no change is before the one before it", c.Revision, c.At, want.at)
 	case c.Time != want.time:

@@ -38,8 +38,8 @@ type clients struct {
 	over    bool          // no new operations
 	born    uint64        // sessions so far
 
-	lastKey [2]int     // by principal
-	recent  [2][]keyed // by principal, keys that were used lately
+	lastKey map[int]int     // by principal
+	recent  map[int][]keyed // by principal, keys that were used lately
 
 	watchers []*watcher
 	watched  []linearizability.Watch // streams that ended
@@ -54,6 +54,7 @@ type client struct {
 	sent    []*operation // keyed writes that it may send again
 	retry   *operation   // to be proposed again
 	back    *operation   // a write to be read at another node
+	who     int          // in the cast
 	session uint64       // 0: it does not pass revisions on
 	least   uint64       // the highest revision of the session
 }
@@ -107,6 +108,7 @@ type operation struct {
 func (c *clients) init(w *World) {
 	c.w = w
 	c.rng = newGenerator(w.opts.Seed, "clients")
+	c.lastKey, c.recent = map[int]int{}, map[int][]keyed{}
 	for i := range w.setup.keys {
 		c.keys = append(c.keys, keySlot{prefix: "k" + strconv.Itoa(i), load: registers{}, maxOps: maxKeyOps, maxUnknown: maxKeyUnknown})
 	}

@@ -29,7 +29,7 @@ func (c *clients) draw(i int) *operation {
 	cl := &c.clients[i]
 	o := c.add(c.slot(cl.rng), i, c.w.nodes[cl.rng.IntN(len(c.w.nodes))])
 	o.rng = cl.rng
-	o.principal = i % len(principals)
+	o.principal = cl.who
 	c.keys[o.slot].load.draw(c, cl, o)
 	c.vary(cl, o)
 	return o

@@ -9,12 +9,6 @@ import (
 	"github.com/confman/confman/linearizability"
 )
 
-// principals are who clients are, by their numbers: a key is its principal's own.
-var principals = []fsm.Principal{
-	{Kind: fsm.Anonymous},
-	{Kind: fsm.Anonymous, Issuer: "https://issuer.example/v2.0", Tenant: "tenant", Object: "object"},
-}
-
 const (
 	// maxSent bounds the keyed writes that a client has in mind to send again, and the keys of
 	// which one is used for something else.
@@ -57,10 +51,10 @@ func (c *clients) vary(cl *client, o *operation) {
 	case varied && otherwise:
 		load.orElse(c, cl, o)
 	}
-	recent := &c.recent[o.principal]
+	recent := c.recent[o.principal]
 	switch {
-	case key && reuse && len(*recent) > 0:
-		was := (*recent)[g.IntN(len(*recent))]
+	case key && reuse && len(recent) > 0:
+		was := recent[g.IntN(len(recent))]
 		if c.w.now-was.since < keptFor {
 			c.w.judge.count("key used again")
 			c.underKey(o, was.key, was.since)
@@ -69,9 +63,8 @@ func (c *clients) vary(cl *client, o *operation) {
 		c.w.judge.count("keyed write")
 		c.lastKey[o.principal]++
 		c.underKey(o, fmt.Sprintf("key-%d", c.lastKey[o.principal]), c.w.now)
-		if *recent = append(*recent, o.keyed); len(*recent) > maxSent {
-			*recent = (*recent)[1:]
-		}
+		recent = append(recent, o.keyed)
+		c.recent[o.principal] = recent[max(0, len(recent)-maxSent):]
 		if o.op.Kind == linearizability.Put && o.op.IfRevision != 0 && g.IntN(2) == 0 {
 			o.patch = []fsm.Compare{{Kind: fsm.RevisionIs, Key: o.op.Key, Revision: fsm.Revision(o.op.IfRevision)}}
 			o.op.IfRevision = 0

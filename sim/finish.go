@@ -336,12 +336,12 @@ func (c *clients) used() []*usedKeys {
 	return out
 }
 
-func changedKeys(c *fsm.Change) []string {
-	var keys []string
+func changedOps(c *fsm.Change) []modelOp {
+	var out []modelOp
 	for _, op := range c.Ops {
-		keys = append(keys, op.Key)
+		out = append(out, modelOp{kind: op.Kind, key: op.Key, old: op.Old})
 	}
-	return keys
+	return out
 }
 
 // inspect looks at all that a node's store holds.

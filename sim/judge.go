@@ -90,9 +90,9 @@ func (j *judge) state(r *replica, s fsm.State) error {
 	if s.Revision != k.state.revision || s.Term != k.term {
 		return fmt.Errorf("at index %d the store of %s is at revision %d and term %d, want %d and %d", s.Applied, r.name, s.Revision, s.Term, k.state.revision, k.term)
 	}
-	if have := (modelState{s.Revision, s.Floor, s.Time, int(s.Answers)}); have != k.state {
-		return fmt.Errorf("at index %d the store of %s has floor %d, replicated time %v and %d answers, want %d, %v and %d",
-			s.Applied, r.name, have.floor, have.time, have.answers, k.state.floor, k.state.time, k.state.answers)
+	if have := (modelState{s.Revision, s.Floor, s.Time, int(s.Answers), k.state.ring}); have != k.state || int(s.Denials) != k.state.ring.rows {
+		return fmt.Errorf("at index %d the store of %s has floor %d, replicated time %v, %d answers and %d denials, want %d, %v, %d and %d",
+			s.Applied, r.name, have.floor, have.time, have.answers, s.Denials, k.state.floor, k.state.time, k.state.answers, k.state.ring.rows)
 	}
 	if want := j.model.head(s.Floor); s.FloorChain != want {
 		return fmt.Errorf("at index %d the change log of %s has the chain %x at its floor %d, want %x", s.Applied, r.name, s.FloorChain[:6], s.Floor, want[:6])
@@ -270,6 +270,8 @@ func sameResult(r *fsm.Result, want *modelResult) error {
 		return fmt.Errorf("had compare %d fail, want %d", r.FailedCompare+1, want.failed+1)
 	case conditional && r.Current != want.current:
 		return fmt.Errorf("has a compare that found revision %d, want %d", r.Current, want.current)
+	case r.Missing != want.missing:
+		return fmt.Errorf("lacks %v on %q, want %v on %q", r.Missing.Verbs, r.Missing.Path, want.missing.Verbs, want.missing.Path)
 	case r.Floor != want.floor:
 		return fmt.Errorf("says that revision %d can be restored, want %d", r.Floor, want.floor)
 	case r.Busy != want.busy || r.Behind != want.behind:
@@ -380,8 +382,10 @@ func (j *judge) history() *linearizability.History {
 		changes = changes[:j.lived]
 	}
 	for i, c := range changes {
-		for _, key := range c.keys {
-			h.Changes = append(h.Changes, linearizability.Change{Revision: uint64(i + 1), Op: opOf(c.request), Key: historyKey(key)})
+		for _, op := range c.ops {
+			if !op.ofNamespace() {
+				h.Changes = append(h.Changes, linearizability.Change{Revision: uint64(i + 1), Op: opOf(c.request), Key: historyKey(op.key)})
+			}
 		}
 	}
 	if change := j.w.opts.hooks.history; change != nil {

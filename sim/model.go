@@ -22,6 +22,8 @@ type model struct {
 	latest   int64         // the time of the newest
 	time     time.Duration // replicated
 	answers  modelAnswers
+	policies policies
+	ring     modelRing
 	compacted
 }
 
@@ -30,10 +32,11 @@ type modelState struct {
 	revision, floor fsm.Revision
 	time            time.Duration
 	answers         int
+	ring            ringState
 }
 
 func (m *model) state() modelState {
-	return modelState{revision: m.revision, floor: m.floor, time: m.time, answers: len(m.answers.of)}
+	return modelState{revision: m.revision, floor: m.floor, time: m.time, answers: len(m.answers.of), ring: m.ring.state()}
 }
 
 // modelVersion is a key from an index of the log on.
@@ -49,11 +52,20 @@ type modelVersion struct {
 // modelChange is one revision.
 type modelChange struct {
 	request string
-	keys    []string      // that it changed, in order
+	ops     []modelOp     // in order
 	at      int64         // its time: never before that of the change before it
 	time    time.Duration // replicated
 	head    [32]byte      // of the chain, with this change
 }
+
+// modelOp is what a change did to one key, or to a namespace.
+type modelOp struct {
+	kind fsm.OpKind
+	key  string
+	old  fsm.Revision // of what there was before
+}
+
+func (o *modelOp) ofNamespace() bool { return o.kind == fsm.PutNamespace || o.kind == fsm.DeleteNamespace }
 
 type modelOrigin struct {
 	incarnation uint64
@@ -79,6 +91,8 @@ type modelResult struct {
 	replayed bool           // it is what became of an equal command before
 	busy     bool           // maintained only
 	behind   bool           // maintained only
+	missing  fsm.Need       // denied only
+	cmd      *fsm.Command   // that was done; nil: none, or an earlier one
 	first    first          // repeated only; zero if it is not known any more
 }
 
@@ -104,21 +118,42 @@ func (m *model) apply(index fsm.Index, data []byte) modelResult {
 	if was, repeated := m.repeated(cmd.Origin); repeated {
 		return modelResult{outcome: fsm.Repeated, revision: m.revision, first: was}
 	}
+	if len(cmd.Denials) > 0 {
+		m.reported(cmd)
+		m.origins[cmd.Origin.Node].seen[cmd.Origin.Seq] = first{fsm.Recorded, m.revision}
+		return modelResult{outcome: fsm.Recorded, revision: m.revision}
+	}
 	r, known := m.answers.recall(cmd)
 	if !known {
-		r = m.evaluate(index, cmd)
+		r = m.decide(index, cmd)
 	}
 	if !r.replayed {
 		r.revision = m.revision
 	}
-	if !known {
+	if !known && r.outcome != fsm.Denied {
 		m.answers.remember(cmd, r, m.time)
 	}
+	r.cmd = cmd
 	m.origins[cmd.Origin.Node].seen[cmd.Origin.Seq] = first{r.outcome, r.revision}
 	return r
 }
 
-// evaluate does a command that comes for the first time.
+// decide does a command that comes for the first time, if its principal may.
+func (m *model) decide(index fsm.Index, cmd *fsm.Command) modelResult {
+	if need := m.policy().refused(cmd); need.Verbs != 0 {
+		m.refusedHere(cmd, need)
+		return modelResult{outcome: fsm.Denied, missing: need}
+	}
+	if len(cmd.Ops) == 1 {
+		switch cmd.Ops[0].Kind {
+		case fsm.PutNamespace, fsm.DeleteNamespace, fsm.Bootstrap:
+			return m.rule(index, cmd)
+		}
+	}
+	return m.evaluate(index, cmd)
+}
+
+// evaluate does a command on keys.
 func (m *model) evaluate(index fsm.Index, cmd *fsm.Command) (r modelResult) {
 	ops := cmd.Ops
 	for i := range cmd.Compares {
@@ -210,13 +245,13 @@ func (m *model) does(op *fsm.Op, index fsm.Index) (changed []*fsm.Op, r fsm.OpRe
 
 // change makes the next revision of what cmd changed.
 func (m *model) change(index fsm.Index, cmd *fsm.Command, changed []*fsm.Op) {
-	before := m.head(m.revision)
-	m.revision++
-	m.latest = max(m.latest, cmd.AcceptedAt)
-	c := modelChange{request: cmd.RequestID, at: m.latest, time: m.time}
-	content := sha256.New()
+	var ops []modelOp
 	for _, op := range changed {
-		c.keys = append(c.keys, op.Key)
+		ops = append(ops, modelOp{kind: op.Kind, key: op.Key, old: m.at(op.Key, index).rev})
+	}
+	c := m.next(cmd, ops)
+	var content []byte
+	for _, op := range changed {
 		now := m.at(op.Key, index)
 		next := modelVersion{index: index, made: m.revision}
 		if op.Kind == fsm.Put {
@@ -224,15 +259,27 @@ func (m *model) change(index fsm.Index, cmd *fsm.Command, changed []*fsm.Op) {
 			if now.rev != 0 {
 				next.created, next.puts = now.created, now.puts+1
 			}
-			hash := hashRecord(op, &next, c.at, &cmd.Principal)
-			_, _ = content.Write(hash[:]) // a hash never fails
+			hash := hashRecord(chainCurrent, op.Key, op.ContentType, string(op.Value), &next, c.at, &cmd.Principal)
+			content = append(content, hash[:]...)
 		}
 		if now.rev != 0 {
 			m.over(op.Key, now.rev, m.revision)
 		}
 		m.keys[op.Key] = append(m.keys[op.Key], next)
 	}
-	c.head = nextHead(before, m.revision, c.at, c.time, cmd, changed, [32]byte(content.Sum(nil)))
+	m.log(c, cmd, content)
+}
+
+// next begins the next revision.
+func (m *model) next(cmd *fsm.Command, ops []modelOp) modelChange {
+	m.revision++
+	m.latest = max(m.latest, cmd.AcceptedAt)
+	return modelChange{request: cmd.RequestID, ops: ops, at: m.latest, time: m.time}
+}
+
+// log ends it; content is the hashes of what was put.
+func (m *model) log(c modelChange, cmd *fsm.Command, content []byte) {
+	c.head = nextHead(m.head(m.revision-1), m.revision, &c, cmd, sha256.Sum256(content))
 	m.changes = append(m.changes, c)
 }
 

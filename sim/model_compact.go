@@ -51,7 +51,7 @@ func (m *model) maintain(index fsm.Index, c *fsm.Maintenance) modelResult {
 	if c.KeepFor > 0 {
 		behind = m.sweep(now-c.KeepFor) || behind
 	}
-	if c.KeepVersions > 0 {
+	if c.KeepVersions > 0 || m.policy().keeping() {
 		behind = m.trim(index, c.KeepVersions) || behind
 	}
 	m.time = now
@@ -67,11 +67,13 @@ func (m *model) sweep(until time.Duration) (more bool) {
 			return false
 		}
 		m.floor++
-		keys := m.changes[m.floor-1].keys
-		for _, key := range keys {
-			m.past[key] = slices.DeleteFunc(m.past[key], func(p modelPast) bool { return p.ended == m.floor })
+		ops := m.changes[m.floor-1].ops
+		for i := range ops {
+			if !ops[i].ofNamespace() { // what a namespace was nobody can ask for any more
+				m.past[ops[i].key] = slices.DeleteFunc(m.past[ops[i].key], func(p modelPast) bool { return p.ended == m.floor })
+			}
 		}
-		room -= 1 + len(keys)
+		room -= 1 + len(ops)
 	}
 	return room <= 0
 }
@@ -84,19 +86,23 @@ func (m *model) trim(index fsm.Index, keep int) (more bool) {
 	room, done := fsm.MaxMaintenance, map[string]bool{}
 	for room > 0 && m.counted < m.revision {
 		room--
-		keys := m.changes[m.counted].keys
-		for ; m.countedKeys < len(keys); m.countedKeys++ {
+		ops := m.changes[m.counted].ops
+		for ; m.countedKeys < len(ops); m.countedKeys++ {
 			if room <= 0 {
 				return true
 			}
 			room--
-			key := keys[m.countedKeys]
-			if done[key] {
+			key := ops[m.countedKeys].key
+			if done[key] || ops[m.countedKeys].ofNamespace() {
 				continue
 			}
 			done[key] = true
-			room -= max(0, len(m.past[key])-keep) // worlds keep too few for those to count
-			m.trimKey(index, key, keep)
+			here := m.policy().keeps(key, keep)
+			if here == 0 {
+				continue // all
+			}
+			room -= max(0, len(m.past[key])-here) // worlds keep too few for those to count
+			m.trimKey(index, key, here)
 		}
 		m.counted, m.countedKeys = m.counted+1, 0
 	}
