@@ -33,7 +33,11 @@ func (w *World) afterlife() {
 // lateCopies are entries of all origins that any node has seen.
 func (w *World) lateCopies(s fsm.State, round int) []fsm.Entry {
 	var out []fsm.Entry
+	sovereign := principals[w.judge.sovereign()]
 	enter := func(cmd fsm.Command) {
+		if cmd.Maintenance == nil && len(cmd.Denials) == 0 && cmd.Principal.Kind == fsm.Anonymous {
+			cmd.Principal = sovereign
+		}
 		data, err := cmd.Encode()
 		if err != nil {
 			w.fail(JudgeInvariant, "a command does not encode: %w", err)
@@ -63,10 +67,12 @@ func (w *World) lateCopies(s fsm.State, round int) []fsm.Entry {
 		write(fsm.Origin{Node: node, Incarnation: life, Seq: n + 3})
 		write(fsm.Origin{Node: node, Incarnation: life + 1, Seq: 1})
 	}
-	for i, cmd := range lateCommands(round, s) {
+	for i, cmd := range append(lateCommands(round, s), w.lateRules(round)...) {
 		const stranger = 1 << 40 // a node that was a member once
 		if cmd.Maintenance == nil {
 			cmd.Origin = fsm.Origin{Node: stranger, Incarnation: uint64(round) + 1, Seq: uint64(i) + 1}
+		}
+		if cmd.Maintenance == nil && len(cmd.Denials) == 0 {
 			cmd.RequestID = fmt.Sprintf("late.%d.%d", i, round)
 		}
 		enter(cmd)
@@ -121,6 +127,75 @@ func lateCommands(round int, s fsm.State) []fsm.Command {
 	)
 }
 
+// lateRules change who may do what in ways that no world is sure to come to, and have some try what
+// they may not any more.
+func (w *World) lateRules(round int) []fsm.Command {
+	const own, name = "ruled/", "late-scribe"
+	subject := func(who int) string { return namesOfPrincipal(&principals[who])[0] }
+	first := fsm.Op{Kind: fsm.Bootstrap, Value: []byte(subject(root))}
+	p := w.judge.model.policy()
+	by := root
+	if p.required() {
+		by = w.judge.sovereign()
+	} else {
+		p = p.after(&first)
+	}
+	do := func(who int, op fsm.Op) fsm.Command {
+		return fsm.Command{Principal: principals[who], AcceptedAt: int64(round + 1), Ops: []fsm.Op{op}}
+	}
+	keyed := func(cmd fsm.Command, key string) fsm.Command {
+		cmd.Idempotency = fsm.Idempotency{Key: fmt.Sprint(key, round), Request: [32]byte{7}}
+		return cmd
+	}
+	put := func(path string, change func(n *fsm.Namespace)) fsm.Op {
+		n := p.space(path).Namespace
+		n.Bindings, n.Roles, n.Denied = slices.Clone(n.Bindings), slices.Clone(n.Roles), slices.Clone(n.Denied)
+		change(&n)
+		return fsm.Op{Kind: fsm.PutNamespace, Key: path, Value: n.Encode()}
+	}
+	scribe := func(n *fsm.Namespace) {
+		n.Roles = slices.DeleteFunc(n.Roles, func(r fsm.Role) bool { return r.Name == name })
+		n.Roles = append(n.Roles, fsm.Role{Name: name, Verbs: fsm.VerbWrite})
+		bind(n, "editor", subject(alice))
+	}
+	write := func(n int) fsm.Op { return putOf(own+"x", fmt.Sprint(round, n)) }
+	cmds := []fsm.Command{
+		{Ops: []fsm.Op{first}},
+		do(by, put("", func(n *fsm.Namespace) { n.Denied = nil; scribe(n) })),
+		do(by, put(own, func(n *fsm.Namespace) {
+			n.KeepVersions = 1
+			bind(n, name, subject(robot))
+			bind(n, "keeper-of-nothing", subject(robot))
+		})), // there is no such role
+		do(by, put(own, func(n *fsm.Namespace) { n.KeepVersions = 1; bind(n, name, subject(robot)) })),
+		do(robot, write(1)), do(robot, write(2)), do(robot, write(3)), keyed(do(robot, write(4)), "ruled"),
+		do(alice, putOf("ruler", "may")),
+		do(by, put("", func(n *fsm.Namespace) { scribe(n); n.Denied = []string{throughWhom(&principals[alice])} })),
+		do(alice, putOf("ruler", "may not: her application is denied")),
+		do(by, put("", func(n *fsm.Namespace) { scribe(n); n.Denied = []string{hisTeam()}; bind(n, "editor", subject(bob)) })),
+		do(bob, putOf("ruler", "may not: his group is denied")),
+		do(by, put("", func(n *fsm.Namespace) { n.Denied = nil; n.Roles = nil })), // one is in use
+		do(by, fsm.Op{Kind: fsm.DeleteNamespace}),                                 // and so is the administrator
+		do(by, put("", func(n *fsm.Namespace) { scribe(n); n.Denied = []string{subject(root), subject(second)} })),
+		do(robot, putOf("elsewhere", "may not")), do(robot, putOf("elsewhere", "may not")),
+		do(robot, fsm.Op{Kind: fsm.DeleteTree, Key: own}),
+		{Denials: []fsm.Denial{{Kind: fsm.DeniedAccess, Reason: "expired", Count: 3, First: 1, Last: 2}, {Kind: fsm.DeniedRead, Principal: subject(stranger), Path: "x", Verbs: fsm.VerbRead, Reason: "forbidden", Count: 1}}},
+		do(robot, putOf("elsewhere", "may not")),
+		do(robot, put(own, func(n *fsm.Namespace) { bind(n, administrator, subject(robot)) })),
+		do(by, fsm.Op{Kind: fsm.DeleteNamespace, Key: own}),
+		do(robot, write(5)), keyed(do(robot, write(4)), "ruled"), keyed(do(robot, write(6)), "other"),
+		{Maintenance: &fsm.Maintenance{Elapsed: 1}},
+		do(by, put(own, func(n *fsm.Namespace) { n.KeepVersions = 2; bind(n, "viewer", subject(robot)) })),
+	}
+	if round > 0 {
+		cmds = append(cmds, fsm.Command{Maintenance: &fsm.Maintenance{Elapsed: 2, KeepFor: 1}}, do(stranger, write(7)), do(by, write(8)))
+	}
+	return cmds
+}
+
+// hisTeam is the group that bob is in, and denied with.
+func hisTeam() string { return namesOfPrincipal(&principals[bob])[2] }
+
 // outlive applies ents to r's store, has it written, and opens it again: what comes next
 // meets what was read from the disk.
 func (r *replica) outlive(ents []fsm.Entry) error {
@@ -154,5 +229,13 @@ func (r *replica) outlive(ents []fsm.Entry) error {
 		return err
 	}
 	r.db = db
-	return r.w.judge.opened(r, r.db.State())
+	if err := r.w.judge.opened(r, r.db.State()); err != nil {
+		return err
+	}
+	view, err := r.db.View()
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	return r.w.judge.policy(r, view)
 }

@@ -41,6 +41,11 @@ type clients struct {
 	lastKey map[int]int     // by principal
 	recent  map[int][]keyed // by principal, keys that were used lately
 
+	governors      []*governor
+	giving, taking int       // rules in flight
+	telling        generator // of nodes that tell what they denied
+	checks         generator // of writes that are checked where they are accepted
+
 	watchers []*watcher
 	watched  []linearizability.Watch // streams that ended
 	streams  uint64
@@ -101,8 +106,14 @@ type operation struct {
 	lone    bool     // nobody's turn comes after it
 	closing bool     // of the end of the run, of no client
 	stored  []fsm.Op // what the store is asked, if it is not what the history says
+	edict   *edict   // it changes who may do what
 	keyed
-	answer func(o *linearizability.Op)
+	deadline time.Duration // on the clock of its node
+	checking bool          // the node asks a quorum whether it may refuse it
+	accepted bool          // the node looked, and it was allowed
+	missing  fsm.Need      // why the node refuses it
+	result   fsm.Outcome   // what came of it, as far as the client knows
+	answer   func(o *linearizability.Op)
 }
 
 func (c *clients) init(w *World) {
@@ -128,10 +139,29 @@ func (c *clients) init(w *World) {
 		if g.chance(w.setup.sessions) {
 			c.clients[i].session = 1
 		}
+		c.clients[i].who = c.drawWho(i)
 		c.bear(&c.clients[i])
 		w.at(g.between(time.Second, 2*time.Second), event{kind: evClient, n: uint64(i)})
 	}
 	c.initWatchers()
+	c.telling, c.checks = newGenerator(w.opts.Seed, "reports"), newGenerator(w.opts.Seed, "checks")
+	c.initGovernors()
+	for i := range w.nodes {
+		if w.setup.reports > 0 {
+			w.after(c.telling.about(w.setup.reports), event{kind: evReport, n: uint64(i)})
+		}
+	}
+}
+
+// drawWho draws who a client is.
+func (c *clients) drawWho(i int) int {
+	g, s := newGenerator(c.w.opts.Seed, fmt.Sprintf("client %d is", i)), &c.w.setup
+	who, any := pick(g, writers...), g.IntN(8)
+	switch {
+	case s.rules == 0, !s.governed && (i == 0 || any < 5), s.governed && i > 0 && any == 0:
+		return nobody
+	}
+	return who
 }
 
 // bear lets a client begin with nothing that it remembers.
@@ -239,7 +269,7 @@ func (c *clients) add(slot, client int, r *replica) *operation {
 
 func (c *clients) call(o *operation) {
 	w := c.w
-	if !o.closing && !o.again {
+	if !o.closing && !o.again && !o.governs() {
 		c.keys[o.slot].ops++
 	}
 	c.open++
@@ -248,7 +278,7 @@ func (c *clients) call(o *operation) {
 	w.trace.op(&o.op)
 	w.after(hop(o.rng), event{kind: evRequest, n: o.op.ID})
 	w.after(w.setup.clientTimeout+50*time.Millisecond, event{kind: evTimeout, n: o.op.ID})
-	if o.writes() {
+	if o.writes() && !o.governs() {
 		c.aim(o)
 	}
 }
@@ -265,21 +295,23 @@ func (c *clients) arrive(id uint64) {
 	o.started = true
 	r.pending = append(r.pending, id)
 	slices.Sort(r.pending)
-	deadline := r.now() + c.w.setup.clientTimeout
+	o.deadline = r.now() + c.w.setup.clientTimeout
 	switch {
 	case o.op.Kind == linearizability.Local:
 		if r.paused {
 			return // until the client gives up
 		}
 		c.local(r, o)
+	case o.writes() && !o.closing && (!o.governs() || len(o.edict.denials) == 0) && c.checks.chance(c.w.setup.checked):
+		c.w.judge.count("write checked where it is accepted")
+		c.check(r, o)
 	case o.writes():
-		r.owe(id)
-		r.take(node.Propose{Request: id, Command: c.command(o), Deadline: deadline})
+		c.propose(r, o)
 	case c.w.opts.hooks.readEarly:
 		c.readDone(r, o)
 	default:
 		r.owe(id)
-		r.take(node.ReadIndex{Request: id, Deadline: deadline})
+		r.take(node.ReadIndex{Request: id, Deadline: o.deadline})
 	}
 }
 
@@ -302,13 +334,37 @@ func opOf(request string) uint64 {
 	return id
 }
 
+// byRequest is the operation that a request id names, or nil.
+func (c *clients) byRequest(request string) *operation {
+	if id := opOf(request); id != 0 {
+		return c.ops[id-1]
+	}
+	return nil
+}
+
 func (c *clients) command(o *operation) []byte {
+	cmd := c.commandOf(o)
+	b, err := cmd.Encode()
+	if err != nil {
+		c.w.fail(JudgeInvariant, "a command does not encode: %w", err)
+	}
+	return b
+}
+
+func (c *clients) commandOf(o *operation) fsm.Command {
+	if o.governs() && len(o.edict.denials) > 0 {
+		return fsm.Command{AcceptedAt: c.w.now + int64(o.node.wall), Denials: o.edict.denials}
+	}
 	cmd := fsm.Command{
 		RequestID: requestID(o.op.ID), AcceptedAt: c.w.now + int64(o.node.wall), Principal: principals[o.principal],
 		Compares: slices.Clone(o.patch),
 	}
 	if o.key != "" {
 		cmd.Idempotency = fsm.Idempotency{Key: o.key, Request: o.request, OnlyIfDone: o.patch != nil}
+	}
+	if o.governs() {
+		cmd.Ops, cmd.Compares = o.edict.ops, o.edict.compares
+		return cmd
 	}
 	steps := o.op.Steps
 	if o.op.Kind != linearizability.Txn {
@@ -327,11 +383,7 @@ func (c *clients) command(o *operation) []byte {
 	for _, k := range o.op.Compares {
 		cmd.Compares = append(cmd.Compares, compareOf(k))
 	}
-	b, err := cmd.Encode()
-	if err != nil {
-		c.w.fail(JudgeInvariant, "a command does not encode: %w", err)
-	}
-	return b
+	return cmd
 }
 
 func opsOf(steps []linearizability.Step) (ops []fsm.Op) {
@@ -379,8 +431,16 @@ func (c *clients) proposed(r *replica, e node.ProposeReply) {
 		return
 	}
 	res := e.Result
+	o.result = res.Outcome
 	c.w.judge.acknowledged(r, requestID(o.op.ID), &res)
 	switch res.Outcome {
+	case fsm.Denied, fsm.AdminExists, fsm.LastAdmin, fsm.UnknownRole, fsm.RoleInUse:
+		c.w.judge.count("write: " + res.Outcome.String())
+		c.answered(o, o.failed(linearizability.NotApplied))
+		return
+	case fsm.Recorded:
+		c.answered(o, o.failed(linearizability.Applied))
+		return
 	case fsm.Compacted, fsm.FutureRevision, fsm.KeyReused:
 		c.w.judge.count("write: " + res.Outcome.String())
 		c.answered(o, o.failed(linearizability.NotApplied))
@@ -421,6 +481,17 @@ func (c *clients) proposed(r *replica, e node.ProposeReply) {
 // confirmed takes the core's word that a read may be served.
 func (c *clients) confirmed(r *replica, e node.ReadReply) {
 	o := c.ops[e.Request-1]
+	if o.checking {
+		o.checking = false
+		if e.Err == nil {
+			c.w.after(0, event{kind: evChecked, node: r, life: r.life, n: e.Request})
+			return
+		}
+		r.answer(e.Request)
+		c.w.judge.count("write not checked: " + e.Err.Error())
+		c.answered(o, o.failed(linearizability.NotApplied))
+		return
+	}
 	if o.writes() || o.op.Kind == linearizability.Local {
 		c.w.fail(JudgeAnswer, "%s answers request %d as a read", r.name, e.Request)
 		return
@@ -452,6 +523,7 @@ func (c *clients) readDone(r *replica, o *operation) {
 		return
 	}
 	defer view.Close()
+	c.mayRead(r, o, view)
 	r.hold(o.keys()[0])
 	s := view.State()
 	var saw []linearizability.Step
@@ -629,6 +701,10 @@ func (c *clients) finish(o *operation) {
 	c.open--
 	c.w.trace.op(&o.op)
 	if o.closing {
+		return
+	}
+	if o.governs() {
+		c.ruled(o)
 		return
 	}
 	if o.op.Outcome == linearizability.Unknown && c.current(o) && !o.again {

@@ -18,6 +18,8 @@ const (
 	maxLargeBytes = 16 << 10
 	// loneClient is where the numbers of clients begin that call one operation only.
 	loneClient = 1000
+	// governClient is where those of governors begin; nodes come before.
+	governClient = 600
 	// watchClient is where those of watchers begin.
 	watchClient = 500
 	// maxAhead is how soon after a foreign acknowledgment it is read elsewhere.

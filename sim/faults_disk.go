@@ -273,7 +273,7 @@ func (r *replica) astray(ents []fsm.Entry) ([]fsm.Entry, bool) {
 	}
 	data := slices.Clone(ents[0].Data)
 	cmd, err := fsm.Decode(data)
-	if len(data) == 0 || err != nil || cmd.Maintenance != nil || len(cmd.Else) > 0 || cmd.Ops[0].Kind != fsm.Put || len(cmd.Ops[0].Value) == 0 {
+	if len(data) == 0 || err != nil || len(cmd.Ops) == 0 || len(cmd.Else) > 0 || cmd.Ops[0].Kind != fsm.Put || len(cmd.Ops[0].Value) == 0 {
 		return ents, false
 	}
 	if !r.w.nemesis.atlas.loseStore(r) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -258,7 +259,7 @@ func (w *World) closing(r *replica, kind linearizability.Kind) {
 
 func (w *World) closingOp(r *replica, slot int) *operation {
 	o := w.clients.add(slot, len(w.clients.clients)+int(r.id), r)
-	o.closing = true
+	o.closing, o.principal = true, w.judge.sovereign()
 	return o
 }
 
@@ -317,7 +318,7 @@ func (c *clients) used() []*usedKeys {
 	byName := map[string]*usedKeys{}
 	known := map[string]bool{}
 	for _, o := range c.ops {
-		if o.closing {
+		if o.closing || o.governs() {
 			continue
 		}
 		u := byName[o.name]
@@ -381,6 +382,14 @@ func (w *World) inspect(r *replica) {
 	w.inspectRecords(r, view)
 	w.inspectPast(r, view)
 	w.inspectAnswers(r, view)
+	if r.tainted || w.err != nil {
+		return
+	}
+	r.checked = heldPolicy{}
+	w.judge.ruledBy(r, view)
+	if err := w.judge.audited(r, view, math.MaxInt); err != nil {
+		w.fail(JudgeState, "%s: %w", r.name, err)
+	}
 }
 
 // inspectAnswers: of each idempotency key that was ever used what became of it is remembered,

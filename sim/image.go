@@ -342,6 +342,9 @@ func (r *replica) install(index uint64) (node.Input, error) {
 		return nil, err
 	}
 	r.w.judge.count("image installed")
+	if len(r.w.judge.model.policies.at(db.State().Applied)) > 0 {
+		r.w.judge.count("policy read from an image")
+	}
 	r.tellWatches()
 	if tainted && !r.tainted {
 		r.w.judge.count("store rebuilt")

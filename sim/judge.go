@@ -24,7 +24,9 @@ type judge struct {
 	terms   terms
 	slots   []slot // by index - 1
 	model   model
-	acks    []acknowledgment     // in order of time
+	acks    []acknowledgment // in order of time
+	rulings []ruling         // in order of time
+	log     []decided
 	where   map[uint64]fsm.Index // at which index the write of an operation changed something
 	told    *linearizability.History
 	views   generator // which of them stay open
@@ -240,6 +242,9 @@ func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {
 		before := j.model.time
 		j.slots = append(j.slots, slot{term: e.Term, digest: digest(e.Data), result: j.model.apply(e.Index, e.Data), state: j.model.state()})
 		j.w.trace.add(e.Term, digest(e.Data))
+		if k := &j.slots[n]; k.result.cmd != nil {
+			j.log = append(j.log, decided{index: e.Index, cmd: k.result.cmd, outcome: r.Outcome, replayed: r.Replayed})
+		}
 		j.became(&j.slots[n], before)
 	case e.Index == 0 || e.Index > n+1:
 		return fmt.Errorf("index %d is applied, nobody applied more than %d", e.Index, n)
@@ -316,6 +321,28 @@ func (j *judge) became(k *slot, before time.Duration) {
 	if r.instead && !r.replayed {
 		j.count("else branch done")
 	}
+	if r.cmd != nil && j.lived == 0 {
+		j.authorized(r)
+	}
+	if r.outcome == fsm.Repeated && r.first.outcome == fsm.Recorded {
+		j.count("report of denials repeated")
+	}
+}
+
+// authorized takes note of what came of a command because of who may do what.
+func (j *judge) authorized(r *modelResult) {
+	o := j.w.clients.byRequest(r.cmd.RequestID)
+	switch {
+	case r.replayed && j.model.policy().refused(r.cmd).Verbs != 0:
+		j.count("answer replayed to one who lost the permission")
+	case r.outcome == fsm.Denied:
+		j.count("denied where it was applied")
+		if o != nil && o.accepted {
+			j.count("denied where it was applied, allowed where it was accepted")
+		}
+	case r.outcome == fsm.AdminExists && o != nil && j.w.clients.governors[o.edict.by].first:
+		j.count("bootstrap race lost")
+	}
 }
 
 // acknowledged: what is acknowledged is durable at a quorum, and what it was said to be.
@@ -349,6 +376,17 @@ func (j *judge) acknowledged(r *replica, request string, res *fsm.Result) {
 		rev = max(rev, j.acks[n-1].rev)
 	}
 	j.acks = append(j.acks, acknowledgment{at: j.w.now, rev: rev})
+	if o := j.w.clients.byRequest(request); o != nil && o.governs() && !res.Replayed {
+		j.ruling(res.Index)
+	}
+}
+
+// ruling: a change of who may do what was acknowledged.
+func (j *judge) ruling(index fsm.Index) {
+	if n := len(j.rulings); n > 0 {
+		index = max(index, j.rulings[n-1].index)
+	}
+	j.rulings = append(j.rulings, ruling{at: j.w.now, index: index})
 }
 
 // read: what a view shows is what the model had at its index.
@@ -375,16 +413,22 @@ func (j *judge) history() *linearizability.History {
 	h := linearizability.History{HasChanges: true, Events: j.w.noted, Watches: j.w.clients.watches(), Workload: j.w.clients.workload()}
 	h.Ops = make([]linearizability.Op, 0, len(j.w.clients.ops))
 	for _, o := range j.w.clients.ops {
-		h.Ops = append(h.Ops, o.op)
+		if !o.governs() {
+			h.Ops = append(h.Ops, o.op)
+		}
 	}
 	changes := j.model.changes
 	if j.lived > 0 {
 		changes = changes[:j.lived]
 	}
 	for i, c := range changes {
+		id := opOf(c.request)
+		if id != 0 && j.w.clients.ops[id-1].governs() {
+			id = 0
+		}
 		for _, op := range c.ops {
 			if !op.ofNamespace() {
-				h.Changes = append(h.Changes, linearizability.Change{Revision: uint64(i + 1), Op: opOf(c.request), Key: historyKey(op.key)})
+				h.Changes = append(h.Changes, linearizability.Change{Revision: uint64(i + 1), Op: id, Key: historyKey(op.key)})
 			}
 		}
 	}
@@ -400,6 +444,9 @@ func (j *judge) history() *linearizability.History {
 func (j *judge) verdict() (Judge, error) {
 	if err := j.traffic(); err != nil {
 		return JudgeTraffic, err
+	}
+	if err := lawful(j.log); err != nil {
+		return JudgePolicy, err
 	}
 	h := j.history()
 	verdict := linearizability.Check(h, j.w.opts.Budget)
@@ -467,7 +514,7 @@ var errThin = errors.New("too little traffic to prove anything")
 func (j *judge) traffic() error {
 	writes, reads, unknown, all := 0, 0, 0, 0
 	for _, o := range j.w.clients.ops {
-		if o.closing {
+		if o.closing || o.governs() {
 			continue
 		}
 		all++

@@ -55,6 +55,7 @@ func (j *judge) past(r *replica, view *fsm.View, key string) {
 		return
 	}
 	defer then.Close()
+	j.pastNamespace(r, then, rev)
 	rec, found, err := then.Get(key)
 	j.had(r, key, rev, state.Applied, rec, found, err)
 	rec, found = fsm.Record{}, false

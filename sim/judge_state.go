@@ -58,6 +58,8 @@ func (r *replica) overdue(request uint64) {
 const (
 	// viewShare is the share of reads whose view stays open.
 	viewShare = 0.05
+	// someEntries is how many entries of the audit are looked at in passing.
+	someEntries = 30
 	// maxHeld bounds the views that are open at one node.
 	maxHeld = 4
 )
@@ -107,6 +109,11 @@ func (r *replica) look() {
 		return
 	}
 	r.w.judge.count("view held")
+	r.checked = heldPolicy{}
+	r.w.judge.ruledBy(r, h.view)
+	if err := r.w.judge.audited(r, h.view, someEntries); err != nil && !r.diverged {
+		r.w.fail(JudgeState, "%s: %w", r.name, err)
+	}
 	r.w.judge.read(r, now, h.key, rec, found)
 	r.w.judge.past(r, h.view, h.key)
 }

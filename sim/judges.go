@@ -15,6 +15,8 @@ const (
 	JudgeDurable Judge = "durability"
 	// JudgeState: each store is what the model makes of the log.
 	JudgeState Judge = "state"
+	// JudgePolicy: who may do something is done it for, who may not is not, as of what precedes it.
+	JudgePolicy Judge = "policy"
 	// JudgeTime: replicated time never runs ahead of true time.
 	JudgeTime Judge = "time"
 	// JudgeFresh: a claim of freshness is true the moment it is made.

@@ -65,7 +65,9 @@ type modelOp struct {
 	old  fsm.Revision // of what there was before
 }
 
-func (o *modelOp) ofNamespace() bool { return o.kind == fsm.PutNamespace || o.kind == fsm.DeleteNamespace }
+func (o *modelOp) ofNamespace() bool {
+	return o.kind == fsm.PutNamespace || o.kind == fsm.DeleteNamespace
+}
 
 type modelOrigin struct {
 	incarnation uint64

@@ -98,4 +98,3 @@ func (j *judge) audited(r *replica, view *fsm.View, most int) error {
 	}
 	return err
 }
-

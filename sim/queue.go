@@ -33,6 +33,9 @@ const (
 	evLeave
 	evPlan
 	evWatch
+	evGovern
+	evReport
+	evChecked
 	evStart
 	evResume
 	evOverdue

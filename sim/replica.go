@@ -87,6 +87,9 @@ type replica struct {
 	batch   []node.Input
 	storage storage
 	pending []uint64 // requests without an answer, ascending
+	// refusals are what it has denied, and not told the others yet.
+	refusals []fsm.Denial
+	checked  heldPolicy
 
 	shadow      shadow
 	lastApplied uint64
@@ -552,7 +555,7 @@ func (r *replica) abandon() {
 		}
 	}
 	r.up, r.core, r.form, r.log, r.db, r.watches = false, nil, nil, nil, nil, nil
-	r.storage = storage{}
+	r.storage, r.refusals, r.checked = storage{}, nil, heldPolicy{}
 	clear(r.inbox)
 	r.inbox = r.inbox[:0]
 	r.life++

@@ -59,6 +59,12 @@ type setup struct {
 	elses     float64 // of writes to registers and batches that have an else branch
 	rollbacks float64 // of those that bring back what was there at a revision
 
+	governed bool          // somebody administers the cluster, early on
+	race     bool          // two want to be the first
+	rules    time.Duration // between two rules of a governor; 0: there are none
+	checked  float64       // of writes that the accepting node looks at before it proposes them
+	reports  time.Duration // between two reports of a node of what it denied; 0: there are none
+
 	load  string  // the workload besides registers and batches; empty: none
 	loads float64 // its share of the operations
 }
@@ -130,6 +136,10 @@ var conditions = []condition{
 	{"key used again", func(s *setup) { s.reuses = 0 }},
 	{"else branch", func(s *setup) { s.elses = 0 }},
 	{"rollback", func(s *setup) { s.rollbacks = 0 }},
+	{"who may do what changes", func(s *setup) { s.rules, s.governed, s.race = 0, false, false }},
+	{"bootstrap at two nodes", func(s *setup) { s.race = false }},
+	{"write checked where it is accepted", func(s *setup) { s.checked = 0 }},
+	{"denials reported", func(s *setup) { s.reports = 0 }},
 	{"maintained", func(s *setup) { s.node.MaintenanceInterval = -1 }},
 	{"compaction by age", func(s *setup) { s.node.KeepFor = 0 }},
 	{"compaction by count", func(s *setup) { s.node.KeepVersions = 0 }},
@@ -216,6 +226,7 @@ func newSetup(o Options) setup {
 	}
 	s.watching(newGenerator(o.Seed, "watching"))
 	s.maintenance(newGenerator(o.Seed, "maintenance"))
+	s.governing(newGenerator(o.Seed, "governing"))
 	if g := newGenerator(o.Seed, "behind"); s.nodes == 5 && mix != Calm && g.IntN(3) == 0 {
 		s.behind = g.between(4*time.Second, 20*time.Second)
 		// The log must leave them behind in that time.
@@ -232,6 +243,16 @@ func (s *setup) watching(g generator) {
 	w.Pending, w.Gap = pick(g, 0, 1, 2, 4), pick(g, 0, 1, 3, 10)
 	w.Changes, w.Bytes, w.Scan = pick(g, 0, 1, 3), pick(g, 0, 1, 500), pick(g, 0, 1, 5, 50)
 	s.lazy = pick(g, 0, 0.3, 0.8)
+}
+
+// governing draws how often it changes who may do what. In one of five worlds nobody administers
+// the cluster.
+func (s *setup) governing(g generator) {
+	s.governed = g.IntN(5) != 0
+	s.race = s.governed && g.IntN(3) == 0
+	s.rules = g.some(500*time.Millisecond, 6*time.Second)
+	s.checked = pick(g, 0, 0.5, 1)
+	s.reports = g.some(time.Second, 10*time.Second)
 }
 
 // maintenance draws how often the store is maintained, and what of the past is kept: all of it
@@ -487,6 +508,7 @@ func (s *setup) String() string {
 		s.segmentBytes, s.drift, s.loopTime, s.hot, s.sessions, s.readBacks, s.followers, s.batches, s.removals, s.bursts, s.crashes, s.large, s.bounded)
 	fmt.Fprintf(&b, " keyed %.2f again %.2f twice %.2f reused %.2f else %.2f rollbacks %.2f",
 		s.keyed, s.repeats, s.doubles, s.reuses, s.elses, s.rollbacks)
+	fmt.Fprintf(&b, ", governed %v by two %v every %v, checked %.1f, reports every %v", s.governed, s.race, s.rules, s.checked, s.reports)
 	if s.load != "" {
 		fmt.Fprintf(&b, " %s %.2f", s.load, s.loads)
 	}

@@ -18,6 +18,7 @@ type watcher struct {
 	node *replica
 	hub  *node.Watches // of the process that it is a client of; nil: of none
 	*node.Watcher
+	who  int          // in the cast
 	has  fsm.Revision // up to which it has seen all
 	seen linearizability.Watch
 }
@@ -34,7 +35,11 @@ const (
 func (c *clients) initWatchers() {
 	for i := range watchers {
 		g := newGenerator(c.w.opts.Seed, fmt.Sprintf("watcher %d", i))
-		c.watchers = append(c.watchers, &watcher{rng: g})
+		who := c.drawWho(watchClient + i)
+		if i == 0 && who == nobody && c.w.setup.governed {
+			who = alice
+		}
+		c.watchers = append(c.watchers, &watcher{rng: g, who: who})
 		c.attach(i)
 		c.w.after(c.watchEvery(c.watchers[i]), event{kind: evWatch, n: uint64(i)})
 	}
@@ -135,6 +140,10 @@ func (c *clients) take(i int) bool {
 		return false
 	}
 	defer view.Close()
+	if !c.mayWatch(v, view) {
+		c.attach(i)
+		return false
+	}
 	batch, through, err := v.Take(view)
 	var gone *fsm.CompactedError
 	switch {
@@ -168,6 +177,25 @@ func (c *clients) take(i int) bool {
 	return true
 }
 
+// mayWatch: each time that a watcher is given anything, it is looked whether it may have it, by the
+// state that it is read from.
+func (c *clients) mayWatch(v *watcher, view *fsm.View) bool {
+	who := &principals[v.who]
+	grants := view.Policy().Grants(who)
+	allowed := grants.Allow(fsm.VerbRead, v.seen.Prefix)
+	c.w.judge.ruledBy(v.node, view)
+	if want := c.w.judge.model.policies.at(view.State().Applied).may(who, v.seen.Prefix)&fsm.VerbRead != 0; allowed != want && !v.node.tainted && !v.node.diverged {
+		c.w.fail(JudgePolicy, "%s lets %s watch %q at index %d: %v, want %v", v.node.name, namesOfPrincipal(who)[0], v.seen.Prefix, view.State().Applied, allowed, want)
+	}
+	if !allowed {
+		c.w.judge.count("watch refused")
+		if len(v.seen.Events) > 0 {
+			c.w.judge.count("watch: permission gone")
+		}
+	}
+	return allowed
+}
+
 // compacted tells whether something that a watcher has yet to be given is held from floor on
 // only: all of it, or the values of a key.
 func (j *judge) compacted(v *watcher, floor fsm.Revision, s fsm.State) bool {
@@ -195,6 +223,7 @@ func (c *clients) moved(v *watcher, through fsm.Revision) {
 // those that are where they were must have been woken for it.
 func (c *clients) watchLast() {
 	for i, v := range c.watchers {
+		v.who = c.w.judge.sovereign()
 		// One that is left behind for good need not have anything.
 		served := func() bool { return v.attached() && slices.Contains(c.w.members(), v.node) }
 		find := func() {
@@ -243,6 +272,7 @@ func (r *replica) tellWatches() {
 		return
 	}
 	defer view.Close()
+	r.w.judge.ruledBy(r, view)
 	// What was applied at once may have been compacted with it: watchers hear of that themselves.
 	if err := r.watches.Advance(view); err != nil && compactedAt(err) == 0 && !r.tainted {
 		r.w.fail(JudgeState, "%s: the change log: %w", r.name, err)

@@ -408,7 +408,7 @@ func (c *clients) workload() linearizability.Workload {
 	out := linearizability.Workload{Name: c.w.setup.load}
 	known := map[string]bool{}
 	for _, o := range c.ops {
-		if o.slot < c.special {
+		if o.slot < c.special || o.governs() {
 			continue
 		}
 		for _, key := range o.keys() {

@@ -238,6 +238,12 @@ func (w *World) happen(e *event) {
 		w.clients.carryOut(e.n)
 	case evWatch:
 		w.clients.watch(int(e.n))
+	case evGovern:
+		w.clients.govern(int(e.n))
+	case evReport:
+		w.clients.report(int(e.n))
+	case evChecked:
+		w.clients.checked(r, e.n)
 	case evStart:
 		r.start()
 	case evResume:
