@@ -200,7 +200,8 @@ func lawful(log []decided) error {
 
 // after is p once op was applied.
 func (p modelPolicy) after(op *fsm.Op) modelPolicy {
-	next := maps.Clone(p)
+	next := modelPolicy{}
+	maps.Copy(next, p)
 	switch op.Kind {
 	case fsm.PutNamespace:
 		next[op.Key] = &modelSpace{Namespace: *asNamespace(op)}

@@ -30,7 +30,7 @@ var planted = []string{"fsm/", "node/", "transport/", "wal/"}
 // judges are the names a patch may give: those of package sim, and those of package
 // linearizability as sim calls them.
 var judges = []string{
-	"answers", "durability", "freshness", "idempotency", "invariant", "linearizability", "liveness", "not-applied",
+	"answers", "durability", "freshness", "idempotency", "invariant", "linearizability", "liveness", "not-applied", "policy",
 	"porcupine", "session", "split-brain", "staleness", "state", "stop", "time", "traffic", "watch", "wire",
 }
 
