@@ -159,7 +159,13 @@ func (w *World) lateRules(round int) []fsm.Command {
 		bind(n, "editor", subject(alice))
 	}
 	write := func(n int) fsm.Op { return putOf(own+"x", fmt.Sprint(round, n)) }
+	asks := do(robot, write(0))
+	asks.Compares = []fsm.Compare{{Kind: fsm.ValueIs, Key: own + "x", Value: []byte("guessed")}}
+	either := do(robot, write(0))
+	either.Compares = []fsm.Compare{{Kind: fsm.KeyExists, Key: own + "x"}}
+	either.Else = []fsm.Op{putOf("elsewhere", "may not")}
 	cmds := []fsm.Command{
+		do(nobody, put("", func(n *fsm.Namespace) { bind(n, administrator, subject(stranger)) })), // not by asking
 		{Ops: []fsm.Op{first}},
 		do(by, put("", func(n *fsm.Namespace) { n.Denied = nil; scribe(n) })),
 		do(by, put(own, func(n *fsm.Namespace) {
@@ -168,6 +174,7 @@ func (w *World) lateRules(round int) []fsm.Command {
 			bind(n, "keeper-of-nothing", subject(robot))
 		})), // there is no such role
 		do(by, put(own, func(n *fsm.Namespace) { n.KeepVersions = 1; bind(n, name, subject(robot)) })),
+		asks, either, // who may only write asks what is there, and would do something else otherwise
 		do(robot, write(1)), do(robot, write(2)), do(robot, write(3)), keyed(do(robot, write(4)), "ruled"),
 		do(alice, putOf("ruler", "may")),
 		do(by, put("", func(n *fsm.Namespace) { scribe(n); n.Denied = []string{throughWhom(&principals[alice])} })),
