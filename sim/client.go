@@ -156,9 +156,9 @@ func (c *clients) init(w *World) {
 // drawWho draws who a client is.
 func (c *clients) drawWho(i int) int {
 	g, s := newGenerator(c.w.opts.Seed, fmt.Sprintf("client %d is", i)), &c.w.setup
-	who, any := pick(g, writers...), g.IntN(8)
+	who, draw := pick(g, writers...), g.IntN(8)
 	switch {
-	case s.rules == 0, !s.governed && (i == 0 || any < 5), s.governed && i > 0 && any == 0:
+	case s.rules == 0, !s.governed && (i == 0 || draw < 5), s.governed && i > 0 && draw == 0:
 		return nobody
 	}
 	return who

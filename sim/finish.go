@@ -387,7 +387,7 @@ func (w *World) inspect(r *replica) {
 	}
 	r.checked = heldPolicy{}
 	w.judge.ruledBy(r, view)
-	if err := w.judge.audited(r, view, math.MaxInt); err != nil {
+	if err := w.judge.audited(view, math.MaxInt); err != nil {
 		w.fail(JudgeState, "%s: %w", r.name, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/linearizability"
@@ -121,8 +122,7 @@ func (j *judge) refusal(r *replica, o *operation) {
 func (j *judge) letsRead(r *replica, o *operation, view *fsm.View, who *fsm.Principal, key string, allowed bool) {
 	j.ruledBy(r, view)
 	index := view.State().Applied
-	reads := func(p modelPolicy) bool { return p.may(who, key)&fsm.VerbRead != 0 }
-	if want := reads(j.model.policies.at(index)); allowed != want && !r.diverged && !r.tainted {
+	if want := j.model.policies.at(index).may(who, key)&fsm.VerbRead != 0; allowed != want && !r.diverged && !r.tainted {
 		j.w.fail(JudgePolicy, "%s lets %s read %s at index %d: %v, want %v", r.name, namesOfPrincipal(who)[0], key, index, allowed, want)
 	}
 	if !allowed || r.diverged {
@@ -137,11 +137,17 @@ func (j *judge) letsRead(r *replica, o *operation, view *fsm.View, who *fsm.Prin
 		}
 		by = j.w.now - int64(maxStaleness)
 	}
-	if j.w.opts.hooks.readEarly {
-		return
+	if !j.w.opts.hooks.readEarly {
+		j.stillReads(r, who, key, by)
 	}
+}
+
+// stillReads: somebody who is let read was allowed to by a policy that was in force after those that
+// were acknowledged by a time.
+func (j *judge) stillReads(r *replica, who *fsm.Principal, key string, by int64) {
+	reads := func(p modelPolicy) bool { return p.may(who, key)&fsm.VerbRead != 0 }
 	if !slices.ContainsFunc(j.since(by), reads) {
-		j.w.fail(JudgePolicy, "%s lets %s read %s at index %d, and that this is over was acknowledged by %v", r.name, namesOfPrincipal(who)[0], key, index, by)
+		j.w.fail(JudgePolicy, "%s lets %s read %s, and that this is over was acknowledged by %v", r.name, namesOfPrincipal(who)[0], key, time.Duration(by))
 	}
 }
 

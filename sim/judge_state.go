@@ -111,7 +111,7 @@ func (r *replica) look() {
 	r.w.judge.count("view held")
 	r.checked = heldPolicy{}
 	r.w.judge.ruledBy(r, h.view)
-	if err := r.w.judge.audited(r, h.view, someEntries); err != nil && !r.diverged {
+	if err := r.w.judge.audited(h.view, someEntries); err != nil && !r.diverged {
 		r.w.fail(JudgeState, "%s: %w", r.name, err)
 	}
 	r.w.judge.read(r, now, h.key, rec, found)

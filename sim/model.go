@@ -146,11 +146,8 @@ func (m *model) decide(index fsm.Index, cmd *fsm.Command) modelResult {
 		m.refusedHere(cmd, need)
 		return modelResult{outcome: fsm.Denied, missing: need}
 	}
-	if len(cmd.Ops) == 1 {
-		switch cmd.Ops[0].Kind {
-		case fsm.PutNamespace, fsm.DeleteNamespace, fsm.Bootstrap:
-			return m.rule(index, cmd)
-		}
+	if len(cmd.Ops) == 1 && slices.Contains([]fsm.OpKind{fsm.PutNamespace, fsm.DeleteNamespace, fsm.Bootstrap}, cmd.Ops[0].Kind) {
+		return m.rule(index, cmd)
 	}
 	return m.evaluate(index, cmd)
 }
@@ -200,6 +197,7 @@ func (v *modelVersion) meets(c *fsm.Compare) bool {
 	case fsm.ValueIs:
 		_, value, _ := strings.Cut(v.value, "\n")
 		return v.rev != 0 && value == string(c.Value)
+	case fsm.NamespaceIs: // of a namespace, not of a key
 	}
 	return false
 }
@@ -241,6 +239,7 @@ func (m *model) does(op *fsm.Op, index fsm.Index) (changed []*fsm.Op, r fsm.OpRe
 			r.Revision = now.rev
 		}
 		return changed, r, refused
+	case fsm.PutNamespace, fsm.DeleteNamespace, fsm.Bootstrap: // see rule
 	}
 	return nil, fsm.OpResult{Revision: now.rev}, refused
 }

@@ -54,7 +54,7 @@ func (r *modelRing) state() ringState {
 }
 
 // audited holds the newest entries of a view's audit, at most most, against the model.
-func (j *judge) audited(r *replica, view *fsm.View, most int) error {
+func (j *judge) audited(view *fsm.View, most int) error {
 	state := j.stateAt(view.State().Applied)
 	row, rev, seen := state.ring.rows, state.revision, 0
 	err := error(nil)

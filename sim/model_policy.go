@@ -154,7 +154,7 @@ func (p modelPolicy) refused(cmd *fsm.Command) fsm.Need {
 	}
 	for _, op := range slices.Concat(cmd.Ops, cmd.Else) {
 		have := p.may(who, op.Key)
-		if lacks := p.asks(who, &op, have) &^ have; lacks != 0 {
+		if lacks := p.asks(&op, have) &^ have; lacks != 0 {
 			return fsm.Need{Verbs: lacks, Path: op.Key}
 		}
 		// Nobody becomes the first administrator by asking.
@@ -165,8 +165,8 @@ func (p modelPolicy) refused(cmd *fsm.Command) fsm.Need {
 	return fsm.Need{}
 }
 
-// asks is what it takes to do op, for somebody who may do have there.
-func (p modelPolicy) asks(_ *fsm.Principal, op *fsm.Op, have fsm.Verbs) fsm.Verbs {
+// asks is what it takes to do op where have may be done.
+func (p modelPolicy) asks(op *fsm.Op, have fsm.Verbs) fsm.Verbs {
 	switch op.Kind {
 	case fsm.Put:
 		return fsm.VerbWrite
@@ -181,6 +181,7 @@ func (p modelPolicy) asks(_ *fsm.Principal, op *fsm.Op, have fsm.Verbs) fsm.Verb
 		return fsm.VerbRollback
 	case fsm.PutNamespace, fsm.DeleteNamespace:
 		return p.asksToRule(op)
+	case fsm.Bootstrap: // refused by what it does if it comes late
 	}
 	return 0
 }
