@@ -53,6 +53,10 @@
 // branch, or is a rollback to what its client saw, or has an idempotency key: then it is sent again
 // later, elsewhere, twice at once, or its key is used for something else.
 //
+// Governors change who may do what meanwhile, and others try to who may not: a model of its own says what
+// each command's principal was allowed at its place in the log, and so does a judge of the log alone. Nodes look
+// before they propose, as the API does, and tell each other what they denied.
+//
 // All that happens is counted by name: [Faults], [Marks], which are rare places in the code
 // of the core, and [States]. [Shrink] looks for a smaller world with the same failure.
 //
