@@ -255,15 +255,20 @@ func (d *drawing) writer() (who int, subject string) {
 	return who, names[d.g.IntN(len(names))]
 }
 
-// few: hardly any client may write. Such a world would show little.
+// few: of the clients that could, not even half may write. Such a world would show little.
 func (d *drawing) few() bool {
-	may := 0
-	for _, who := range writers {
+	may, of := 0, 0
+	for i := range d.c.clients {
+		who := d.c.clients[i].who
+		if who == nobody {
+			continue
+		}
+		of++
 		if top := d.view.Policy().Grants(&principals[who]); top.Allow(fsm.VerbWrite, "") {
 			may++
 		}
 	}
-	return may < 2
+	return 2*may < of
 }
 
 // ownRoles are the roles that administrators define.
