@@ -311,8 +311,11 @@ func (j *judge) became(k *slot, before time.Duration) {
 		if k.state.answers < last.answers {
 			j.count("answers expired")
 		}
-		if j.model.gapped == fsm.Index(len(j.slots)) {
+		switch trimmed := j.model.gapped == fsm.Index(len(j.slots)); {
+		case trimmed && j.w.setup.node.KeepVersions > 0:
 			j.count("compaction by count")
+		case trimmed:
+			j.count("compaction as a namespace has it")
 		}
 		if err := j.terms.passes(k.term, j.model.time-before, j.w); err != nil {
 			j.w.fail(JudgeTime, "%w", err)

@@ -23,6 +23,7 @@ var states = []string{
 	"children listed",
 	"clean stop",
 	"client gives up",
+	"compaction as a namespace has it",
 	"crash: during an append",
 	"crash: flush lacks its last meta page",
 	"crash: flush was done",

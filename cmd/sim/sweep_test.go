@@ -143,7 +143,7 @@ func TestMissing(t *testing.T) {
 		}
 		return fired
 	}
-	fault, mark, state := sim.Faults()[3], sim.Marks()[3], sim.States()[3]
+	fault, mark, state := sim.Faults()[3], sim.Marks()[3], sim.States()[0]
 	for _, c := range []struct {
 		name string
 		s    *sweep
