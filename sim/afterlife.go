@@ -95,11 +95,13 @@ func lateCommands(round int, s fsm.State) []fsm.Command {
 	otherwise := do(putOf("late", "then"))
 	otherwise.Compares = []fsm.Compare{{Kind: fsm.KeyExists, Key: "late"}, {Kind: fsm.ValueIs, Key: "late", Value: []byte("y")}}
 	otherwise.Else = []fsm.Op{putOf("late", "else"), putOf("late/2", "else")}
+	begins := do(putOf("late", "more"))
+	begins.Compares = []fsm.Compare{{Kind: fsm.ValueIs, Key: "late", Value: []byte("el")}}
 	cmds := []fsm.Command{
 		do(putOf("late", "x")),
 		do(fsm.Op{Kind: fsm.Put, Key: "late", Value: []byte("x"), ContentType: "text/html"}), // the type alone is another
 		do(fsm.Op{Kind: fsm.Put, Key: "late", Value: []byte("x"), ContentType: "text/html"}),
-		otherwise,
+		otherwise, begins, // what is there begins so, and is more
 		do(fsm.Op{Kind: fsm.Delete, Key: "late"}),
 		do(fsm.Op{Kind: fsm.Delete, Key: "late"}),
 		do(fsm.Op{Kind: fsm.DeleteTree, Key: "late/"}), // what was put a moment ago
