@@ -199,7 +199,8 @@ func asNamespace(op *fsm.Op) *fsm.Namespace {
 }
 
 // asksToRule is what it takes to put or to remove a namespace: to keep more or less is retention,
-// all else is to bind; and whoever gives a verb must have it.
+// all else is to bind; whoever gives a verb must
+// have it, and whoever denies somebody nothing more must have all.
 func (p modelPolicy) asksToRule(op *fsm.Op) fsm.Verbs {
 	before, after := &p.space(op.Key).Namespace, asNamespace(op)
 	var out fsm.Verbs
@@ -211,6 +212,11 @@ func (p modelPolicy) asksToRule(op *fsm.Op) fsm.Verbs {
 	same.KeepVersions = before.KeepVersions
 	if !keeps || string(same.Encode()) != string(before.Encode()) {
 		out |= fsm.VerbBind
+	}
+	for _, s := range before.Denied {
+		if !slices.Contains(after.Denied, s) {
+			out |= everyVerb // what it is bound to comes back
+		}
 	}
 	top := &p.space("").Namespace
 	if op.Key == "" {
