@@ -24,10 +24,10 @@ type judge struct {
 	terms   terms
 	slots   []slot // by index - 1
 	model   model
-	acks    []acknowledgment // in order of time
-	rulings []ruling         // in order of time
-	log     []decided
-	where   map[uint64]fsm.Index // at which index the write of an operation changed something
+	acks    []acknowledgment      // in order of time
+	rulings []ruling              // in order of time
+	log     map[fsm.Index]decided // what a sound store said first of each
+	where   map[uint64]fsm.Index  // at which index the write of an operation changed something
 	told    *linearizability.History
 	views   generator // which of them stay open
 	lived   int       // how many changes the model had when the world was over; 0: it is not
@@ -55,6 +55,7 @@ func (j *judge) init(w *World) {
 	j.leaders = map[uint64]uint64{}
 	j.terms.init()
 	j.model = newModel()
+	j.log = map[fsm.Index]decided{}
 	j.where = map[uint64]fsm.Index{}
 	j.views = newGenerator(w.opts.Seed, "views")
 }
@@ -215,6 +216,8 @@ func (j *judge) appliedEntries(r *replica, ents []fsm.Entry, results []fsm.Resul
 	for i := range ents {
 		if err := j.appliedEntry(&ents[i], &results[i]); err != nil {
 			j.differs(r, fmt.Errorf("%s: %w", r.name, err))
+		} else if !r.tainted {
+			j.said(&results[i])
 		}
 	}
 	if r.diverged {
@@ -242,9 +245,6 @@ func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {
 		before := j.model.time
 		j.slots = append(j.slots, slot{term: e.Term, digest: digest(e.Data), result: j.model.apply(e.Index, e.Data), state: j.model.state()})
 		j.w.trace.add(e.Term, digest(e.Data))
-		if k := &j.slots[n]; k.result.cmd != nil {
-			j.log = append(j.log, decided{index: e.Index, cmd: k.result.cmd, outcome: r.Outcome, replayed: r.Replayed})
-		}
 		j.became(&j.slots[n], before)
 	case e.Index == 0 || e.Index > n+1:
 		return fmt.Errorf("index %d is applied, nobody applied more than %d", e.Index, n)
@@ -448,7 +448,7 @@ func (j *judge) verdict() (Judge, error) {
 	if err := j.traffic(); err != nil {
 		return JudgeTraffic, err
 	}
-	if err := lawful(j.log); err != nil {
+	if err := lawful(j.whole()); err != nil {
 		return JudgePolicy, err
 	}
 	h := j.history()

@@ -165,12 +165,35 @@ func (j *judge) pastNamespace(r *replica, then *fsm.View, rev fsm.Revision) {
 	j.count("past namespace read")
 }
 
-// decided is a command that a store came to for the first time, with what the store said.
+// decided is a command, with what a store said of it.
 type decided struct {
 	index    fsm.Index
 	cmd      *fsm.Command
 	outcome  fsm.Outcome
 	replayed bool
+}
+
+// said takes note of what a sound store says of an entry.
+func (j *judge) said(r *fsm.Result) {
+	cmd := j.slots[r.Index-1].result.cmd
+	if _, known := j.log[r.Index]; !known && cmd != nil {
+		j.log[r.Index] = decided{index: r.Index, cmd: cmd, outcome: r.Outcome, replayed: r.Replayed}
+	}
+}
+
+// whole is the log in order. Of what damaged stores alone have applied, the model says what it was.
+func (j *judge) whole() (out []decided) {
+	for i := range j.slots {
+		index, r := fsm.Index(i+1), &j.slots[i].result
+		d, known := j.log[index]
+		if !known {
+			d = decided{index: index, cmd: r.cmd, outcome: r.outcome, replayed: r.replayed}
+		}
+		if r.cmd != nil {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 // lawful judges the log alone, by what the stores said of it and by nothing that the model made of
