@@ -524,6 +524,10 @@ func (j *judge) traffic() error {
 		switch o.op.Outcome {
 		case linearizability.Applied:
 			writes++
+		case linearizability.NotApplied:
+			if o.result == fsm.Denied { // which is judged like what was done
+				writes++
+			}
 		case linearizability.ReadDone:
 			reads++
 		case linearizability.Unknown:
@@ -533,7 +537,7 @@ func (j *judge) traffic() error {
 	}
 	least := 2 + int(j.w.opts.Time/(30*time.Second))
 	if writes < least || reads < least {
-		return fmt.Errorf("%w: %d writes acknowledged, %d reads answered in %v, want %d of each", errThin, writes, reads, j.w.opts.Time, least)
+		return fmt.Errorf("%w: %d writes acknowledged or denied, %d reads answered in %v, want %d of each", errThin, writes, reads, j.w.opts.Time, least)
 	}
 	if j.w.setup.mix == Calm && unknown > 0 {
 		return fmt.Errorf("%d of %d operations ended unknown without any fault", unknown, all)
