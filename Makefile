@@ -10,7 +10,7 @@ GO    ?= go
 VULNDB ?= v0.0.0-20261105234957-e22db6528018
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev test race lint fmt generate tidy check e2e failpoints jepsen fuzz sim nightly mutants bench cover vuln clean
+.PHONY: help build dev test race lint fmt generate tidy check e2e failpoints jepsen fuzz sim nightly mutants bench cover vuln vuln-db clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,14 +82,13 @@ nightly: ## simulated worlds for FOR, others every day; fails if a fault, a mark
 	  --from "$$(git rev-parse HEAD || echo 1) $$(date +%F)" --keep-going --save sim-failures --json bin/nightly.json
 
 # With the release that go.mod names, which is what releases are built with, whatever this machine has.
-vuln: ## known vulnerabilities in what the programs call
+vuln: vuln-db ## known vulnerabilities in what the programs call
+	GOTOOLCHAIN=$$(sed -n 's/^toolchain //p' go.mod) $(GO) tool govulncheck -db "file://$(CURDIR)/bin/vulndb" ./...
+
+vuln-db: # what vuln needs from elsewhere
 	GOTOOLCHAIN=$$(sed -n 's/^toolchain //p' go.mod) $(GO) version
 	$(GO) run golang.org/x/vulndb/cmd/indexdb@$(VULNDB) -out bin/vulndb \
 	  -vulns "$$($(GO) mod download -json golang.org/x/vulndb@$(VULNDB) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/data/osv"
-	GOTOOLCHAIN=$$(sed -n 's/^toolchain //p' go.mod) $(GO) tool govulncheck -db "file://$(CURDIR)/bin/vulndb" ./...
-
-mutants: ## plant each bug of sim/mutants and demand that a simulated world catches it; the table goes to docs/mutants.md
-	$(GO) run ./cmd/mutants --time $(TIME) --out docs/mutants.md
 
 bench: ## the figures of BENCHMARKS.md, on real processes
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 30m ./cmd/confman
