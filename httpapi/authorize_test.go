@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -182,6 +183,41 @@ func TestExportWithoutItsOwnPath(t *testing.T) {
 	for _, format := range []string{"", "?format=ndjson", "?revision=4"} {
 		assert.Contains(t, f.ok("GET", "/api/v1/export/a/"+format, "", as("all")).Body.String(), own, format)
 		assert.NotContains(t, f.ok("GET", "/api/v1/export/a/"+format, "", as("ann")).Body.String(), own, format)
+	}
+}
+
+// TestExportEndsWithItsPermission, and not at its end: what comes after is not given out.
+func TestExportEndsWithItsPermission(t *testing.T) {
+	for _, what := range []string{"export/a/", "export/a/?format=ndjson", "audit?path=a/"} {
+		f := newGuarded(t)
+		for i := range 9 {
+			f.ok("PUT", fmt.Sprintf("%s/a/%d", config, i), `"`+strings.Repeat("x", exportBuffer)+`"`, as("ed"))
+		}
+		for i := range 700 { // for the audit, which has no values
+			f.change(&fsm.Command{Ops: []fsm.Op{{Kind: fsm.Put, Key: "a/n", Value: []byte(strconv.Itoa(i))}}})
+		}
+		f.bind("a/", fsm.RoleAdmin, "zoe")
+		gone := func() { f.bind("a/", fsm.RoleViewer, "ann") }
+		for _, stays := range []bool{true, false} {
+			w := &writeHook{ResponseWriter: newRecorder(), hook: gone}
+			if stays {
+				w.hook = nil
+			}
+			r := httptest.NewRequest("GET", base+"/"+what, nil)
+			r.Header.Set("Authorization", "Bearer zoe")
+			if strings.HasPrefix(what, "audit") {
+				r.Header.Set("Accept", typeRecords)
+			}
+			if stays {
+				assert.NotPanics(t, func() { f.ServeHTTP(w, r) }, what)
+				assert.Greater(t, w.writes, 2, what)
+				continue
+			}
+			assert.PanicsWithValue(t, http.ErrAbortHandler, func() { f.ServeHTTP(w, r) }, what)
+			assert.Equal(t, 1, w.writes, what)
+			assert.Contains(t, f.log.String(), user("zoe")+" lacks ", what)
+		}
+		f.denials.close(t.Context())
 	}
 }
 

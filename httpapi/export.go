@@ -143,7 +143,9 @@ func newExporter(c *call, head func(coding)) *exporter {
 	return e
 }
 
-// flush sends what was gathered once it is enough, or all; false after an error.
+// flush sends what was gathered once it is enough, or all; false after an error. Before all but the
+// first piece it is asked again whether the caller may read that, by what is applied here then: an
+// export lasts up to MaxExportTime, and what it reads from is older than a permission that went.
 func (e *exporter) flush(all bool) bool {
 	if e.bounded && e.err == nil && (e.leaves > MaxPage || len(e.buf) > MaxPageBytes) {
 		e.err = treeTooLarge()
@@ -158,6 +160,8 @@ func (e *exporter) flush(all bool) bool {
 	_ = e.control.SetWriteDeadline(deadline)
 	if !e.c.begun {
 		e.begin()
+	} else if _, e.err = e.c.newest(); e.err != nil {
+		return false
 	}
 	if e.enc == nil {
 		_, e.err = e.c.w.Write(e.buf)

@@ -90,11 +90,11 @@ func TestExportIsOneRevision(t *testing.T) {
 	assert.Len(t, f.contents(), 10)
 }
 
-// writeHook calls hook at the first write, and counts lines.
+// writeHook calls hook at the first write, and counts writes and lines.
 type writeHook struct {
 	http.ResponseWriter
-	hook  func()
-	lines int
+	hook          func()
+	writes, lines int
 }
 
 func (w *writeHook) Write(b []byte) (int, error) {
@@ -102,6 +102,7 @@ func (w *writeHook) Write(b []byte) (int, error) {
 		w.hook()
 		w.hook = nil
 	}
+	w.writes++
 	w.lines += strings.Count(string(b), "\n")
 	return len(b), nil
 }

@@ -133,7 +133,7 @@ func (c *call) awaitStart(from fsm.Revision) error {
 	return err
 }
 
-// newest is the revision that is applied here, if the caller may watch what it asked for.
+// newest is the revision that is applied here, if the caller may, by that, go on reading what it asked for.
 func (c *call) newest() (fsm.Revision, error) {
 	v, _, err := c.look(time.Time{})
 	if err != nil {
