@@ -213,7 +213,7 @@ func (c *call) forbidden(missing fsm.Need) *problem {
 		p = problemf(kindForbidden, "anybody lacks %s: the cluster is administered, and this node cannot tell who calls (Auth.Mode)", what)
 	default:
 		above := missing.Path[:strings.LastIndexByte(missing.Path, '/')+1]
-		p = problemf(kindForbidden, "%s lacks %s; ask whoever has bind there: confman ns get %s", who.principal.String(), what, slashed(above))
+		p = problemf(kindForbidden, "%s lacks %s; ask whoever has bind there: confman ns get %s", who.principal.String(), what, rootNamed(above))
 	}
 	return p.with("verbs", missing.Verbs.Names()).with("path", missing.Path)
 }
@@ -223,14 +223,6 @@ func pathName(path string) string {
 		return "the whole tree"
 	}
 	return path
-}
-
-// slashed is a prefix as the command line takes it.
-func slashed(prefix string) string {
-	if prefix == "" {
-		return "/"
-	}
-	return prefix
 }
 
 // isStale tells whether err is that a state may be too old.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/confman/confman/fsm"
 )
@@ -177,9 +176,9 @@ func (p *historyPage) add(ch *fsm.Change, e *fsm.Event) {
 		p.items = appendString(p.items, e.Key)
 		p.items = append(p.items, what...)
 		p.items = strconv.AppendUint(p.items, uint64(ch.Revision), 10)
-		p.items = append(p.items, `,"modified_at":"`...)
-		p.items = time.Unix(0, ch.At).UTC().AppendFormat(p.items, time.RFC3339Nano)
-		p.items = append(p.items, `","modified_by":`...)
+		p.items = append(p.items, `,"modified_at":`...)
+		p.items = appendTime(p.items, ch.At)
+		p.items = append(p.items, `,"modified_by":`...)
 		p.items = appendString(p.items, ch.Principal.String())
 	} else {
 		p.items = appendRecord(p.items, &e.Record)

@@ -71,9 +71,9 @@ func appendChange(b []byte, rec *fsm.Record) []byte {
 	b = strconv.AppendUint(b, uint64(rec.CreateRevision), 10)
 	b = append(b, `,"version":`...)
 	b = strconv.AppendUint(b, rec.Version, 10)
-	b = append(b, `,"modified_at":"`...)
-	b = time.Unix(0, rec.ModifiedAt).UTC().AppendFormat(b, time.RFC3339Nano)
-	b = append(b, `","modified_by":`...)
+	b = append(b, `,"modified_at":`...)
+	b = appendTime(b, rec.ModifiedAt)
+	b = append(b, `,"modified_by":`...)
 	return appendString(b, rec.ModifiedBy)
 }
 
@@ -123,4 +123,23 @@ func isJSONType(contentType string) bool {
 	essence, _, _ := strings.Cut(contentType, ";")
 	essence = strings.ToLower(strings.TrimSpace(essence))
 	return essence == typeJSON || strings.HasSuffix(essence, "+json")
+}
+
+// appendStrings appends a list.
+func appendStrings(b []byte, texts []string) []byte {
+	b = append(b, '[')
+	for i := range texts {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, texts[i])
+	}
+	return append(b, ']')
+}
+
+// appendTime appends Unix nanoseconds.
+func appendTime(b []byte, ns int64) []byte {
+	b = append(b, '"')
+	b = time.Unix(0, ns).UTC().AppendFormat(b, time.RFC3339Nano)
+	return append(b, '"')
 }

@@ -179,26 +179,7 @@ func appendNamespace(b []byte, rec *fsm.NamespaceRecord) []byte {
 	return append(appendString(b, rec.ModifiedBy), '}')
 }
 
-// appendStrings appends a list.
-func appendStrings(b []byte, texts []string) []byte {
-	b = append(b, '[')
-	for i := range texts {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendString(b, texts[i])
-	}
-	return append(b, ']')
-}
-
-// appendTime appends Unix nanoseconds.
-func appendTime(b []byte, ns int64) []byte {
-	b = append(b, '"')
-	b = time.Unix(0, ns).UTC().AppendFormat(b, time.RFC3339Nano)
-	return append(b, '"')
-}
-
-// rootNamed is a prefix as answers spell it: the root is "/".
+// rootNamed is a prefix as answers, and the command line, spell it: the root is "/".
 func rootNamed(prefix string) string {
 	if prefix == "" {
 		return "/"

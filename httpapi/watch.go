@@ -310,9 +310,9 @@ func appendChanges(b []byte, through fsm.Revision, batch []node.WatchChange) []b
 func appendWatchChange(b []byte, ch *node.WatchChange) []byte {
 	b = append(b, `{"revision":`...)
 	b = strconv.AppendUint(b, uint64(ch.Revision), 10)
-	b = append(b, `,"modified_at":"`...)
-	b = time.Unix(0, ch.At).UTC().AppendFormat(b, time.RFC3339Nano)
-	b = append(b, `","modified_by":`...)
+	b = append(b, `,"modified_at":`...)
+	b = appendTime(b, ch.At)
+	b = append(b, `,"modified_by":`...)
 	b = appendString(b, ch.Principal.String())
 	b = appendWhy(b, &ch.Change)
 	b = append(b, `,"events":[`...)
