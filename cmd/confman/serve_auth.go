@@ -8,11 +8,14 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/confman/confman/auth"
 	"github.com/confman/confman/config"
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/httpapi"
+	"github.com/confman/confman/node"
 )
 
 // authConfig is whom the API believes, as the configuration has it.
@@ -65,10 +68,12 @@ func checkAuth(c config.Auth) error {
 	}
 	if !c.Open() {
 		err := authConfig(c, nil).Validate()
-		if all, many := err.(interface{ Unwrap() []error }); many {
+		if all, many := err.(interface{ Unwrap() []error }); many { // it is joined: each fault gets a line
 			for _, err := range all.Unwrap() {
 				errs = append(errs, fmt.Errorf("Auth.%w", err))
 			}
+		} else if err != nil {
+			errs = append(errs, fmt.Errorf("Auth.%w", err))
 		}
 		_, err = scopesOf(c)
 		errs = append(errs, err)
@@ -79,37 +84,75 @@ func checkAuth(c config.Auth) error {
 	return nil
 }
 
-// letIn has the API ask who calls, until ctx ends.
-func (s *server) letIn(ctx context.Context, api *httpapi.Config) (wait func(), err error) {
+// letIn has the API ask who calls; one of helpers keeps what that takes fresh until ctx ends.
+func (s *server) letIn(ctx context.Context, helpers *sync.WaitGroup, api *httpapi.Config) error {
 	c := s.config.Auth
 	s.warnAuth()
 	if c.Open() {
-		return func() {}, nil
+		return nil
 	}
 	if err := checkAuth(c); err != nil {
-		return nil, err
+		return err
 	}
 	a, err := auth.New(authConfig(c, s.log))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	api.Auth, api.MaxPolicyStaleness = a, c.MaxPolicyStaleness
 	if api.Scopes, err = scopesOf(c); err != nil {
-		return nil, err
+		return err
 	}
-	done := make(chan struct{})
-	go func() { a.Run(ctx); close(done) }()
-	return func() { <-done }, nil
+	helpers.Go(func() { a.Run(ctx) })
+	return nil
 }
 
 // warnAuth says what others on the network could do.
 func (s *server) warnAuth() {
-	node := slog.String("node", s.config.Cluster.NodeID)
+	id := slog.String("node", s.config.Cluster.NodeID)
 	switch c := s.config; {
 	case !c.Exposed():
 	case c.Auth.Open():
-		s.log.Warn("nobody has to say who they are (Auth.Mode none): whoever reaches the API can read and write everything", node)
+		s.log.Warn("nobody has to say who they are (Auth.Mode none): whoever reaches the API can read and write everything", id)
 	case c.API.TLS == (config.TLS{}):
-		s.log.Warn("the API speaks plain text (no Api.Tls): whoever is between can read tokens, and use them", node)
+		s.log.Warn("the API speaks plain text (no Api.Tls): whoever is between can read tokens, and use them", id)
+	}
+}
+
+// lockedPoll is how often a node that cannot know yet looks whether it is locked.
+const lockedPoll = time.Second
+
+// policyNode is what warnLocked asks of a node.
+type policyNode interface {
+	View() (*fsm.View, node.Freshness, error)
+	Linearize(ctx context.Context) error
+}
+
+// warnLocked says, as soon as this node knows, that nobody can do anything through it: nobody has to
+// say here who they are, and the cluster has an administrator. It ends then, or once a quorum has
+// confirmed that it is not so, or with ctx.
+func (s *server) warnLocked(ctx context.Context, n policyNode) {
+	poll := time.NewTicker(lockedPoll)
+	defer poll.Stop()
+	for {
+		unconfirmed := n.Linearize(ctx)
+		switch v, _, err := n.View(); {
+		case errors.Is(err, node.ErrStopped):
+			return
+		case err == nil:
+			locked := v.Policy().Required() // once it is, it stays so: the state here may be old
+			v.Close()
+			if locked {
+				s.log.Warn("the cluster has an administrator, and this node cannot tell who calls (Auth.Mode none): it lets nobody do anything; set Auth.Mode to oidc here, as on the other nodes",
+					slog.String("node", s.config.Cluster.NodeID))
+			}
+			if locked || unconfirmed == nil {
+				return
+			}
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }

@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/confman/confman/config"
 	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
 )
 
 // fill gives every field that v has something that is not its zero value.
@@ -114,4 +118,62 @@ func TestServeWarnsOfWhatOthersCanDo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestServeWarnsThatItLetsNobodyIn: once, however long it takes until a node knows.
+func TestServeWarnsThatItLetsNobodyIn(t *testing.T) {
+	const locked = "lets nobody do anything"
+	s := single(t, t.TempDir())
+	said := &output{}
+	s.log = slog.New(slog.NewTextHandler(said, nil))
+	_, stop := runs(t, s)
+	require.NoError(t, stop())
+	assert.NotContains(t, said.String(), locked, "there is no administrator yet")
+
+	s.config.Auth = config.Auth{
+		Mode: config.ModeOIDC, MaxPolicyStaleness: time.Second, Bootstrap: "user:o/alice",
+		Issuers: []config.Issuer{{Name: "o", URL: "http://127.0.0.1:1", Audiences: []string{"x"}}}, // it is down
+	}
+	_, stop = runs(t, s)
+	require.Eventually(t, func() bool { return strings.Contains(said.String(), "the cluster has its first administrator") }, 10*time.Second, time.Millisecond)
+	require.NoError(t, stop())
+	assert.NotContains(t, said.String(), locked, "callers can say who they are")
+
+	s.config.Auth = config.Auth{}
+	_, stop = runs(t, s)
+	require.Eventually(t, func() bool { return strings.Contains(said.String(), locked) }, 10*time.Second, time.Millisecond)
+	require.NoError(t, stop())
+	assert.Equal(t, 1, strings.Count(said.String(), locked))
+}
+
+// late is a node that knows nothing for a while, and then nothing new.
+type late struct {
+	forming, linearized int
+}
+
+func (l *late) Linearize(context.Context) error {
+	l.linearized++
+	return node.ErrNoQuorum
+}
+
+func (l *late) View() (*fsm.View, node.Freshness, error) {
+	if l.forming--; l.forming < 0 {
+		return nil, node.Freshness{}, node.ErrStopped
+	}
+	return nil, node.Freshness{}, node.ErrForming
+}
+
+func TestTheWarningWaitsAndEndsWithTheNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, start := &server{log: slog.New(slog.DiscardHandler)}, time.Now()
+		n := &late{forming: 60}
+		s.warnLocked(t.Context(), n)
+		assert.Equal(t, 60*lockedPoll, time.Since(start))
+		assert.Equal(t, 61, n.linearized)
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		s.warnLocked(ctx, &late{forming: 1_000_000})
+		require.Error(t, ctx.Err())
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/confman/confman/config"
@@ -61,14 +62,13 @@ func (s *server) run(ctx context.Context) error {
 		Name: self.ID, Members: s.members(), Logger: s.log, Certificate: certificate,
 		Origins: s.config.API.CORS.Origins, Hosts: s.config.API.Hosts, MaxClockDriftPPM: s.config.Clock.MaxDriftPPM,
 	}
-	asking, cancel := context.WithCancel(context.WithoutCancel(ctx)) // while the node drains, too
-	waitAuth, err := s.letIn(asking, &apiConfig)
-	if err != nil {
-		cancel()
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	helping, cancel := context.WithCancel(context.WithoutCancel(ctx)) // while the node drains, too
+	defer cancel()
+	if err = s.letIn(helping, &helpers, &apiConfig); err != nil {
 		return err
 	}
-	defer waitAuth()
-	defer cancel()
 	// Before anything is opened: a port that is taken must not start an incarnation.
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", self.API())
 	if err != nil {
@@ -95,6 +95,9 @@ func (s *server) run(ctx context.Context) error {
 	api := httpapi.NewServer(apiConfig)
 	served := make(chan error, 1)
 	go func() { served <- api.Serve(listener) }()
+	if s.config.Auth.Open() {
+		helpers.Go(func() { s.warnLocked(helping, runner) })
+	}
 	s.log.Info("serving", slog.String("node", self.ID), slog.String("api", self.API()), slog.Bool("tls", certificate != nil), slog.Bool("auth", apiConfig.Auth != nil),
 		slog.String("raft", self.Raft()), slog.Bool("raft_tls", s.raft != nil), slog.String("dir", s.config.Data.Dir))
 	select {
