@@ -129,12 +129,9 @@ func (s *server) certificate() (*httpapi.Certificate, error) {
 // raftTLS is what this node proves itself to the others with, nil if they speak plain text.
 func (s *server) raftTLS() (*tlsfiles.Source, error) {
 	if s.config.Raft.PlainText {
-		for _, n := range s.config.Cluster.Nodes {
-			if ip := net.ParseIP(n.Address); n.Address != "localhost" && (ip == nil || !ip.IsLoopback()) {
-				s.log.Warn("the nodes speak plain text (Raft.PlainText): whoever reaches their Raft ports can read and change everything",
-					slog.String("node", s.config.Cluster.NodeID))
-				break
-			}
+		if s.config.Exposed() {
+			s.log.Warn("the nodes speak plain text (Raft.PlainText): whoever reaches their Raft ports can read and change everything",
+				slog.String("node", s.config.Cluster.NodeID))
 		}
 		return nil, nil
 	}
