@@ -22,7 +22,6 @@ type Authenticator struct {
 	trusted map[string]*trusted
 	// algorithms are those of any issuer.
 	algorithms map[string]bool
-	scopes     map[string]map[string][]string // of each issuer, by its Name
 	sets       []*keySet
 	verified   cache
 	certs      certificates
@@ -48,7 +47,6 @@ func New(cfg Config) (*Authenticator, error) {
 		now:        cfg.Now,
 		trusted:    map[string]*trusted{},
 		algorithms: map[string]bool{},
-		scopes:     map[string]map[string][]string{},
 		certs:      newCertificates(cfg.Certificates),
 	}
 	client := boundedClient(cfg.Client)
@@ -57,7 +55,6 @@ func New(cfg Config) (*Authenticator, error) {
 	for _, configured := range cfg.Issuers {
 		issuer := configured.withDefaults()
 		a.issuers = append(a.issuers, &issuer)
-		a.scopes[issuer.Name] = issuer.Scopes
 		for _, alg := range issuer.Algorithms {
 			a.algorithms[alg] = true
 		}
@@ -114,19 +111,6 @@ func (a *Authenticator) Token(ctx context.Context, raw string) (*Identity, error
 	}
 	e.raw = strings.Clone(raw) // it is a part of what the connection read
 	return a.verified.put(e), nil
-}
-
-// ScopeTexts are what the scopes of id stand for, together; nil unless id is a user.
-func (a *Authenticator) ScopeTexts(id *Identity) []string {
-	if id.Kind != User {
-		return nil
-	}
-	var texts []string
-	for _, scope := range id.Scopes {
-		texts = append(texts, a.scopes[id.Issuer][scope]...)
-	}
-	slices.Sort(texts)
-	return slices.Compact(texts)
 }
 
 // verify does all the work for one token.

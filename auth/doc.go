@@ -19,13 +19,14 @@
 // signature. Nothing of it is remembered. A token that names a key we do not have makes
 // us ask its issuer for keys, at most once in Config.MinRefresh for each key set,
 // however many come; those that wait share that one fetch, their contexts bound the
-// wait, and no more than a few hundred wait at a time. A bad signature under a known key fetches nothing. No URL out of a token is ever
-// fetched, neither of its header (jku, x5u) nor of its claims (_claim_sources).
+// wait, and no more than a few hundred wait at a time. A bad signature under a known key
+// fetches nothing. No URL out of a token is ever fetched, neither of its header (jku, x5u)
+// nor of its claims (_claim_sources).
 //
 // # What is cached
 //
-// Verified tokens, at most MaxTokens, until they expire, and only
-// as long as the newest key set of their issuer holds the key that signed them.
+// Verified tokens, at most MaxTokens, until they expire, and only as long as the newest
+// key set of their issuer holds the key that signed them.
 //
 // go-oidc parses, checks the signature by way of our [oidc.KeySet], and compares the
 // issuer. Its key set, its leeway and its audience check are not used: see the tests

@@ -14,19 +14,6 @@ const (
 	Certificate
 )
 
-func (k Kind) String() string {
-	switch k {
-	case User:
-		return "user"
-	case ServicePrincipal:
-		return "app"
-	case Certificate:
-		return "cert"
-	default:
-		return "unknown"
-	}
-}
-
 // Identity is who calls. It is shared between requests: nobody changes one.
 type Identity struct {
 	Kind Kind

@@ -500,7 +500,7 @@ func checkIdentity(t testing.TB, id *Identity) {
 		require.NotEmpty(t, id.Roles)
 		require.Empty(t, id.Scopes)
 	default:
-		require.Fail(t, "a token of kind "+id.Kind.String())
+		require.Fail(t, "the kind of a caller with a token", "%d", id.Kind)
 	}
 }
 
@@ -526,18 +526,4 @@ func TestDetailsLeakNothing(t *testing.T) {
 		}
 		assert.Less(t, len(err.Error()), 2*MaxTextBytes, c.name)
 	}
-}
-
-func TestScopeTexts(t *testing.T) {
-	w := newWorld(t)
-	a := w.authenticator(t)
-	both, err := a.Token(t.Context(), w.edit(user(), "scp", "Config.Write Config.Read profile"))
-	require.NoError(t, err)
-	assert.Equal(t, []string{"read", "write"}, a.ScopeTexts(both))
-	one, err := a.Token(t.Context(), w.edit(user()))
-	require.NoError(t, err)
-	assert.Equal(t, []string{"read"}, a.ScopeTexts(one))
-	robot, err := a.Token(t.Context(), w.edit(app()))
-	require.NoError(t, err)
-	assert.Nil(t, a.ScopeTexts(robot))
 }
