@@ -110,17 +110,8 @@ func (c *Client) ExportAudit(ctx context.Context, o AuditOptions) (io.ReadCloser
 	if err != nil {
 		return nil, Meta{}, err
 	}
-	r := &request{
+	return c.open(ctx, &request{
 		method: http.MethodGet, path: base + "/audit", query: q.Encode(), header: http.Header{"Accept": {"application/x-ndjson"}},
-		stream: true, reads: true, min: o.MinRevision,
-	}
-	var (
-		out  io.ReadCloser
-		meta Meta
-	)
-	err = c.do(ctx, r, func(resp *http.Response) error {
-		out, meta = resp.Body, metaOf(resp.Header)
-		return nil
+		reads: true, min: o.MinRevision,
 	})
-	return out, meta, err
 }

@@ -32,14 +32,19 @@ func (c *Client) export(ctx context.Context, prefix, format string, o ReadOption
 	if err != nil {
 		return nil, Meta{}, err
 	}
-	r := &request{
-		method: http.MethodGet, path: subtreePath("/export", key), query: q.Encode(), header: h, stream: true, reads: true, min: o.MinRevision,
-	}
+	return c.open(ctx, &request{
+		method: http.MethodGet, path: subtreePath("/export", key), query: q.Encode(), header: h, reads: true, min: o.MinRevision,
+	})
+}
+
+// open sends r, and leaves the body of its answer to the caller, who closes it.
+func (c *Client) open(ctx context.Context, r *request) (io.ReadCloser, Meta, error) {
 	var (
 		out  io.ReadCloser
 		meta Meta
 	)
-	err = c.do(ctx, r, func(resp *http.Response) error {
+	r.stream = true
+	err := c.do(ctx, r, func(resp *http.Response) error {
 		out, meta = resp.Body, metaOf(resp.Header)
 		return nil
 	})
