@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -180,18 +179,19 @@ served with the same certificate. A running node takes the files when they are r
 
 // nodeHint says what to do with the certificate of a node.
 func nodeHint(out io.Writer, dir, id string, api bool) error {
-	text := `Copy both to the node, with ` + filepath.Join(dir, "ca.crt") + `, and say where they are:
+	files := fmt.Sprintf(`"CertFile": "/etc/confman/%[1]s.crt", "KeyFile": "/etc/confman/%[1]s.key"`, id)
+	text := `Copy both to the node, with ` + filepath.Join(dir, caName+".crt") + `, and say where they are:
 
-  "Raft": { "Tls": { "CaFile": "/etc/confman/raft-ca.crt", "CertFile": "/etc/confman/ID.crt", "KeyFile": "/etc/confman/ID.key" } }
+  "Raft": { "Tls": { "CaFile": "/etc/confman/raft-ca.crt", ` + files + ` } }
 `
 	if api {
 		text += `
 The API can be served with the same certificate:
 
-  "Api": { "Tls": { "CertFile": "/etc/confman/ID.crt", "KeyFile": "/etc/confman/ID.key" } }
+  "Api": { "Tls": { ` + files + ` } }
 `
 	}
-	_, err := io.WriteString(out, strings.ReplaceAll(text, "ID.", id+"."))
+	_, err := io.WriteString(out, text)
 	return err
 }
 

@@ -137,7 +137,7 @@ func (d *dev) tokens() string {
 		return ""
 	}
 	var b strings.Builder
-	b.WriteString("Be one of three, by their tokens, which are good for 12 hours:\n")
+	fmt.Fprintf(&b, "Be one of three, by their tokens, which are good for %d hours:\n", devTokenTime/time.Hour)
 	for _, u := range devUsers {
 		token, err := os.ReadFile(d.tokenFile(u))
 		if err != nil {
