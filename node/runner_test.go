@@ -351,6 +351,21 @@ func TestBeforeItIsFormed(t *testing.T) {
 	mustGet(t, c.runners["node1"], "a", "b")
 }
 
+// inTime is what the core answers to a write, or without one to Linearize, that has so much time.
+// Unlike those who call with a context, it waits for the answer however long a starved machine takes.
+func inTime(t *testing.T, r *Runner, d time.Duration, cmd *fsm.Command) error {
+	t.Helper()
+	w := newWaiter(cmd != nil)
+	var b []byte
+	if cmd != nil {
+		var err error
+		b, err = cmd.Encode()
+		require.NoError(t, err)
+	}
+	require.NoError(t, r.inbox.request(w, b, bootTime()+d))
+	return (<-w.answer).err
+}
+
 func TestWithoutQuorum(t *testing.T) {
 	c := newTrio(t, trioNames...)
 	c.start()
@@ -362,18 +377,14 @@ func TestWithoutQuorum(t *testing.T) {
 
 	c.mesh.isolate(id, true)
 	// The deadline's end comes from the core, which knows what it did with the write.
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	_, err := r.Propose(ctx, put("a", "2"))
 	var we *WriteError
+	err := inTime(t, r, 200*time.Millisecond, put("a", "2"))
 	require.ErrorAs(t, err, &we)
 	require.ErrorIs(t, err, ErrNoQuorum)
-	ctx, cancel = context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	require.ErrorIs(t, r.Linearize(ctx), ErrNoQuorum)
+	require.ErrorIs(t, inTime(t, r, 200*time.Millisecond, nil), ErrNoQuorum)
 
 	// A caller that goes away hears nothing about its write.
-	ctx, cancel = context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	go cancel()
 	_, err = r.Propose(ctx, put("a", "3"))
 	require.ErrorAs(t, err, &we)
@@ -385,9 +396,7 @@ func TestWithoutQuorum(t *testing.T) {
 
 	// It gives up leadership, and then knows that a write went nowhere.
 	require.Eventually(t, func() bool { return r.Status().Leader == 0 }, patience, time.Millisecond)
-	ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	_, err = r.Propose(ctx, put("a", "5"))
+	err = inTime(t, r, 100*time.Millisecond, put("a", "5"))
 	require.ErrorAs(t, err, &we)
 	require.ErrorIs(t, err, ErrNoQuorum)
 	assert.Equal(t, NotApplied, we.Outcome)
