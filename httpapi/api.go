@@ -36,7 +36,7 @@ type api struct {
 	pages    *http.CrossOriginProtection // whose may write
 	denials  denialLog                   // what was refused, until it is reported
 	granted  grantMemory
-	policy   atomic.Pointer[fsm.Policy] // the newest that was seen
+	policy   atomic.Pointer[seenPolicy] // the newest; nil: none was seen yet
 	batches  chan struct{}              // watches gathering changes
 	large    chan struct{}              // watches sending many
 	draining atomic.Bool                // about to stop: not ready, and each answer closes its connection

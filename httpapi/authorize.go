@@ -67,8 +67,7 @@ func (c *call) mayRead(v *fsm.View, proof node.Freshness, asked time.Time) error
 	if len(c.needs) == 0 {
 		return internal(errNotAuthorized)
 	}
-	policy := v.Policy()
-	c.api.saw(policy)
+	policy := c.api.saw(v)
 	if c.api.Auth == nil && !policy.Required() {
 		return nil // everybody may do everything
 	}
@@ -135,8 +134,7 @@ func (c *call) refused(cmd *fsm.Command) (missing fsm.Need, st standing, err err
 		return missing, st, err
 	}
 	defer v.Close()
-	policy := v.Policy()
-	c.api.saw(policy)
+	policy := c.api.saw(v)
 	g := c.grants(policy)
 	if missing = c.lacking(&g); missing.Verbs == 0 && cmd != nil {
 		missing = policy.RefusedTo(g, cmd)
@@ -162,20 +160,21 @@ func (c *call) peek() error {
 	if len(c.needs) == 0 {
 		return internal(errNotAuthorized)
 	}
-	policy := c.api.policy.Load()
 	v, _, err := c.api.Node.View()
+	if err == nil {
+		c.api.saw(v)
+		v.Close()
+	}
+	newest := c.api.policy.Load()
 	switch {
-	case err == nil:
-		defer v.Close()
-		policy = v.Policy()
-		c.api.saw(policy)
-	case policy == nil && c.api.Auth == nil && errors.Is(err, node.ErrForming):
+	case newest != nil:
+	case c.api.Auth == nil && errors.Is(err, node.ErrForming):
 		c.allowed = true // there is no policy yet
 		return nil
-	case policy == nil:
+	default:
 		return err
 	}
-	g := c.grants(policy)
+	g := c.grants(newest.policy)
 	if missing := c.lacking(&g); missing.Verbs != 0 {
 		c.denied(fsm.DeniedRead, missing)
 		return c.forbidden(missing)
@@ -184,10 +183,21 @@ func (c *call) peek() error {
 	return nil
 }
 
-// saw remembers the newest policy, for peek.
-func (a *api) saw(p *fsm.Policy) {
-	if a.policy.Load() != p {
-		a.policy.Store(p)
+// seenPolicy is a policy, and the revision of the state that it was seen in.
+type seenPolicy struct {
+	policy *fsm.Policy
+	at     fsm.Revision
+}
+
+// saw is the policy in v, and remembers it for peek, if it is the newest: requests with older views
+// may come later.
+func (a *api) saw(v *fsm.View) *fsm.Policy {
+	p, at := v.Policy(), v.Revision()
+	for {
+		last := a.policy.Load()
+		if last != nil && (last.policy == p || last.at > at) || a.policy.CompareAndSwap(last, &seenPolicy{p, at}) {
+			return p
+		}
 	}
 }
 

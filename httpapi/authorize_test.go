@@ -246,6 +246,23 @@ func TestStalePolicy(t *testing.T) {
 	assert.Equal(t, kindForbidden.name, kindOf(f.do("GET", config+"/a/x", "")))
 }
 
+// TestTheNewestPolicyIsRemembered, also if a request with an older view comes later.
+func TestTheNewestPolicyIsRemembered(t *testing.T) {
+	f := newGuarded(t)
+	older, _, err := f.node.View()
+	require.NoError(t, err)
+	defer older.Close()
+	f.bind("a/", fsm.RoleViewer, "zoe")
+	newer, _, err := f.node.View()
+	require.NoError(t, err)
+	defer newer.Close()
+	require.NotSame(t, older.Policy(), newer.Policy())
+	for _, v := range []*fsm.View{older, newer, older} {
+		assert.Same(t, v.Policy(), f.saw(v))
+	}
+	assert.Same(t, newer.Policy(), f.policy.Load().policy)
+}
+
 // TestWritesAreRefusedHere, so that nobody fills the log, but only after a quorum was asked.
 func TestWritesAreRefusedHere(t *testing.T) {
 	f := newGuarded(t)
