@@ -138,6 +138,16 @@ func TestGrantAndRevoke(t *testing.T) {
 	assert.Equal(t, []client.Binding{{Role: "viewer", Subjects: []string{"cert:b"}}}, n.Bindings)
 }
 
+func TestDenyAndAllow(t *testing.T) {
+	n := client.Namespace{Denied: []string{"cert:a"}}
+	assert.False(t, n.Deny("cert:a"))
+	assert.True(t, n.Deny("cert:b"))
+	assert.Equal(t, []string{"cert:a", "cert:b"}, n.Denied)
+	assert.True(t, n.Allow("cert:a"))
+	assert.False(t, n.Allow("cert:a"))
+	assert.Equal(t, []string{"cert:b"}, n.Denied)
+}
+
 func TestAuditRequests(t *testing.T) {
 	var sent string
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {

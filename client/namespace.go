@@ -73,6 +73,23 @@ func (n *Namespace) Revoke(role, subject string) bool {
 	return true
 }
 
+// Deny puts a subject on the list of those who may do nothing, which is the root's. It tells whether it was
+// not there yet.
+func (n *Namespace) Deny(subject string) bool {
+	if slices.Contains(n.Denied, subject) {
+		return false
+	}
+	n.Denied = append(n.Denied, subject)
+	return true
+}
+
+// Allow takes a subject from that list. It tells whether it was there.
+func (n *Namespace) Allow(subject string) bool {
+	before := len(n.Denied)
+	n.Denied = slices.DeleteFunc(n.Denied, func(s string) bool { return s == subject })
+	return len(n.Denied) < before
+}
+
 // body is the namespace as it is written.
 func (n *Namespace) body() ([]byte, error) {
 	w := Namespace{Owner: n.Owner, Description: n.Description, Settings: n.Settings, Roles: n.Roles, Denied: n.Denied}

@@ -86,15 +86,7 @@ who act through it. confman ns get / shows who is denied.`,
 		Example: `  confman ns deny user:entra/contoso/eve --comment 'laptop stolen'
   confman ns deny app:entra/contoso/old-ci group:entra/contoso/0b5c8b3e-58a4-4a0f-8d5e-0f6a5d0d9b1c`,
 		Args: usage(cobra.MinimumNArgs(1)),
-	}, ofRoot, func(args []string, n *client.Namespace) bool {
-		return each(args, func(subject string) bool {
-			if slices.Contains(n.Denied, subject) {
-				return false
-			}
-			n.Denied = append(n.Denied, subject)
-			return true
-		})
-	})
+	}, ofRoot, func(args []string, n *client.Namespace) bool { return each(args, n.Deny) })
 }
 
 func newNsAllow(s *session) *cobra.Command {
@@ -104,11 +96,7 @@ func newNsAllow(s *session) *cobra.Command {
 		Long:    `End the denial of subjects: they may do again what they are bound to.`,
 		Example: `  confman ns allow user:entra/contoso/eve`,
 		Args:    usage(cobra.MinimumNArgs(1)),
-	}, ofRoot, func(args []string, n *client.Namespace) bool {
-		before := len(n.Denied)
-		n.Denied = slices.DeleteFunc(n.Denied, func(subject string) bool { return slices.Contains(args, subject) })
-		return len(n.Denied) < before
-	})
+	}, ofRoot, func(args []string, n *client.Namespace) bool { return each(args, n.Allow) })
 }
 
 func newRoleSet(s *session) *cobra.Command {
