@@ -290,7 +290,11 @@ func (t *trusted) looksLikeApp(claims object, id *Identity) (bool, error) {
 			return false, nil
 		}
 	}
-	acr, err := claims.text(map[bool]string{true: "appidacr", false: "azpacr"}[t.v1])
+	name := "azpacr"
+	if t.v1 {
+		name = "appidacr"
+	}
+	acr, err := claims.text(name)
 	return acr != "0", err
 }
 
