@@ -13,18 +13,23 @@ const grantSlots = 1024
 
 // grantMemory remembers what callers may do: to find it out takes a look for each group that one is
 // in, and most come again and again. What it holds is of one identity and one policy, which both
-// never change, so that it is never out of date: another policy is another pointer. Safe for
-// concurrent use.
+// never change, so that it is never out of date: another policy is another pointer, and with it goes
+// all that was remembered of the one before, which would be kept alive. Safe for concurrent use.
 type grantMemory struct {
-	seed  maphash.Seed
-	slots [grantSlots]atomic.Pointer[granted]
+	seed maphash.Seed
+	by   atomic.Pointer[grantsBy]
 }
 
-// granted is what an identity may do by a policy.
+// grantsBy is what callers may do by one policy.
+type grantsBy struct {
+	policy *fsm.Policy
+	slots  [grantSlots]atomic.Pointer[granted]
+}
+
+// granted is what an identity may do.
 type granted struct {
 	identity *auth.Identity
 	withheld fsm.Verbs
-	policy   *fsm.Policy
 	grants   fsm.Grants
 }
 
@@ -33,11 +38,16 @@ func (m *grantMemory) of(p *fsm.Policy, who *caller) fsm.Grants {
 	if who.identity == nil {
 		return p.Grants(&who.principal)
 	}
-	slot := &m.slots[maphash.Comparable(m.seed, who.identity)%grantSlots]
-	if g := slot.Load(); g != nil && g.identity == who.identity && g.withheld == who.withheld && g.policy == p {
+	by := m.by.Load()
+	if by == nil || by.policy != p {
+		by = &grantsBy{policy: p} // two requests with views of two policies take it from each other, for a moment
+		m.by.Store(by)
+	}
+	slot := &by.slots[maphash.Comparable(m.seed, who.identity)%grantSlots]
+	if g := slot.Load(); g != nil && g.identity == who.identity && g.withheld == who.withheld {
 		return g.grants
 	}
-	g := &granted{who.identity, who.withheld, p, p.Grants(&who.principal).Without(who.withheld)}
+	g := &granted{who.identity, who.withheld, p.Grants(&who.principal).Without(who.withheld)}
 	slot.Store(g)
 	return g.grants
 }
