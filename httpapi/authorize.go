@@ -210,20 +210,32 @@ func (c *call) has(v *fsm.View, verbs fsm.Verbs, path string) bool {
 // grants is what the caller may do by a policy.
 func (c *call) grants(p *fsm.Policy) fsm.Grants { return c.api.granted.of(p, &c.who) }
 
-// forbidden tells the caller, and nobody else, what it lacks. It is made of the request alone:
-// whether there is anything at the path is not told.
+// forbidden tells the caller, and nobody else, what it lacks, and what would help by the newest
+// policy. It is made of that and of the request alone: whether there is anything at the path is not told.
 func (c *call) forbidden(missing fsm.Need) *problem {
 	who := &c.who
+	name := who.principal.String()
 	what := fmt.Sprintf("%s on %s", missing.Verbs, pathName(missing.Path))
+	required, denied := true, false
+	if seen := c.api.policy.Load(); seen != nil {
+		g := c.grants(seen.policy)
+		required, denied = seen.policy.Required(), g.Denied()
+	}
 	var p *problem
 	switch {
+	case denied:
+		p = problemf(kindForbidden, "%s lacks %s: it is denied everything; an administrator of the whole tree can end that: confman ns allow", name, what)
 	case missing.Verbs&who.withheld != 0:
-		p = problemf(kindForbidden, "the token of %s does not have %s: none of its scopes stands for that; get one with a scope that does", who.principal.String(), what)
+		p = problemf(kindForbidden, "the token of %s does not have %s: none of its scopes stands for that; get one with a scope that does", name, what)
+	case !required && who.identity == nil: // it may do all but that
+		p = problemf(kindForbidden, "nobody can name the first administrator here: Auth.Bootstrap in the configuration of a node does")
+	case !required:
+		p = problemf(kindForbidden, "%s lacks %s, and nobody administers the cluster yet: Auth.Bootstrap in the configuration of a node names who does", name, what)
 	case who.identity == nil:
-		p = problemf(kindForbidden, "anybody lacks %s: the cluster is administered, and this node cannot tell who calls (Auth.Mode)", what)
+		p = problemf(kindForbidden, "nobody has %s here: the cluster is administered, and this node cannot tell who calls (Auth.Mode)", what)
 	default:
 		above := missing.Path[:strings.LastIndexByte(missing.Path, '/')+1]
-		p = problemf(kindForbidden, "%s lacks %s; ask whoever has bind there: confman ns get %s", who.principal.String(), what, rootNamed(above))
+		p = problemf(kindForbidden, "%s lacks %s; ask whoever has bind there: confman ns get %s", name, what, rootNamed(above))
 	}
 	return p.with("verbs", missing.Verbs.Names()).with("path", missing.Path)
 }

@@ -417,6 +417,32 @@ func TestScopes(t *testing.T) {
 	assert.Equal(t, http.StatusOK, status("PUT", "ed+Config.Read"), "an issuer without a map allows all")
 }
 
+// TestForbiddenTellsWhy: who is refused is told what would help, and nothing that is not so.
+func TestForbiddenTellsWhy(t *testing.T) {
+	const namespaces = "/api/v1/namespaces/"
+	f := newFixture(t)
+	w := f.do("PUT", namespaces, `{"bindings":[{"role":"admin","subjects":["cert:root"]}]}`)
+	assert.Equal(t, http.StatusForbidden, w.Code)
+	assert.Contains(t, w.Body.String(), "Auth.Bootstrap")
+	assert.NotContains(t, w.Body.String(), "is administered")
+
+	f.api.Auth = &people{known: map[string]*auth.Identity{}}
+	assert.Contains(t, f.do("GET", config+"/a", "", as("ann")).Body.String(), "Auth.Bootstrap", "nobody has bind yet")
+
+	f = newGuarded(t)
+	f.change(&fsm.Command{Ops: []fsm.Op{{Kind: fsm.PutNamespace, Value: (&fsm.Namespace{
+		Bindings: []fsm.Binding{{Role: fsm.RoleAdmin, Subjects: []string{user("root")}}},
+		Denied:   []string{user("ann")},
+	}).Encode()}}})
+	for _, method := range []string{"GET", "PUT"} {
+		w = f.do(method, config+"/a/x", "7", as("ann"))
+		assert.Equal(t, http.StatusForbidden, w.Code)
+		assert.Contains(t, w.Body.String(), "is denied everything", "a binding would not help")
+	}
+	f.api.Auth = nil
+	assert.Contains(t, f.do("GET", config+"/a/x", "").Body.String(), "is administered")
+}
+
 // TestCredentials: a token wins over a certificate, and nothing else counts.
 func TestCredentials(t *testing.T) {
 	f := newGuarded(t)
