@@ -108,6 +108,26 @@ func TestScrubNamesAMissingRecord(t *testing.T) {
 	}
 }
 
+// A grant that is missing would be a refusal, and a denial that is missing a permission: without the
+// whole policy nobody is served.
+func TestAMissingNamespaceOpensNothing(t *testing.T) {
+	for _, path := range []string{"", "a/", "a/b/"} {
+		r := governed(t)
+		r.flush()
+		require.NoError(t, r.s.Close())
+		db, err := bbolt.Open(r.path, 0o600, boltOptions(testOptions, nil))
+		require.NoError(t, err)
+		require.NoError(t, db.Update(func(tx *bbolt.Tx) error {
+			return tx.Bucket([]byte(namespaces.String())).Delete([]byte(namespaceMark + path))
+		}))
+		require.NoError(t, db.Close())
+		_, err = Open(r.path, testOptions)
+		require.ErrorIs(t, err, ErrDamaged, path)
+		require.ErrorContains(t, err, "do not add up", path)
+		r.s = nil
+	}
+}
+
 // What was denied does not seem never to have been: not to who walks through it, and not where one
 // more of the same is counted.
 func TestAMissingRowOfWhatWasDenied(t *testing.T) {
