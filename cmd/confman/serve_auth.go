@@ -75,11 +75,48 @@ func checkAuth(c config.Auth) error {
 		} else if err != nil {
 			errs = append(errs, fmt.Errorf("Auth.%w", err))
 		}
-		_, err = scopesOf(c)
+		scopes, err := scopesOf(c)
 		errs = append(errs, err)
+		if errors.Join(errs...) == nil { // else that is what is wrong
+			errs = append(errs, checkBootstrap(c, scopes))
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("config: %w", err)
+	}
+	return nil
+}
+
+// checkBootstrap reports a first administrator whom nobody could be here, or who could bind nobody. Once
+// bound they stay, and whoever is not known may do nothing from then on.
+func checkBootstrap(c config.Auth, scopes map[string]map[string]fsm.Verbs) error {
+	kind, rest, _ := strings.Cut(c.Bootstrap, ":")
+	switch kind {
+	case "":
+		return nil
+	case "cert":
+		name := strings.NewReplacer("%2F", "/", "%25", "%").Replace(rest)
+		prefix := c.Certificates.URIPrefix
+		if prefix != "" && strings.HasPrefix(name, prefix) ||
+			slices.ContainsFunc(c.Certificates.Rules, func(r config.CertificateRule) bool { return r.Name == name }) {
+			return nil
+		}
+		return fmt.Errorf("Auth.Bootstrap: %s: no rule of Certificates gives the name %q: nobody could be the administrator", c.Bootstrap, name)
+	}
+	issuer, _, _ := strings.Cut(rest, "/")
+	of, known := scopes[issuer]
+	if !known {
+		return fmt.Errorf("Auth.Bootstrap: %s: no issuer is called %q: nobody could be the administrator", c.Bootstrap, issuer)
+	}
+	if kind != "user" { // an application needs no scopes
+		return nil
+	}
+	var verbs fsm.Verbs
+	for _, v := range of {
+		verbs |= v
+	}
+	if verbs&fsm.VerbBind == 0 {
+		return fmt.Errorf("Auth.Bootstrap: %s: no scope of issuer %q stands for bind, without which an administrator could give nobody a role: add one to Scopes", c.Bootstrap, issuer)
 	}
 	return nil
 }

@@ -96,6 +96,39 @@ func TestServeRefusesWhatOnlyTheOthersKnow(t *testing.T) {
 	}
 }
 
+// TestServeRefusesAnAdministratorWhoCouldNotAct: who is bound first cannot be taken back, so a name that
+// nobody could have, or that could bind nobody, does not get that far.
+func TestServeRefusesAnAdministratorWhoCouldNotAct(t *testing.T) {
+	c := config.Auth{Mode: config.ModeOIDC}
+	c.Issuers = []config.Issuer{
+		{Name: "entra", URL: "https://a.example.com", Audiences: []string{"x"}, Scopes: map[string][]string{"Read": {"read"}, "Admin": {"bind"}}},
+		{Name: "ci", URL: "https://b.example.com", Audiences: []string{"x"}, Scopes: map[string][]string{"Write": {"read", "write"}}},
+	}
+	c.Certificates.Rules = []config.CertificateRule{{CommonName: "x", Name: "sealed/50%"}}
+	c.Certificates.URIPrefix = "spiffe://example.org/"
+	for subject, want := range map[string]string{
+		"":                 "",
+		"user:entra/t/ann": "",
+		"user:entre/t/ann": `no issuer is called "entre"`,
+		"group:entre/t/8f9bbf3b-3c0e-4c2a-9f57-2a6f1f0e0a01": `no issuer is called "entre"`,
+		"user:ci/ann":                       `no scope of issuer "ci" stands for bind`,
+		"app:ci/deploy":                     "",
+		"role:ci/admins":                    "", // applications may have it
+		"cert:sealed%2F50%25":               "",
+		"cert:spiffe:%2F%2Fexample.org%2Fa": "",
+		"cert:sealed":                       `no rule of Certificates gives the name "sealed"`,
+	} {
+		c.Bootstrap = subject
+		err := checkAuth(c)
+		if want == "" {
+			require.NoError(t, err, subject)
+			continue
+		}
+		require.ErrorContains(t, err, "Auth.Bootstrap: ", subject)
+		require.ErrorContains(t, err, want, subject)
+	}
+}
+
 func TestServeWarnsOfWhatOthersCanDo(t *testing.T) {
 	for _, c := range []struct{ name, address, mode, certificate, want string }{
 		{"on loopback", "127.0.0.1", "none", "", ""},
@@ -132,7 +165,9 @@ func TestServeWarnsThatItLetsNobodyIn(t *testing.T) {
 
 	s.config.Auth = config.Auth{
 		Mode: config.ModeOIDC, MaxPolicyStaleness: time.Second, Bootstrap: "user:o/alice",
-		Issuers: []config.Issuer{{Name: "o", URL: "http://127.0.0.1:1", Audiences: []string{"x"}}}, // it is down
+		Issuers: []config.Issuer{{ // it is down
+			Name: "o", URL: "http://127.0.0.1:1", Audiences: []string{"x"}, Scopes: map[string][]string{"all": {"bind"}},
+		}},
 	}
 	_, stop = runs(t, s)
 	require.Eventually(t, func() bool { return strings.Contains(said.String(), "the cluster has its first administrator") }, 10*time.Second, time.Millisecond)
