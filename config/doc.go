@@ -21,7 +21,8 @@
 //	    "MaxPolicyStaleness": "5s",
 //	    "Issuers": [ { "Name": "entra", "EntraTenants": [ "<tenant id>" ],
 //	      "Audiences": [ "<client id>", "api://<client id>" ],
-//	      "Scopes": { "Config.Read": [ "read" ], "Config.ReadWrite": [ "read", "write" ] } } ],
+//	      "Scopes": { "Config.Read": [ "read" ], "Config.ReadWrite": [ "read", "write" ],
+//	        "Config.Admin": [ "read", "write", "rollback", "delete-tree", "retention", "bind", "cluster", "audit" ] } } ],
 //	    "Certificates": { "CaFile": "/etc/confman/clients-ca.crt",
 //	      "Rules": [ { "CommonName": "deploy", "Name": "deploy" } ] } } }
 //
