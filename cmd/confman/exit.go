@@ -83,7 +83,7 @@ func tell(w io.Writer, err error) {
 	case exitDenied:
 		hint = "say who you are: a valid token in $" + tokenVariable + " or --token-file, or a client certificate in --cert and --key"
 		if client.IsForbidden(err) {
-			hint = "who administers the cluster can bind a role to you that may; confman whoami tells what you may do"
+			hint = "confman whoami tells who you are to the cluster, and what you may do"
 		}
 	}
 	var e *client.Error

@@ -42,7 +42,7 @@ func TestCommandsSayWhoCalls(t *testing.T) {
 		says    string
 	}{
 		{"nobody", nil, nil, "", exitDenied, "confman: say who you are: a valid token in $CONFMAN_TOKEN or --token-file"},
-		{"variable", []string{"CONFMAN_TOKEN=s3cret-reader"}, nil, "s3cret-reader", exitDenied, "confman: who administers the cluster can bind a role to you"},
+		{"variable", []string{"CONFMAN_TOKEN=s3cret-reader"}, nil, "s3cret-reader", exitDenied, "confman: confman whoami tells who you are to the cluster"},
 		{"file of a variable", []string{"CONFMAN_TOKEN_FILE=" + other}, nil, "s3cret-other", exitDenied, "there is no token (unauthenticated)"},
 		{"token before file", []string{"CONFMAN_TOKEN_FILE=" + other, "CONFMAN_TOKEN=s3cret-reader"}, nil, "s3cret-reader", exitDenied, "you lack write on a"},
 		{"flag before all", []string{"CONFMAN_TOKEN=s3cret-other"}, []string{"--token-file", file}, "s3cret-reader", exitDenied, "you lack write on a"},
