@@ -60,6 +60,9 @@ const (
 	PolicyFull
 	// Recorded is what becomes of Denials.
 	Recorded
+	// SelfDenied means that whoever asked would be among those who are denied everything, so that
+	// nobody who could end that need be left; nothing changed.
+	SelfDenied
 )
 
 var outcomeNames = [...]string{
@@ -69,6 +72,7 @@ var outcomeNames = [...]string{
 	KeyReused: "idempotency key reused", AnswersFull: "too many idempotency keys", Maintained: "maintained",
 	Denied: "denied", AdminExists: "there is an administrator", LastAdmin: "it is the last administrator",
 	UnknownRole: "no such role", RoleInUse: "role is in use", PolicyFull: "too many namespaces", Recorded: "recorded",
+	SelfDenied: "would deny its own sender",
 }
 
 // String returns the outcome in words.

@@ -147,7 +147,7 @@ const (
 	Restore
 	// PutNamespace makes Value, of Namespace.Encode, the namespace at prefix Key. Like the two that
 	// follow it is the only operation of its command, which has no other branch. If it is
-	// equal already, nothing changes. Outcomes: LastAdmin, UnknownRole, RoleInUse, PolicyFull.
+	// equal already, nothing changes. Outcomes: LastAdmin, SelfDenied, UnknownRole, RoleInUse, PolicyFull.
 	PutNamespace
 	// DeleteNamespace removes the namespace at prefix Key, with all that it grants. Outcome: LastAdmin.
 	DeleteNamespace

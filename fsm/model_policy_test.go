@@ -61,6 +61,17 @@ func roleOf(policy map[string]NamespaceRecord, name string) (Verbs, bool) {
 	return v, known
 }
 
+// deniedBy tells whether a list of subjects has p on it, or the application p acts through.
+func deniedBy(list []string, p *Principal) bool {
+	are := modelSubjects(p)
+	if p.Kind == User && p.App != "" {
+		client := *p
+		client.Kind, client.Groups, client.Roles = ServicePrincipal, nil, nil
+		are = append(are, modelSubjects(&client)[0])
+	}
+	return slices.ContainsFunc(are, func(s string) bool { return slices.Contains(list, s) })
+}
+
 // may is what p may do to path.
 func (m *model) may(p *Principal, path string) (verbs Verbs) {
 	if p.Kind == Anonymous {
@@ -70,18 +81,8 @@ func (m *model) may(p *Principal, path string) (verbs Verbs) {
 		return allVerbs
 	}
 	are := modelSubjects(p)
-	root := m.namespaces[""]
-	if p.Kind == User && p.App != "" {
-		client := *p
-		client.Kind, client.Groups, client.Roles = ServicePrincipal, nil, nil
-		if slices.Contains(root.Denied, modelSubjects(&client)[0]) {
-			return 0
-		}
-	}
-	for _, s := range are {
-		if slices.Contains(root.Denied, s) {
-			return 0
-		}
+	if deniedBy(m.namespaces[""].Denied, p) {
+		return 0
 	}
 	for prefix, n := range m.namespaces {
 		for _, b := range n.Bindings {
@@ -152,7 +153,7 @@ func (m *model) toChange(op *Op) (need Verbs) {
 	if need == 0 || string(now.Encode()) != string(was.Encode()) {
 		need |= VerbBind
 	}
-	if slices.ContainsFunc(was.Denied, func(s string) bool { return !slices.Contains(now.Denied, s) }) {
+	if !slices.Equal(was.Denied, now.Denied) {
 		need = allVerbs
 	}
 	for _, b := range now.Bindings {
@@ -192,6 +193,9 @@ func (m *model) namespace(cmd *Command) (res Result) {
 	policy, now := m.after(&op)
 	if required(m.namespaces) && !required(policy) {
 		return Result{Outcome: LastAdmin}
+	}
+	if op.Key == "" && deniedBy(policy[""].Denied, &cmd.Principal) {
+		return Result{Outcome: SelfDenied}
 	}
 	if op.Key == "" {
 		for _, r := range m.namespaces[""].Roles {

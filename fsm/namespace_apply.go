@@ -33,7 +33,7 @@ func (a *applier) namespace(cmd *Command) (r Result, err error) {
 	if op.Kind == Bootstrap {
 		op = policy.bootstrap(string(op.Value))
 	}
-	if r.Outcome = policy.refuses(op); r.Outcome != 0 {
+	if r.Outcome = policy.refuses(op, &cmd.Principal); r.Outcome != 0 {
 		return r, nil
 	}
 	// Bucket and policy are the same, but what changes is counted as it is stored.
@@ -77,7 +77,7 @@ func (p *Policy) bootstrap(subject string) *Op {
 }
 
 // refuses is why op, which puts or removes a namespace, must not be done by anybody; 0: nothing.
-func (p *Policy) refuses(op *Op) Outcome {
+func (p *Policy) refuses(op *Op, who *Principal) Outcome {
 	after := &Namespace{}
 	if op.Kind == Bootstrap {
 		return AdminExists
@@ -102,6 +102,11 @@ func (p *Policy) refuses(op *Op) Outcome {
 		root = after
 		if p.Required() && !after.admins() {
 			return LastAdmin
+		}
+		// Whoever changes the list may do everything. As long as it does not catch them, too, somebody
+		// is left who can change it back: of others it is not known by which groups they come.
+		if after.denies(who) {
+			return SelfDenied
 		}
 		if p.misses(after) {
 			return RoleInUse

@@ -143,16 +143,11 @@ func (p *Policy) Grants(who *Principal) Grants {
 	if who.Kind == Anonymous {
 		return Grants{all: !p.Required()}
 	}
-	var g Grants
-	denied := func(subject string) bool {
-		_, found := slices.BinarySearch(p.root.Denied, subject)
-		return found || len(subject) > MaxSubjectBytes // nobody could deny it, but bind its groups
-	}
-	if client := who.client(); client != "" && denied(client) {
+	if p.root.denies(who) {
 		return Grants{denied: true}
 	}
+	var g Grants
 	who.subjects(func(subject string) {
-		g.denied = g.denied || denied(subject)
 		p.grants.Ascend(grant{subject: subject}, func(to grant) bool {
 			if to.subject != subject {
 				return false
@@ -166,13 +161,24 @@ func (p *Policy) Grants(who *Principal) Grants {
 			return true
 		})
 	})
-	if g.denied {
-		g.at = nil
-	}
 	if len(g.at) > fewGrants {
 		g.sort()
 	}
 	return g
+}
+
+// denies tells whether n denies who everything, under any of its names or as who acts through a client.
+func (n *Namespace) denies(who *Principal) bool {
+	denied := func(subject string) bool {
+		_, found := slices.BinarySearch(n.Denied, subject)
+		return found || len(subject) > MaxSubjectBytes // nobody could deny it, but bind its groups
+	}
+	if client := who.client(); client != "" && denied(client) {
+		return true
+	}
+	found := false
+	who.subjects(func(subject string) { found = found || denied(subject) })
+	return found
 }
 
 // fewGrants is how many of them are faster gone through than searched.
@@ -333,8 +339,7 @@ func (p *Policy) enthrones(cmd *Command) bool {
 }
 
 // needsToChange is what it takes to do op, which puts or removes a namespace: VerbRetention for
-// how much is kept, VerbBind for all else, and each verb that is given by it, all if somebody is not
-// denied any more.
+// how much is kept, VerbBind for all else, and each verb that is given by it; all for who is denied.
 func (p *Policy) needsToChange(op *Op) Verbs {
 	before := &Namespace{}
 	if rec, found := p.Namespace(op.Key); found {
@@ -356,10 +361,8 @@ func (p *Policy) needsToChange(op *Op) Verbs {
 	if need == 0 || string(rest.Encode()) != string(before.Encode()) {
 		need |= VerbBind
 	}
-	for _, s := range before.Denied {
-		if _, still := slices.BinarySearch(after.Denied, s); !still {
-			need |= allVerbs // what s is bound to comes back, wherever that is
-		}
+	if !slices.Equal(before.Denied, after.Denied) {
+		need |= allVerbs // what somebody is bound to goes, or comes back, wherever that is
 	}
 	roles := p.root
 	if op.Key == "" {

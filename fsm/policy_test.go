@@ -284,8 +284,8 @@ func TestRolesThatAreBound(t *testing.T) {
 	require.Equal(t, Applied, root())
 }
 
-// Who may only bind denies, but gives nobody back what that took: it may be more than they have.
-func TestWhoIsNotDeniedAnyMore(t *testing.T) {
+// Who may only bind changes nothing of who is denied: that takes, or gives back, more than they have.
+func TestWhoIsDenied(t *testing.T) {
 	r := governed(t)
 	root := func(name string, denied ...string) Result {
 		return r.do(by(name, putNamespace("", Namespace{
@@ -294,7 +294,8 @@ func TestWhoIsNotDeniedAnyMore(t *testing.T) {
 		})))
 	}
 	require.Equal(t, Applied, root("root").Outcome)
-	require.Equal(t, Applied, root("b", "user:i/old", "user:i/sub").Outcome)
+	require.Equal(t, Need{allVerbs &^ VerbBind, ""}, root("b", "user:i/old").Missing)
+	require.Equal(t, Applied, root("root", "user:i/old", "user:i/sub").Outcome)
 	require.Equal(t, Need{allVerbs &^ VerbBind, ""}, root("b", "user:i/sub").Missing)
 	require.Equal(t, Need{allVerbs &^ VerbBind, ""}, r.do(by("b", Op{Kind: DeleteNamespace})).Missing)
 	require.Equal(t, Denied, r.do(by("old", put("x", ""))).Outcome)
@@ -337,6 +338,28 @@ func TestNamesThatAreTooLongToBeDenied(t *testing.T) {
 		p := Principal{Kind: User, Issuer: "i", Object: c.object, App: c.app, Groups: [][16]byte{{15: 7}}}
 		require.Equal(t, c.want, r.do(Command{Principal: p, Ops: []Op{put("g/x", c.object)}}).Outcome)
 	}
+}
+
+// Whoever denies somebody may do everything, and goes on to: nobody is left out of the house by one
+// change, by whatever name.
+func TestNobodyDeniesThemselves(t *testing.T) {
+	r := newReplica(t)
+	boss := Principal{Kind: User, Issuer: "i", Object: "boss", App: "portal", Roles: []string{"Bosses"}, Groups: [][16]byte{{15: 7}}}
+	admins := []Binding{{"admin", []string{"role:i/Bosses", "user:i/root"}}}
+	require.Equal(t, Applied, r.do(Command{Ops: []Op{{Kind: Bootstrap, Value: []byte("user:i/root")}}}).Outcome)
+	require.Equal(t, Applied, r.do(by("root", putNamespace("", Namespace{Bindings: admins}))).Outcome)
+	deny := func(who Principal, subject string) Outcome {
+		n := Namespace{Bindings: admins, Denied: []string{subject}}
+		return r.do(Command{Principal: who, Ops: []Op{putNamespace("", n)}}).Outcome
+	}
+	for _, subject := range []string{"user:i/boss", "role:i/Bosses", "group:i/00000000-0000-0000-0000-000000000007", "app:i/portal"} {
+		require.Equal(t, SelfDenied, deny(boss, subject), subject)
+	}
+	require.Equal(t, Applied, deny(boss, "user:i/root"))
+	require.Equal(t, Applied, deny(boss, "app:i/other"), "and back")
+	require.Equal(t, Applied, deny(user("root"), "app:i/portal"), "another one may")
+	require.Equal(t, Denied, deny(boss, "app:i/other"))
+	require.Equal(t, Applied, r.do(by("root", putNamespace("", Namespace{Bindings: admins}))).Outcome)
 }
 
 // Both branches of a transaction must be allowed, and so must its conditions.

@@ -308,6 +308,9 @@ func policyRefusal(o fsm.Outcome) *problem {
 	switch o {
 	case fsm.LastAdmin:
 		return problemf(kindLastAdmin, "somebody who is not denied must stay bound to role %q in the root namespace", fsm.RoleAdmin)
+	case fsm.SelfDenied:
+		return problemf(kindSelfDenied, "what is to be denied is you, one of your groups or roles, or the application that you sign in with: "+
+			"nobody denies themselves, so that somebody is left who can end it")
 	case fsm.UnknownRole:
 		return problemf(kindUnknownRole, "a role is bound that is neither built in nor defined in the root namespace")
 	case fsm.RoleInUse:

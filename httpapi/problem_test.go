@@ -553,6 +553,7 @@ var errorCases = []errorCase{
 		f.ok("PUT", namespaces+"/a", `{"bindings":[{"role":"deployer","subjects":["cert:a"]}]}`)
 	}},
 	{name: "last administrator", request: "DELETE /api/v1/namespaces", setup: func(f *fixture) { f.node.outcome = fsm.LastAdmin }},
+	{name: "denies themselves", request: "PUT /api/v1/namespaces", body: `{"denied":["user:entra/t/o"]}`, setup: func(f *fixture) { f.node.outcome = fsm.SelfDenied }},
 	{name: "namespaces full", request: "PUT /api/v1/namespaces/a", body: "{}", setup: func(f *fixture) { f.node.outcome = fsm.PolicyFull }},
 	{name: "namespace, outcome unknown", request: "PUT /api/v1/namespaces/a", body: "{}", setup: writeFails(node.Unknown, 2, node.ErrNoQuorum)},
 	{name: "no such namespace to remove", request: "DELETE /api/v1/namespaces/a"},

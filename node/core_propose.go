@@ -423,7 +423,7 @@ func (c *Core) proposalApplied(r fsm.Result) {
 	switch r.Outcome {
 	case fsm.Applied, fsm.Unchanged, fsm.CompareFailed, fsm.TreeTooLarge, fsm.Compacted, fsm.FutureRevision,
 		fsm.KeyReused, fsm.AnswersFull,
-		fsm.Denied, fsm.AdminExists, fsm.LastAdmin, fsm.UnknownRole, fsm.RoleInUse, fsm.PolicyFull, fsm.Recorded:
+		fsm.Denied, fsm.AdminExists, fsm.LastAdmin, fsm.UnknownRole, fsm.RoleInUse, fsm.PolicyFull, fsm.Recorded, fsm.SelfDenied:
 		c.finish(p, ProposeReply{Result: r})
 	case fsm.Undecodable:
 		c.finish(p, ProposeReply{Err: &WriteError{Outcome: NotApplied, Leader: c.leader, Err: ErrUndecodable}})

@@ -434,7 +434,7 @@ func (c *clients) proposed(r *replica, e node.ProposeReply) {
 	o.result = res.Outcome
 	c.w.judge.acknowledged(r, requestID(o.op.ID), &res)
 	switch res.Outcome {
-	case fsm.Denied, fsm.AdminExists, fsm.LastAdmin, fsm.UnknownRole, fsm.RoleInUse, fsm.PolicyFull:
+	case fsm.Denied, fsm.AdminExists, fsm.LastAdmin, fsm.UnknownRole, fsm.RoleInUse, fsm.PolicyFull, fsm.SelfDenied:
 		c.w.judge.count("write: " + res.Outcome.String())
 		c.answered(o, o.failed(linearizability.NotApplied))
 		return

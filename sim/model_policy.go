@@ -120,10 +120,8 @@ func (p modelPolicy) may(who *fsm.Principal, path string) fsm.Verbs {
 		return everyVerb
 	}
 	names, top := namesOfPrincipal(who), p.space("")
-	for _, s := range append([]string{throughWhom(who)}, names...) {
-		if slices.Contains(top.Denied, s) {
-			return 0
-		}
+	if denies(&top.Namespace, who) {
+		return 0
 	}
 	var out fsm.Verbs
 	for at, s := range p {
@@ -138,6 +136,13 @@ func (p modelPolicy) may(who *fsm.Principal, path string) fsm.Verbs {
 		}
 	}
 	return out
+}
+
+// denies tells whether n denies who everything: under a name of theirs, or through whom they act.
+func denies(n *fsm.Namespace, who *fsm.Principal) bool {
+	return slices.ContainsFunc(append([]string{throughWhom(who)}, namesOfPrincipal(who)...), func(s string) bool {
+		return slices.Contains(n.Denied, s)
+	})
 }
 
 // refused is the first thing that a command asks for and its principal may not do.
@@ -213,10 +218,8 @@ func (p modelPolicy) asksToRule(op *fsm.Op) fsm.Verbs {
 	if !keeps || string(same.Encode()) != string(before.Encode()) {
 		out |= fsm.VerbBind
 	}
-	for _, s := range before.Denied {
-		if !slices.Contains(after.Denied, s) {
-			out |= everyVerb // what it is bound to comes back
-		}
+	if !slices.Equal(before.Denied, after.Denied) {
+		out |= everyVerb // what somebody is bound to goes, or comes back
 	}
 	top := &p.space("").Namespace
 	if op.Key == "" {
@@ -262,7 +265,7 @@ func (m *model) rule(index fsm.Index, cmd *fsm.Command) (r modelResult) {
 		op = fsm.Op{Kind: fsm.PutNamespace, Value: first.Encode()}
 	}
 	after := asNamespace(&op)
-	if r.outcome = p.forbids(op.Key, after); r.outcome != 0 {
+	if r.outcome = p.forbids(op.Key, after, &cmd.Principal); r.outcome != 0 {
 		return r
 	}
 	r.outcome, r.ops = fsm.Unchanged, []fsm.OpResult{{Revision: now.rev}}
@@ -277,13 +280,16 @@ func (m *model) rule(index fsm.Index, cmd *fsm.Command) (r modelResult) {
 	return r
 }
 
-// forbids is why nobody may make the namespace at path what after is; 0: nothing. There are never
+// forbids is why who must not make the namespace at path what after is; 0: nothing. There are never
 // too many of them in a world.
-func (p modelPolicy) forbids(path string, after *fsm.Namespace) fsm.Outcome {
+func (p modelPolicy) forbids(path string, after *fsm.Namespace, who *fsm.Principal) fsm.Outcome {
 	top := &p.space("").Namespace
 	if path == "" {
 		if p.required() && !ruled(after) {
 			return fsm.LastAdmin
+		}
+		if denies(after, who) {
+			return fsm.SelfDenied
 		}
 		for at, s := range p {
 			for _, b := range s.Bindings {
