@@ -58,7 +58,9 @@ func (c *call) look(asked time.Time) (*fsm.View, node.Freshness, error) {
 		v.Close()
 		return nil, proof, err
 	}
-	c.allowed = true
+	if !c.allowed { // the goroutines of a removal find it set
+		c.allowed = true
+	}
 	return v, proof, nil
 }
 

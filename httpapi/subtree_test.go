@@ -90,3 +90,25 @@ func TestDeleteTreeInChunksFails(t *testing.T) {
 	assert.Equal(t, fmt.Sprint(9*fsm.MaxTxnOps), fmt.Sprint(got["applied_records"]))
 	assert.Len(t, f.keys("big/"), fsm.MaxTxnOps)
 }
+
+// TestDeleteTreeInChunksBySomebody: whether the caller may is asked for each page, while transactions of
+// the one before are under way. That those look at the call too is for the race detector.
+func TestDeleteTreeInChunksBySomebody(t *testing.T) {
+	f := newFixture(t)
+	f.fill("a/", deletePage+fsm.MaxTxnOps)
+	guarded(f)
+	f.bind("a/", fsm.RolePublisher, "pub")
+	last := deletePage / fsm.MaxTxnOps // of the transactions that the first page fills
+	key := func(n int) string { return fmt.Sprintf("a/%06d", n*fsm.MaxTxnOps) }
+	read := make(chan struct{})
+	f.node.during = func(cmd *fsm.Command) {
+		switch cmd.Ops[0].Key {
+		case key(last - 1):
+			<-read
+		case key(last): // it has keys of the second page
+			close(read)
+		}
+	}
+	f.ok("DELETE", config+"/a/?recursive=true&chunked=true", "", as("pub"))
+	assert.Empty(t, f.keys("a/"))
+}

@@ -105,8 +105,7 @@ func TestWatchOfAnybody(t *testing.T) {
 		_ = s.next()
 		f.node.put("a/x", "7")
 		assert.Contains(t, s.next(), "event: change")
-		guarded(f)
-		f.api.Auth = nil
+		f.node.bootstrap()
 		f.node.proposeErr = func(int, *fsm.Command) error {
 			return &node.WriteError{Outcome: node.NotApplied, Err: node.ErrNoQuorum}
 		}
