@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -139,7 +140,7 @@ func (c *call) refused(cmd *fsm.Command) (missing fsm.Need, st standing, err err
 	policy := c.api.saw(v)
 	g := c.grants(policy)
 	if missing = c.lacking(&g); missing.Verbs == 0 && cmd != nil {
-		missing = policy.RefusedTo(g, cmd)
+		missing = tellable(&g, cmd, policy.RefusedTo(g, cmd))
 	}
 	if missing.Verbs != 0 {
 		answered, err := c.answered(v, cmd)
@@ -154,6 +155,23 @@ func (c *call) refused(cmd *fsm.Command) (missing fsm.Need, st standing, err err
 	st.revision = v.State().Revision
 	st.age, st.fresh = c.api.age(proof)
 	return missing, st, nil
+}
+
+// tellable is what of missing the caller is told. What a change of a namespace takes depends on what is
+// there: to whoever may not see that, all such changes lack the same.
+func tellable(g *fsm.Grants, cmd *fsm.Command, missing fsm.Need) fsm.Need {
+	ofNamespace := func(op fsm.Op) bool { return op.Kind == fsm.PutNamespace || op.Kind == fsm.DeleteNamespace }
+	if missing.Verbs == 0 || !slices.ContainsFunc(cmd.Ops, ofNamespace) {
+		return missing
+	}
+	switch have := g.Verbs(missing.Path); {
+	case have&fsm.VerbBind != 0: // what it may not give remains
+	case have&fsm.VerbRead != 0 && missing.Verbs&fsm.VerbRetention != 0: // but not the roles, which are the root's
+		missing.Verbs &= fsm.VerbBind | fsm.VerbRetention
+	default:
+		missing.Verbs = fsm.VerbBind
+	}
+	return missing
 }
 
 // peek decides about what is not in the store, such as how the cluster is: by the newest policy

@@ -152,6 +152,44 @@ func TestNothingIsLearned(t *testing.T) {
 	}
 }
 
+// TestNamespacesAreNotProbed: what a change of a namespace takes depends on what is there. Whoever may
+// not see that cannot try out who is bound or denied, or what is kept, by what it is said to lack.
+func TestNamespacesAreNotProbed(t *testing.T) {
+	f := newGuarded(t)
+	rec, _ := viewOf(f).Policy().Namespace("")
+	root := rec.Namespace
+	root.Denied = []string{user("mallory")}
+	f.change(&fsm.Command{Ops: []fsm.Op{{Kind: fsm.PutNamespace, Value: root.Encode()}}})
+	there := fsm.Namespace{Owner: "them", KeepVersions: 7, Bindings: []fsm.Binding{{Role: fsm.RoleEditor, Subjects: []string{user("bob")}}}}
+	f.change(&fsm.Command{Ops: []fsm.Op{{Kind: fsm.PutNamespace, Key: "b/", Value: there.Encode()}}})
+	bobEdits := `"bindings":[{"role":"editor","subjects":["` + user("bob") + `"]}]`
+	for path, bodies := range map[string][]string{
+		"/b/": {
+			"", `{}`, `{"settings":{"keep_versions":7}}`, `{"settings":{"keep_versions":8}}`, "{" + bobEdits + "}", strings.ReplaceAll("{"+bobEdits+"}", "bob", "eve"),
+			strings.ReplaceAll("{"+bobEdits+"}", "editor", "writer"), `{"owner":"them","settings":{"keep_versions":8},` + bobEdits + "}",
+		},
+		"/": {"", `{}`, `{"denied":["` + user("mallory") + `"]}`, `{"denied":["` + user("bob") + `"]}`, `{"roles":{"writer":["write"]}}`, `{"roles":{"writer":["bind"]}}`},
+	} {
+		for _, body := range bodies {
+			method := "PUT"
+			if body == "" {
+				method = "DELETE"
+			}
+			w := f.do(method, namespaces+path, body, as("ed"))
+			require.Equal(t, http.StatusForbidden, w.Code, "%s: %s", body, w.Body)
+			assert.Equal(t, []any{"bind"}, decoded(t, w)["verbs"], "%s: %s", path, body)
+		}
+	}
+	// Whoever reads it is told how much is kept by another verb, but not what a role is.
+	for body, want := range map[string][]any{
+		`{"owner":"them","settings":{"keep_versions":8},` + bobEdits + "}": {"retention"},
+		`{"settings":{"keep_versions":8}}`:                                 {"retention", "bind"},
+		strings.ReplaceAll("{"+bobEdits+"}", "editor", "writer"):           {"retention", "bind"},
+	} {
+		assert.Equal(t, want, decoded(t, f.do("PUT", namespaces+"/b/", body, as("all")))["verbs"], body)
+	}
+}
+
 func TestWhoReads(t *testing.T) {
 	f := newGuarded(t)
 	for target, may := range map[string]string{
