@@ -43,11 +43,12 @@ const otherReasons = "others"
 // add counts d.
 func (r *denialRows) add(d *fsm.Denial) {
 	i := slices.IndexFunc(r.rows, func(row fsm.Denial) bool {
-		return row.Kind == d.Kind && row.Principal == d.Principal && row.Verbs == d.Verbs && row.Reason == d.Reason
+		return row.Kind == d.Kind && row.Principal == d.Principal && row.Reason == d.Reason
 	})
 	switch {
 	case i >= 0:
 		r.rows[i].Count += d.Count
+		r.rows[i].Verbs |= d.Verbs // who is refused each of them has not all the rows
 		r.rows[i].Last = max(r.rows[i].Last, d.Last)
 	case d.Reason != otherReasons && r.room(d.Kind):
 		r.rows = append(r.rows, *d)

@@ -155,6 +155,32 @@ func TestDenialsAreBounded(t *testing.T) {
 	})
 }
 
+// TestDenialsOfOneCaller: who is refused all kinds of things leaves room for others.
+func TestDenialsOfOneCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, d, _ := newReports(t)
+		for verb := fsm.Verbs(1); verb != 0 && len(verb.Names()) > 0; verb <<= 1 {
+			for _, kind := range []fsm.DenialKind{fsm.DeniedRead, fsm.DeniedWrite} {
+				what := denial(kind, "cert:loud", "forbidden")
+				what.Verbs = verb
+				d.add(what)
+			}
+		}
+		d.add(denial(fsm.DeniedRead, "cert:quiet", "forbidden"))
+		time.Sleep(DenialInterval + time.Second)
+		synctest.Wait()
+		require.Len(t, r.got(), 1)
+		rows := r.got()[0]
+		require.Len(t, rows, 3)
+		for _, row := range rows[:2] {
+			assert.Equal(t, "cert:loud", row.Principal)
+			assert.Equal(t, (^fsm.Verbs(0)).Names(), row.Verbs.Names())
+			assert.EqualValues(t, len(row.Verbs.Names()), row.Count)
+		}
+		assert.Equal(t, "cert:quiet", rows[2].Principal)
+	})
+}
+
 // TestDenialsAreKept while they cannot be reported, within the same bounds.
 func TestDenialsAreKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
