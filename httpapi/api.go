@@ -31,6 +31,7 @@ type api struct {
 
 	requests atomic.Int64                // being worked on
 	bodies   *semaphore.Weighted         // bytes of bodies held in memory
+	shares   shares                      // of callers in that
 	exports  *semaphore.Weighted         // exports under way
 	encoders *semaphore.Weighted         // compressions under way
 	pages    *http.CrossOriginProtection // whose may write

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -16,8 +17,9 @@ type body struct {
 	c       *call
 	control *http.ResponseController
 	src     io.ReadCloser
-	held    int64 // of MaxBodyMemoryBytes
-	got     int64 // bytes
+	caller  string // whose share it holds; "": of nobody
+	held    int64  // of MaxBodyMemoryBytes
+	got     int64  // bytes
 	waited  time.Duration
 }
 
@@ -53,9 +55,19 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// hold takes n bytes of the memory for bodies, until release.
+// hold takes n bytes of the memory for bodies, until release. A body is read before it is known
+// whether its sender may do what it asks for: so one caller has not all of the memory, but for what a
+// single request takes.
 func (b *body) hold(n int64) error {
-	if !b.c.api.bodies.TryAcquire(n) {
+	api := b.c.api
+	if who := &b.c.who; who.identity != nil && b.caller == "" {
+		b.caller = who.principal.String()
+	}
+	if b.caller != "" && !api.shares.take(b.caller, b.held, n) {
+		return problemf(kindOverloaded, "the request bodies of %s in memory have reached %d bytes", b.caller, MaxCallerBodyBytes)
+	}
+	if !api.bodies.TryAcquire(n) {
+		api.shares.give(b.caller, n)
 		return problemf(kindOverloaded, "the request bodies in memory have reached %d bytes", MaxBodyMemoryBytes)
 	}
 	b.held += n
@@ -65,7 +77,40 @@ func (b *body) hold(n int64) error {
 // release gives back what was held.
 func (b *body) release() {
 	b.c.api.bodies.Release(b.held)
+	b.c.api.shares.give(b.caller, b.held)
 	b.held = 0
+}
+
+// shares are what each caller who is known holds of the memory for bodies. Safe for concurrent use.
+type shares struct {
+	mu   sync.Mutex
+	held map[string]int64
+}
+
+// take adds n to what caller holds, for a request that has some of it already, unless that is too much.
+func (s *shares) take(caller string, has, n int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := s.held[caller]
+	if held > has && held+n > MaxCallerBodyBytes {
+		return false
+	}
+	if s.held == nil {
+		s.held = make(map[string]int64)
+	}
+	s.held[caller] = held + n
+	return true
+}
+
+func (s *shares) give(caller string, n int64) {
+	if caller == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held[caller] -= n; s.held[caller] == 0 {
+		delete(s.held, caller)
+	}
 }
 
 // bodyStep is how much memory a body of unknown length takes at a time.

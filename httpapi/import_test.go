@@ -3,12 +3,15 @@ package httpapi
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -230,6 +233,39 @@ func TestImportMemoryIsGivenBack(t *testing.T) {
 	}
 	assert.True(t, f.bodies.TryAcquire(MaxBodyMemoryBytes), "some body's memory was not given back")
 	assert.Zero(t, f.requests.Load())
+}
+
+// TestBodiesOfOneCaller: whoever announces bodies that do not come keeps nobody else from writing.
+func TestBodiesOfOneCaller(t *testing.T) {
+	f := newGuarded(t)
+	stalled, stall := io.Pipe()
+	var pending sync.WaitGroup
+	for i := range int64(MaxCallerBodyBytes / MaxTxnBytes) { // by somebody who may do nothing
+		pending.Go(func() {
+			r := httptest.NewRequestWithContext(t.Context(), "POST", "/api/v1/txn", stalled)
+			r.ContentLength = MaxTxnBytes
+			r.Header.Set("Authorization", "Bearer eve")
+			f.ServeHTTP(httptest.NewRecorder(), r)
+		})
+		require.Eventually(t, func() bool {
+			f.shares.mu.Lock()
+			defer f.shares.mu.Unlock()
+			return f.shares.held[user("eve")] == (i+1)*MaxTxnBytes
+		}, 10*time.Second, time.Millisecond)
+	}
+	w := f.do("PUT", config+"/a/x", "1", as("eve"))
+	assert.Equal(t, kindOverloaded.name, kindOf(w))
+	assert.Contains(t, w.Body.String(), user("eve"))
+	f.ok("PUT", config+"/a/x", "1", as("ed"))
+	require.NoError(t, stall.Close())
+	pending.Wait()
+	assert.Equal(t, kindForbidden.name, kindOf(f.do("PUT", config+"/a/x", "1", as("eve"))))
+	// What one request takes alone is not too much.
+	whole := f.api.shares.take("cert:large", 0, MaxBodyMemoryBytes)
+	assert.True(t, whole && f.api.shares.take("cert:large", MaxBodyMemoryBytes, 1), "a tree in YAML takes as much")
+	assert.False(t, f.api.shares.take("cert:large", 0, 1))
+	f.api.shares.give("cert:large", MaxBodyMemoryBytes+1)
+	assert.Empty(t, f.api.shares.held)
 }
 
 func TestImportBlankLines(t *testing.T) {

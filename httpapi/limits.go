@@ -21,6 +21,10 @@ const (
 	// values, or 4 of the largest trees.
 	MaxBodyMemoryBytes = 256 << 20
 
+	// MaxCallerBodyBytes bounds those of one caller who is known, unless it is a single request: so
+	// nobody keeps others from writing by bodies that do not come.
+	MaxCallerBodyBytes = MaxBodyMemoryBytes / 2
+
 	// MaxTreeBytes bounds the body of a tree's import, which is read and checked
 	// whole before anything is written. Records have no such bound.
 	MaxTreeBytes = 64 << 20

@@ -52,6 +52,7 @@ var documentLimits = map[string]any{
 	"MaxRequests":         MaxRequests,
 	"MaxHeaderBytes":      MaxHeaderBytes,
 	"MaxBodyMemoryBytes":  MaxBodyMemoryBytes,
+	"MaxCallerBodyBytes":  MaxCallerBodyBytes,
 	"MaxTreeBytes":        MaxTreeBytes,
 	"MaxYAMLNodes":        MaxYAMLNodes,
 	"MaxLineBytes":        MaxLineBytes,
