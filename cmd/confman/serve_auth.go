@@ -108,6 +108,9 @@ func checkBootstrap(c config.Auth, scopes map[string]map[string]fsm.Verbs) error
 	if !known {
 		return fmt.Errorf("Auth.Bootstrap: %s: no issuer is called %q: nobody could be the administrator", c.Bootstrap, issuer)
 	}
+	if fault := ofEntra(c, issuer, kind, rest); fault != "" {
+		return fmt.Errorf("Auth.Bootstrap: %s: %s: nobody could be the administrator", c.Bootstrap, fault)
+	}
 	if kind != "user" { // an application needs no scopes
 		return nil
 	}
@@ -119,6 +122,25 @@ func checkBootstrap(c config.Auth, scopes map[string]map[string]fsm.Verbs) error
 		return fmt.Errorf("Auth.Bootstrap: %s: no scope of issuer %q stands for bind, without which an administrator could give nobody a role: add one to Scopes", c.Bootstrap, issuer)
 	}
 	return nil
+}
+
+// ofEntra is what is wrong with a subject of an issuer if that is Entra ID, in whose subjects the tenant
+// is never left out, and ids are GUIDs in lower case; "" if nothing is.
+func ofEntra(c config.Auth, issuer, kind, rest string) string {
+	i := slices.IndexFunc(c.Issuers, func(i config.Issuer) bool { return i.Name == issuer })
+	tenants := c.Issuers[i].EntraTenants
+	if len(tenants) == 0 || kind == "role" {
+		return ""
+	}
+	parts := strings.Split(rest, "/")
+	of := func(tenant string) bool { return len(parts) == 3 && strings.ToLower(tenant) == parts[1] }
+	if !slices.ContainsFunc(tenants, of) {
+		return fmt.Sprintf("want a tenant of issuer %q before the id: %s", issuer, strings.ToLower(strings.Join(tenants, ", ")))
+	}
+	if fsm.ValidateSubject("group:"+rest) != nil { // of which the id is a GUID
+		return fmt.Sprintf("%q is no id of Entra ID, which is a GUID, here in lower case", parts[2])
+	}
+	return ""
 }
 
 // letIn has the API ask who calls; one of helpers keeps what that takes fresh until ctx ends.

@@ -104,6 +104,10 @@ func TestServeRefusesAnAdministratorWhoCouldNotAct(t *testing.T) {
 		{Name: "entra", URL: "https://a.example.com", Audiences: []string{"x"}, Scopes: map[string][]string{"Read": {"read"}, "Admin": {"bind"}}},
 		{Name: "ci", URL: "https://b.example.com", Audiences: []string{"x"}, Scopes: map[string][]string{"Write": {"read", "write"}}},
 	}
+	const tenant, id = "8f9bbf3b-3c0e-4c2a-9f57-2a6f1f0e0a01", "00000000-0000-0000-0000-0000000000aa"
+	c.Issuers = append(c.Issuers, config.Issuer{
+		Name: "corp", EntraTenants: []string{strings.ToUpper(tenant)}, Audiences: []string{"y"}, Scopes: map[string][]string{"Admin": {"bind"}},
+	})
 	c.Certificates.Rules = []config.CertificateRule{{CommonName: "x", Name: "sealed/50%"}}
 	c.Certificates.URIPrefix = "spiffe://example.org/"
 	for subject, want := range map[string]string{
@@ -111,12 +115,19 @@ func TestServeRefusesAnAdministratorWhoCouldNotAct(t *testing.T) {
 		"user:entra/t/ann": "",
 		"user:entre/t/ann": `no issuer is called "entre"`,
 		"group:entre/t/8f9bbf3b-3c0e-4c2a-9f57-2a6f1f0e0a01": `no issuer is called "entre"`,
-		"user:ci/ann":                       `no scope of issuer "ci" stands for bind`,
-		"app:ci/deploy":                     "",
-		"role:ci/admins":                    "", // applications may have it
-		"cert:sealed%2F50%25":               "",
-		"cert:spiffe:%2F%2Fexample.org%2Fa": "",
-		"cert:sealed":                       `no rule of Certificates gives the name "sealed"`,
+		"user:ci/ann":                                     `no scope of issuer "ci" stands for bind`,
+		"app:ci/deploy":                                   "",
+		"role:ci/admins":                                  "", // applications may have it
+		"user:corp/" + tenant + "/" + id:                  "",
+		"group:corp/" + tenant + "/" + id:                 "",
+		"role:corp/Confman.Admin":                         "",
+		"user:corp/" + id:                                 `want a tenant of issuer "corp" before the id: ` + tenant,
+		"group:corp/" + id + "/" + id:                     `want a tenant of issuer "corp" before the id`,
+		"user:corp/" + tenant + "/" + strings.ToUpper(id): "is no id of Entra ID",
+		"app:corp/" + tenant + "/deploy":                  "is no id of Entra ID",
+		"cert:sealed%2F50%25":                             "",
+		"cert:spiffe:%2F%2Fexample.org%2Fa":               "",
+		"cert:sealed":                                     `no rule of Certificates gives the name "sealed"`,
 	} {
 		c.Bootstrap = subject
 		err := checkAuth(c)
