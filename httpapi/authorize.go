@@ -95,13 +95,14 @@ func (c *call) mayRead(v *fsm.View, proof node.Freshness, asked time.Time) error
 }
 
 // answered tells whether cmd is one that was done, or refused, before: then it has that answer,
-// whatever its caller may do now, and it would be wrong to say that it was not applied.
+// whatever its caller may do now, and it would be wrong to say that it was not applied. It would be
+// right of another request under the same key.
 func (c *call) answered(v *fsm.View, cmd *fsm.Command) (bool, error) {
 	if cmd == nil || cmd.Idempotency.Key == "" {
 		return false, nil
 	}
-	_, known, err := v.Answer(&cmd.Principal, &cmd.Idempotency)
-	return known, err
+	res, known, err := v.Answer(&cmd.Principal, &cmd.Idempotency)
+	return known && res.Outcome != fsm.KeyReused, err
 }
 
 // mayPropose refuses what would be refused where it is applied: cmd, nil if there is none yet, and

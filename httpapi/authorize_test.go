@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -393,6 +394,16 @@ func TestReplaysStay(t *testing.T) {
 		assert.Equal(t, "true", w.Header().Get("Idempotency-Replayed"))
 		assert.Equal(t, http.StatusForbidden, send(r, 100+i).Code, "under another key it is another request")
 	}
+	// And so is another one under the same key: nobody fills the log with those.
+	before := f.proposedSince(0)
+	for i, r := range requests {
+		other := slices.Clone(r)
+		other[2] = strings.NewReplacer("1", "4", "2", "4", "3", "4").Replace(r[2])
+		w := send(other, i)
+		assert.Equal(t, kindForbidden.name, kindOf(w))
+		assert.Equal(t, "not_applied", decoded(t, w)["outcome"])
+	}
+	assert.Zero(t, f.proposedSince(before))
 }
 
 // TestWriteWithoutRead: whoever may write and not read is told nothing that it wrote not itself.
