@@ -30,6 +30,8 @@ type api struct {
 	transfer time.Duration
 
 	requests atomic.Int64                // being worked on
+	public   atomic.Int64                // the same, of those that anybody may make
+	callers  callerCounts                // the same, of each caller who is known
 	bodies   *semaphore.Weighted         // bytes of bodies held in memory
 	shares   shares                      // of callers in that
 	exports  *semaphore.Weighted         // exports under way
@@ -84,6 +86,7 @@ func newAPI(cfg Config) *api {
 		idPrefix:   hex.EncodeToString(id[:]) + "-",
 	}
 	a.granted.seed = maphash.MakeSeed()
+	a.callers.seed = maphash.MakeSeed()
 	a.denials.node, a.denials.now, a.denials.log = a.Node, a.Now, a.Logger
 	a.pages, _ = cfg.writers() // valid
 	a.leader.Store(&leaderHeader{value: []string{unknown}})
@@ -170,17 +173,19 @@ func (e entry) handle(w http.ResponseWriter, r *http.Request, ps httprouter.Para
 // ServeHTTP makes an entry the answer to what the router does not route.
 func (e entry) ServeHTTP(w http.ResponseWriter, r *http.Request) { e(w, r, "") }
 
-// limited answers callers who are known with h, unless MaxRequests are being worked on.
-func (a *api) limited(h handler) entry { return a.bounded(h, false) }
+// limited answers callers who are known with h, unless MaxRequests are being worked on, or
+// MaxCallerRequests of the same one.
+func (a *api) limited(h handler) entry { return a.bounded(h.inTurn, false, &a.requests, MaxRequests) }
 
-// open answers everybody, within the same bound.
-func (a *api) open(h handler) entry { return a.bounded(h, true) }
+// open answers everybody, unless MaxPublicRequests are being worked on: strangers, who may read
+// slowly, keep nobody else from being answered.
+func (a *api) open(h handler) entry { return a.bounded(h, true, &a.public, MaxPublicRequests) }
 
-func (a *api) bounded(h handler, public bool) entry {
+func (a *api) bounded(h handler, public bool, requests *atomic.Int64, most int64) entry {
 	return func(w http.ResponseWriter, r *http.Request, param string) {
-		defer a.requests.Add(-1)
-		if a.requests.Add(1) > MaxRequests {
-			a.serve((*call).overloaded, true, w, r, param)
+		defer requests.Add(-1)
+		if requests.Add(1) > most {
+			a.serve(func(*call) error { return overloaded(most) }, true, w, r, param)
 			return
 		}
 		a.serve(h, public, w, r, param)

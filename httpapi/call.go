@@ -282,8 +282,8 @@ func isWrite(method string) bool {
 	return true
 }
 
-func (c *call) overloaded() error {
-	return problemf(kindOverloaded, "this node is working on %d requests, the most it takes", MaxRequests)
+func overloaded(most int64) error {
+	return problemf(kindOverloaded, "this node is working on %d requests, the most it takes", most)
 }
 
 func (c *call) noRoute() error {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 // or reasons for which it lets nobody in. A certificate is its common name's.
 type people struct {
 	expires time.Time
+	mu      sync.Mutex
 	known   map[string]*auth.Identity
 }
 
@@ -27,6 +29,8 @@ func (p *people) Token(_ context.Context, raw string) (*auth.Identity, error) {
 	if slices.Contains(auth.Reasons(), auth.Reason(raw)) {
 		return nil, &auth.Error{Reason: auth.Reason(raw), Detail: `the token is not taken: "` + raw + `" \ ä`}
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if id := p.known[raw]; id != nil {
 		return id, nil
 	}

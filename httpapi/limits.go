@@ -12,6 +12,12 @@ const (
 	// next one gets 503 overloaded.
 	MaxRequests = 4096
 
+	// MaxCallerRequests bounds those of one caller who is known: a request may wait for seconds
+	// before it is found out whether its sender may make it. MaxPublicRequests bounds, beside
+	// them, those that anybody may make.
+	MaxCallerRequests = MaxRequests / 2
+	MaxPublicRequests = 256
+
 	// MaxHeaderBytes bounds a request's line and headers. The longest key takes 3
 	// KiB when every byte is escaped, its cursor half of that.
 	MaxHeaderBytes = 32 << 10

@@ -53,6 +53,8 @@ var documentLimits = map[string]any{
 	"MaxHeaderBytes":      MaxHeaderBytes,
 	"MaxBodyMemoryBytes":  MaxBodyMemoryBytes,
 	"MaxCallerBodyBytes":  MaxCallerBodyBytes,
+	"MaxCallerRequests":   MaxCallerRequests,
+	"MaxPublicRequests":   MaxPublicRequests,
 	"MaxTreeBytes":        MaxTreeBytes,
 	"MaxYAMLNodes":        MaxYAMLNodes,
 	"MaxLineBytes":        MaxLineBytes,
