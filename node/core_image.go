@@ -460,7 +460,8 @@ func (c *Core) imageVerified(r ImageVerified) {
 }
 
 // stepSnapshot gives raft what it would have got from the leader: it takes the
-// snapshot, or answers how much it has already.
+// snapshot, or answers how much it has already. What raft took must be seen before anything else
+// happens: a piece of another image, taken in the same Step, would push this one out.
 func (c *Core) stepSnapshot(in *incoming) {
 	_ = c.raft.Step(&raftpb.Message{
 		Type: raftpb.MsgSnap.Enum(), From: &in.from, To: &c.cfg.ID, Term: &in.term,
@@ -468,6 +469,7 @@ func (c *Core) stepSnapshot(in *incoming) {
 			Index: &in.index, Term: &in.state.Term, ConfState: confStateOf(in.state.Conf),
 		}},
 	})
+	c.settle()
 }
 
 // raftTookImage sees raft restore from the image that was offered to it.

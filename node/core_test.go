@@ -99,6 +99,7 @@ type stage struct {
 	busy      bool                     // there is more to maintain
 	behind    bool                     // at once
 	hold      bool                     // pieces of images stay on the wire
+	rival     *transport.Message       // arrives in the same step as that an image is verified
 	applied   map[fsm.Index]fsm.Entry  // by whoever came first
 	first     map[fsm.Origin]fsm.Index // where a command was applied first
 }
@@ -259,7 +260,11 @@ func (s *stage) handle(a *actor) bool {
 			var state fsm.State
 			err := json.Unmarshal(a.incoming, &state)
 			a.image = &state
-			s.step(a, ImageVerified{State: state, Err: err})
+			ins := []Input{ImageVerified{State: state, Err: err}}
+			if s.rival != nil {
+				ins, s.rival = append(ins, Receive{*s.rival}), nil
+			}
+			s.step(a, ins...)
 		case DropImage:
 			a.incoming, a.image = nil, nil
 		default:
@@ -519,6 +524,10 @@ func TestCoreConversations(t *testing.T) {
 				s.hold = true
 			case "release":
 				s.hold = false
+			case "rival": // the first piece of another image of the same index is there once the next one is verified
+				m := &transport.Image{Incarnation: 1, Transfer: 9, Term: uint64(arg("term", 1)), Index: uint64(arg("index", 1)), Size: 3000, Data: make([]byte, 1000)}
+				m.Sum = imageSum(m)
+				s.rival = &transport.Message{From: uint64(arg("from", 1)), To: a.id, Image: m}
 			case "flip": // a bit of each piece of an image on its way
 				for _, m := range s.wire {
 					if m.Image != nil {
