@@ -186,6 +186,11 @@ func (w *World) lateRules(round int) []fsm.Command {
 		do(by, put("", func(n *fsm.Namespace) { n.Denied = nil; n.Roles = nil })), // one is in use
 		do(by, fsm.Op{Kind: fsm.DeleteNamespace}),                                 // and so is the administrator
 		do(by, put("", func(n *fsm.Namespace) { scribe(n); n.Denied = []string{subject(root), subject(second)} })),
+		do(by, put("", func(n *fsm.Namespace) { // another would be left, but not who does it
+			bind(n, administrator, subject(root))
+			bind(n, administrator, subject(second))
+			n.Denied = []string{subject(by)}
+		})),
 		do(robot, putOf("elsewhere", "may not")), do(robot, putOf("elsewhere", "may not")),
 		do(robot, fsm.Op{Kind: fsm.DeleteTree, Key: own}),
 		{Denials: []fsm.Denial{{Kind: fsm.DeniedAccess, Reason: "expired", Count: 3, First: 1, Last: 2}, {Kind: fsm.DeniedRead, Principal: subject(stranger), Path: "x", Verbs: fsm.VerbRead, Reason: "forbidden", Count: 1}}},
