@@ -82,7 +82,8 @@ func newNsDeny(s *session) *cobra.Command {
 		Short: "Deny subjects everything, at once",
 		Long: `Deny subjects everything, whatever they are bound to: a stolen token is of no use from
 the revision on that this prints. An application that is denied also is for the users
-who act through it. confman ns get / shows who is denied.`,
+who act through it. It takes every verb at the root, and nobody denies themselves. Who is
+denied, confman ns get / shows.`,
 		Example: `  confman ns deny user:entra/contoso/eve --comment 'laptop stolen'
   confman ns deny app:entra/contoso/old-ci group:entra/contoso/0b5c8b3e-58a4-4a0f-8d5e-0f6a5d0d9b1c`,
 		Args: usage(cobra.MinimumNArgs(1)),
