@@ -429,6 +429,7 @@ type handler struct{ inbox *inbox }
 
 func (h handler) Receive(m transport.Message) { h.inbox.message(m) }
 func (h handler) Unreachable(peer uint64)     { h.inbox.unreachable(peer) }
+func (h handler) Dismissed(uint64)            {} // the members of a cluster are fixed
 
 // drawCluster draws the id of a cluster, to be used if this node has to choose.
 func drawCluster() fsm.ClusterID {

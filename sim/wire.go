@@ -44,6 +44,10 @@ func encodeMessage(b []byte, m *transport.Message) []byte {
 			b = append(b, 1)
 		}
 		return append(b, m.Digest.Hash[:]...)
+	case m.Claim != nil:
+		return append(append(append(b, 9), m.Claim.Life[:]...), m.Claim.Version)
+	case m.ClaimReply != nil:
+		return append(append(append(b, 10), m.ClaimReply.Life[:]...), uint8(m.ClaimReply.Verdict))
 	}
 	return b
 }
@@ -101,6 +105,12 @@ func cloneMessage(m *transport.Message) transport.Message {
 	case m.Digest != nil:
 		d := *m.Digest
 		c.Digest = &d
+	case m.Claim != nil:
+		l := *m.Claim
+		c.Claim = &l
+	case m.ClaimReply != nil:
+		r := *m.ClaimReply
+		c.ClaimReply = &r
 	}
 	return c
 }

@@ -15,6 +15,8 @@ type Message struct {
 	ImageReply   *ImageReply
 	ImageRequest *ImageRequest
 	Digest       *Digest
+	Claim        *Claim
+	ClaimReply   *ClaimReply
 }
 
 // Forward asks the leader to propose a command that another node accepted. Raft
@@ -170,6 +172,44 @@ type Digest struct {
 	Hash  [32]byte
 }
 
+// Claim says to the leader whose data directory a seat belongs to, and what its program
+// knows. Members send it, and so does a node that starts with an empty directory for a seat
+// that was made for it: it takes no part before it is welcomed.
+type Claim struct {
+	// Life is random and of one data directory: it was made durable there before this was sent.
+	Life [16]byte
+	// Version is the newest command version that the sender knows (package fsm).
+	Version uint8
+}
+
+// ClaimReply answers a Claim.
+type ClaimReply struct {
+	// Life is the Claim's: an answer to another life's is none.
+	Life    [16]byte
+	Verdict ClaimVerdict
+}
+
+// ClaimVerdict is what became of a claim.
+type ClaimVerdict uint8
+
+const (
+	// ClaimWelcome: the seat is that life's, in a committed entry.
+	ClaimWelcome ClaimVerdict = iota + 1
+	// ClaimTaken: another life holds the seat.
+	ClaimTaken
+	// ClaimGone: the sender is not a member any more.
+	ClaimGone
+)
+
+// Peer is a member as the wire knows it.
+type Peer struct {
+	RaftID uint64
+	// Name is what its certificate must say. Two may have one, while one replaces the other.
+	Name string
+	// Address is host:port; "": this node waits for the peer to connect.
+	Address string
+}
+
 // Transport carries messages to other nodes. Safe for concurrent use.
 type Transport interface {
 	// Send queues msgs for their receivers and returns at once. Those that find
@@ -185,4 +225,8 @@ type Handler interface {
 	// Unreachable says that messages to peer were dropped or its connection was
 	// lost: once for each burst of losses. It may be called from within Send.
 	Unreachable(peer uint64)
+	// Dismissed says that peer refused this node's stream since this node's raft id is not a
+	// member of their cluster any more. It is the word of one peer, which may be mistaken, and
+	// may come again and again.
+	Dismissed(peer uint64)
 }

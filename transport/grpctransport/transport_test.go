@@ -26,6 +26,7 @@ type inbox struct {
 	mu          sync.Mutex
 	got         []transport.Message
 	unreachable map[uint64]int
+	dismissed   map[uint64]int
 }
 
 func (b *inbox) Receive(m transport.Message) {
@@ -41,6 +42,15 @@ func (b *inbox) Unreachable(peer uint64) {
 		b.unreachable = make(map[uint64]int)
 	}
 	b.unreachable[peer]++
+}
+
+func (b *inbox) Dismissed(peer uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.dismissed == nil {
+		b.dismissed = make(map[uint64]int)
+	}
+	b.dismissed[peer]++
 }
 
 func (b *inbox) messages() []transport.Message {
