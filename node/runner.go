@@ -34,6 +34,9 @@ type RunnerConfig struct {
 	Bootstrap string
 	// Logger takes what happens to the node; nil: nothing is logged.
 	Logger *slog.Logger
+	// OnWrite is told how each write went that was answered, by the goroutine that asked for it;
+	// nil: nobody.
+	OnWrite func(*Stages, error)
 
 	// openFS makes the file systems under Dir, and logOptions shape the log: tests
 	// inject faults here, and make segments small.
@@ -147,6 +150,7 @@ func Start(cfg RunnerConfig) (*Runner, error) {
 	}
 	r.inbox.init()
 	r.loop.waiters = make(map[uint64]*waiter)
+	r.loop.timing.init()
 	if err := r.open(); err != nil {
 		return nil, err
 	}

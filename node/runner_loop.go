@@ -16,6 +16,7 @@ type loopState struct {
 	ins     []Input
 	waiters map[uint64]*waiter // by request
 	request uint64             // the last number given to one
+	timing  timing
 
 	saidWaiting time.Duration // when the log last named whom formation waits for
 }
@@ -157,6 +158,7 @@ func (r *Runner) step(m *member, items []item, tick bool) {
 	effects := m.core.Step(ins...)
 	// What a caller is told must not be ahead of what it can ask next.
 	r.publish(m)
+	r.loop.timing.saw(r.status.Load(), ins, effects)
 	r.dispatch(m, effects)
 }
 
@@ -170,6 +172,9 @@ func (r *Runner) number(it *item) Input {
 	r.loop.request++
 	r.loop.waiters[r.loop.request] = it.waiter
 	if it.waiter.write {
+		if it.waiter.timed != nil {
+			r.loop.timing.take(r.loop.request, it.waiter.timed)
+		}
 		return Propose{Request: r.loop.request, Command: it.command, Deadline: it.deadline}
 	}
 	return ReadIndex{Request: r.loop.request, Deadline: it.deadline}

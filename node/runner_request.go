@@ -17,6 +17,7 @@ var waiterPool = sync.Pool{New: func() any { return &waiter{answer: make(chan an
 //
 // If ctx ends first the outcome is Unknown; but a deadline that is more than a few
 // ticks away is given to the core a little earlier, so that it says what is known.
+// See [WithStages] for where the time went.
 func (r *Runner) Propose(ctx context.Context, cmd *fsm.Command) (fsm.Result, error) {
 	command, err := cmd.Encode()
 	if err != nil {
@@ -29,12 +30,23 @@ func (r *Runner) Propose(ctx context.Context, cmd *fsm.Command) (fsm.Result, err
 		return fsm.Result{}, r.notApplied(err)
 	}
 	w := newWaiter(true)
+	stages, _ := ctx.Value(stagesKey{}).(*Stages)
+	if stages != nil || r.cfg.OnWrite != nil {
+		w.timed = &timed{Stages: Stages{Accepted: time.Now()}}
+	}
+	t := w.timed
 	if err := r.inbox.request(w, command, r.deadline(ctx, MaxWriteWait)); err != nil {
 		return fsm.Result{}, r.notApplied(err)
 	}
 	a, ok := w.wait(ctx)
 	if !ok {
 		return fsm.Result{}, &WriteError{Outcome: Unknown, Leader: r.leader(), Err: ctx.Err()}
+	}
+	if stages != nil {
+		*stages = t.Stages
+	}
+	if r.cfg.OnWrite != nil {
+		r.cfg.OnWrite(&t.Stages, a.err)
 	}
 	return a.result, a.err
 }
@@ -62,7 +74,7 @@ func (r *Runner) Linearize(ctx context.Context) error {
 
 func newWaiter(write bool) *waiter {
 	w := waiterPool.Get().(*waiter)
-	w.write = write
+	w.write, w.timed = write, nil
 	return w
 }
 
