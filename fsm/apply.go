@@ -15,6 +15,8 @@ type Entry struct {
 	Index Index
 	Term  uint64
 	Data  []byte // an encoded command; empty for raft's own entries
+	// Conf, unless nil, is what the entry is instead of a command.
+	Conf *ConfChange
 }
 
 // Outcome is what Apply did with a command.
@@ -63,6 +65,24 @@ const (
 	// SelfDenied means that whoever asked would be among those who are denied everything, so that
 	// nobody who could end that need be left; nothing changed.
 	SelfDenied
+	// MemberExists means that there is a member of that name, or one that is leaving; nothing changed.
+	MemberExists
+	// UnknownMember means that there is no member of that name; nothing changed.
+	UnknownMember
+	// MemberPending means that the member is being replaced already; nothing changed.
+	MemberPending
+	// MembersFull means that there are, or ever were, as many members as can be; nothing changed.
+	MembersFull
+	// FewerFailures means that too few voters would be left; nothing changed.
+	FewerFailures
+	// VersionUnknown means that it is not the next version, or that a member's program does not know it; nothing changed.
+	VersionUnknown
+	// Reported is what becomes of a Report.
+	Reported
+	// ConfChanged means that Result.Conf is Raft's configuration from here on; ConfRefused, that the
+	// step leads nowhere, and nothing changed.
+	ConfChanged
+	ConfRefused
 )
 
 var outcomeNames = [...]string{
@@ -72,7 +92,10 @@ var outcomeNames = [...]string{
 	KeyReused: "idempotency key reused", AnswersFull: "too many idempotency keys", Maintained: "maintained",
 	Denied: "denied", AdminExists: "there is an administrator", LastAdmin: "it is the last administrator",
 	UnknownRole: "no such role", RoleInUse: "role is in use", PolicyFull: "too many namespaces", Recorded: "recorded",
-	SelfDenied: "would deny its own sender",
+	SelfDenied:   "would deny its own sender",
+	MemberExists: "there is such a member", UnknownMember: "no such member", MemberPending: "member is being replaced",
+	MembersFull: "too many members", FewerFailures: "too few voters would be left", VersionUnknown: "not every member knows the version",
+	Reported: "reported", ConfChanged: "configuration changed", ConfRefused: "configuration not changed",
 }
 
 // String returns the outcome in words.
@@ -119,6 +142,8 @@ type Result struct {
 	// First is, for Repeated, the outcome and revision of the first time if the window still has it; else zero.
 	First         Outcome
 	FirstRevision Revision
+	// Conf is, for ConfChanged, Raft's configuration.
+	Conf *ConfState
 }
 
 // Apply applies committed entries in order, each exactly once, to the overlay: the first, and
@@ -169,6 +194,7 @@ type applier struct {
 	base    *base
 	changed []pendingChange
 	writes  []write // of the command's answer, or of maintenance
+	members membersBeing
 }
 
 // write is a record of a bucket that is to be put or removed, with what there was.
@@ -207,11 +233,14 @@ func (a *applier) apply(e *Entry) (Result, error) {
 }
 
 func (a *applier) command(e *Entry) (Result, error) {
+	if e.Conf != nil {
+		return a.reconfigure(e.Conf), nil
+	}
 	if len(e.Data) == 0 {
 		return Result{Outcome: Empty}, nil
 	}
 	s := a.s
-	cmd, err := Decode(e.Data)
+	cmd, err := decodeAs(e.Data, s.opts.MaxVersion)
 	if errors.Is(err, ErrUnknownVersion) {
 		return Result{}, fmt.Errorf("entry %d: %w", e.Index, err)
 	}
@@ -221,6 +250,9 @@ func (a *applier) command(e *Entry) (Result, error) {
 			return Result{}, fmt.Errorf("entry %d: %w", e.Index, err)
 		}
 		return r, nil
+	}
+	if err == nil && cmd.Report != nil {
+		return a.report(cmd.Report), nil
 	}
 	if undecodable := err != nil || cmd.Origin.incomplete(); undecodable {
 		s.state.undecodable++
@@ -280,6 +312,9 @@ func (a *applier) transact(cmd *Command) (Result, error) {
 	evaluate := a.evaluate
 	if len(cmd.Ops) == 1 && cmd.Ops[0].Kind.isNamespace() {
 		evaluate = a.namespace
+	}
+	if len(cmd.Ops) == 1 && cmd.Ops[0].Kind.isMembers() {
+		evaluate = a.membership
 	}
 	r, err := evaluate(cmd)
 	if err != nil {
@@ -549,6 +584,10 @@ func (a *applier) commit(cmd *Command, r *Result) {
 func (a *applier) change(c *pendingChange, by string, content hash.Hash) {
 	if c.op.Kind.isNamespace() {
 		a.changeNamespace(c, by, content)
+		return
+	}
+	if c.op.Kind.isMembers() {
+		a.changeMembers()
 		return
 	}
 	st := &a.s.state

@@ -132,7 +132,7 @@ func (c *Command) validateDenials() error {
 
 func (c *Command) encodeDenials() []byte {
 	b := make([]byte, kindAt, 256*len(c.Denials))
-	b[0], b[1] = commandVersion, kindDenials
+	b[0], b[1] = MinVersion, kindDenials
 	SetOrigin(b, c.Origin)
 	binary.LittleEndian.PutUint64(b[acceptedAt:], uint64(c.AcceptedAt))
 	b = binary.AppendUvarint(b, uint64(len(c.Denials)))

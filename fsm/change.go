@@ -38,6 +38,9 @@ type ChangedKey struct {
 // IsNamespace tells that it is of a namespace, whose prefix is Key, not of a key.
 func (c *ChangedKey) IsNamespace() bool { return c.Kind.isNamespace() }
 
+// IsMembers tells that it is of the members called Key, or of the cluster's version, not of a key.
+func (c *ChangedKey) IsMembers() bool { return c.Kind.isMembers() }
+
 // A change as bucket changes stores it, integers little-endian; texts and counts
 // as in a command:
 //

@@ -12,11 +12,11 @@ import (
 	"unicode/utf8"
 )
 
-// A command of version 1, integers little-endian. The origin comes first, at a
+// A command, integers little-endian. The origin comes first, at a
 // fixed place, so that a node stamps a command without decoding it. A transaction:
 //
 //	offset  bytes
-//	     0      1  version: 1
+//	     0      1  version: 1 or 2
 //	     1      1  kind: 1
 //	     2      8  origin: node
 //	    10      8  origin: incarnation
@@ -46,9 +46,15 @@ import (
 //	                      key           text
 //	                                    (a prefix if kind is DeleteTree, or of a namespace)
 //	                      content type  text, only if kind is Put
-//	                      value         length and bytes, only if kind is Put, PutNamespace or Bootstrap
+//	                                    (of AddMember and those after it, names)
+//	                      value         length and bytes, only if kind is Put, PutNamespace, Bootstrap,
+//	                                    or one of AddMember and those after it but PromoteMember
 //	                   8  revision      only if kind is Restore
 //	               operations if a compare fails, likewise
+//	            1  from version 2 on: 1 if there is a trace, else 0; if so:
+//	                  16  trace id
+//	                   8  span id
+//	                   1  flags
 //
 // Maintenance:
 //
@@ -68,15 +74,25 @@ import (
 //	     2     32  origin and accepted at, as of a transaction
 //	    34         denials              count, then for each what appendDenial writes
 //
+// A report:
+//
+//	offset  bytes
+//	     0      1  version: 1
+//	     1      1  kind: 4
+//	     2     24  zero
+//	    26      8  raft id
+//	    34     16  life
+//	    50      1  version that is known
+//
 // Counts and lengths are unsigned varints in their shortest form; a text is its
 // length and that many bytes of UTF-8. Nothing follows the last operation. So a
 // command has exactly one encoding, and what decodes encodes to the same bytes.
+// All but transactions are of version 1, whatever the cluster's.
 const (
-	commandVersion = 1
-
 	kindTransaction = 1
 	kindMaintenance = 2
 	kindDenials     = 3
+	kindReport      = 4
 
 	originAt   = 2
 	acceptedAt = originAt + 24
@@ -84,14 +100,19 @@ const (
 	sourceAt   = kindAt + 1
 
 	maintenanceBytes = acceptedAt + 24
+	reportBytes      = acceptedAt + 8 + 16 + 1
 )
 
-// Encode returns the command's bytes in the newest version. It fails on what
-// violates a limit. The Origin sits at a fixed place: see SetOrigin.
+// Encode returns the command's bytes in the newest version: see EncodeAs.
+func (c *Command) Encode() ([]byte, error) { return c.EncodeAs(Version) }
+
+// EncodeAs returns the command's bytes in a version, MinVersion to Version, without what that does
+// not have. It fails on what violates a limit. The Origin sits at a fixed place: see SetOrigin.
 //
 // Errors: *KeyError, *LimitError, or a text that says what is wrong. A zone in
 // Source is left out: it means something only on the accepting node.
-func (c *Command) Encode() ([]byte, error) {
+func (c *Command) EncodeAs(version uint8) ([]byte, error) {
+	must(version >= MinVersion && version <= Version, "a command is encoded as of version %d", version)
 	source := c.Source.WithZone("").AsSlice()
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -102,8 +123,11 @@ func (c *Command) Encode() ([]byte, error) {
 	if len(c.Denials) > 0 {
 		return c.encodeDenials(), nil
 	}
+	if c.Report != nil {
+		return c.Report.encode(), nil
+	}
 	b := make([]byte, sourceAt, c.sizeHint())
-	b[0], b[1] = commandVersion, kindTransaction
+	b[0], b[1] = version, kindTransaction
 	SetOrigin(b, c.Origin)
 	binary.LittleEndian.PutUint64(b[acceptedAt:], uint64(c.AcceptedAt))
 	b[kindAt] = byte(c.Principal.Kind)
@@ -132,6 +156,9 @@ func (c *Command) Encode() ([]byte, error) {
 	}
 	b = appendOps(b, c.Ops)
 	b = appendOps(b, c.Else)
+	if version >= versionOfTrace {
+		b = c.Trace.append(b)
+	}
 	if len(b) > MaxTxnBytes {
 		return nil, &LimitError{What: "bytes of the transaction", Got: len(b), Max: MaxTxnBytes}
 	}
@@ -149,12 +176,12 @@ func appendOps(b []byte, ops []Op) []byte {
 			b = appendText(b, op.ContentType)
 			b = binary.AppendUvarint(b, uint64(len(op.Value)))
 			b = append(b, op.Value...)
-		case PutNamespace, Bootstrap:
+		case PutNamespace, Bootstrap, AddMember, RemoveMember, ReplaceMember, FinalizeUpgrade:
 			b = binary.AppendUvarint(b, uint64(len(op.Value)))
 			b = append(b, op.Value...)
 		case Restore:
 			b = binary.LittleEndian.AppendUint64(b, uint64(op.Revision))
-		case Delete, DeleteTree, DeleteNamespace:
+		case Delete, DeleteTree, DeleteNamespace, PromoteMember:
 		}
 	}
 	return b
@@ -162,10 +189,28 @@ func appendOps(b []byte, ops []Op) []byte {
 
 func (m *Maintenance) encode() []byte {
 	b := make([]byte, acceptedAt, maintenanceBytes)
-	b[0], b[1] = commandVersion, kindMaintenance
+	b[0], b[1] = MinVersion, kindMaintenance
 	b = binary.LittleEndian.AppendUint64(b, uint64(m.Elapsed))
 	b = binary.LittleEndian.AppendUint64(b, uint64(m.KeepFor))
 	return binary.LittleEndian.AppendUint64(b, uint64(m.KeepVersions))
+}
+
+func (r *Report) encode() []byte {
+	b := make([]byte, acceptedAt, reportBytes)
+	b[0], b[1] = MinVersion, kindReport
+	b = binary.LittleEndian.AppendUint64(b, r.RaftID)
+	b = append(b, r.Life[:]...)
+	return append(b, r.Version)
+}
+
+func (t *Trace) append(b []byte) []byte {
+	if *t == (Trace{}) {
+		return append(b, 0)
+	}
+	b = append(b, 1)
+	b = append(b, t.ID[:]...)
+	b = append(b, t.Span[:]...)
+	return append(b, t.Flags)
 }
 
 func oneIf(b bool) byte {
@@ -201,7 +246,7 @@ func SetOrigin(b []byte, o Origin) {
 // OriginOf reads the origin of an encoded command; false if it is too short, of an unknown
 // version or no client's.
 func OriginOf(b []byte) (Origin, bool) {
-	if len(b) < kindAt || b[0] != commandVersion || b[1] != kindDenials && (b[1] != kindTransaction || len(b) < sourceAt) {
+	if len(b) < kindAt || b[0] < MinVersion || b[0] > Version || b[1] != kindDenials && (b[1] != kindTransaction || len(b) < sourceAt) {
 		return Origin{}, false
 	}
 	return Origin{
@@ -215,14 +260,50 @@ func OriginOf(b []byte) (Origin, bool) {
 // does not know; ErrUndecodable for anything else that is wrong.
 //
 // The values alias b; everything else is copied.
-func Decode(b []byte) (*Command, error) {
-	if len(b) > 1 && b[0] == commandVersion && b[1] == kindMaintenance {
-		return decodeMaintenance(b)
+func Decode(b []byte) (*Command, error) { return decodeAs(b, Version) }
+
+// decodeAs is Decode for a program that knows versions up to newest.
+func decodeAs(b []byte, newest uint8) (*Command, error) {
+	if len(b) == 0 {
+		return nil, fmt.Errorf("%w: it is empty", ErrUndecodable)
 	}
-	if len(b) > 1 && b[0] == commandVersion && b[1] == kindDenials {
-		return decodeDenials(b)
+	if b[0] < MinVersion || b[0] > newest {
+		return nil, fmt.Errorf("%w: %d, newest known is %d", ErrUnknownVersion, b[0], newest)
+	}
+	if len(b) > 1 && b[0] == MinVersion {
+		switch b[1] {
+		case kindMaintenance:
+			return decodeMaintenance(b)
+		case kindDenials:
+			return decodeDenials(b)
+		case kindReport:
+			return decodeReport(b)
+		}
 	}
 	return decodeTransaction(b)
+}
+
+func decodeReport(b []byte) (*Command, error) {
+	d := decoder{b: b[originAt:]}
+	for range 3 {
+		if d.uint64() != 0 {
+			d.fail("it has an origin")
+		}
+	}
+	r := &Report{RaftID: d.uint64()}
+	copy(r.Life[:], d.fixed(len(r.Life)))
+	r.Version = d.byte()
+	if d.err == "" && len(d.b) > 0 {
+		d.fail(fmt.Sprintf("%d bytes follow it", len(d.b)))
+	}
+	if d.err != "" {
+		return nil, fmt.Errorf("%w: %s", ErrUndecodable, d.err)
+	}
+	c := &Command{Report: r}
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUndecodable, err)
+	}
+	return c, nil
 }
 
 func decodeMaintenance(b []byte) (*Command, error) {
@@ -249,12 +330,6 @@ func decodeMaintenance(b []byte) (*Command, error) {
 }
 
 func decodeTransaction(b []byte) (*Command, error) {
-	if len(b) == 0 {
-		return nil, fmt.Errorf("%w: it is empty", ErrUndecodable)
-	}
-	if b[0] != commandVersion {
-		return nil, fmt.Errorf("%w: %d, newest known is %d", ErrUnknownVersion, b[0], commandVersion)
-	}
 	if len(b) > MaxTxnBytes {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrUndecodable, len(b), MaxTxnBytes)
 	}
@@ -291,6 +366,13 @@ func decodeTransaction(b []byte) (*Command, error) {
 	}
 	c.Ops = d.ops()
 	c.Else = d.ops()
+	if b[0] >= versionOfTrace && d.bool() {
+		copy(c.Trace.ID[:], d.fixed(len(c.Trace.ID)))
+		copy(c.Trace.Span[:], d.fixed(len(c.Trace.Span)))
+		if c.Trace.Flags = d.byte(); c.Trace == (Trace{}) {
+			d.fail("its trace is none")
+		}
+	}
 	if d.err == "" && len(d.b) > 0 {
 		d.err = fmt.Sprintf("%d bytes follow it", len(d.b))
 	}
@@ -318,11 +400,11 @@ func (d *decoder) ops() (ops []Op) {
 			contentType = d.textLike(contentType)
 			op.ContentType = contentType
 			op.Value = d.bytes()
-		case PutNamespace, Bootstrap:
+		case PutNamespace, Bootstrap, AddMember, RemoveMember, ReplaceMember, FinalizeUpgrade:
 			op.Value = d.bytes()
 		case Restore:
 			op.Revision = Revision(d.uint64())
-		case Delete, DeleteTree, DeleteNamespace:
+		case Delete, DeleteTree, DeleteNamespace, PromoteMember:
 		}
 	}
 	return ops
@@ -350,6 +432,12 @@ func (c *Command) validate() error {
 	if len(c.Denials) > 0 {
 		return c.validateDenials()
 	}
+	if r := c.Report; r != nil {
+		if !reflect.DeepEqual(c, &Command{Report: r}) {
+			return errors.New("fsm: a report, and more in the same command")
+		}
+		return r.validate()
+	}
 	if err := checkText("request id", c.RequestID, MaxRequestIDBytes); err != nil {
 		return err
 	}
@@ -370,7 +458,7 @@ func (c *Command) validate() error {
 			return err
 		}
 	}
-	if err := c.validateNamespace(); err != nil {
+	if err := c.validateAlone(); err != nil {
 		return err
 	}
 	if len(c.Else) > 0 && len(c.Compares) == 0 {
@@ -382,9 +470,17 @@ func (c *Command) validate() error {
 	return validateOps(c.Else)
 }
 
-// validateNamespace checks that an operation on a namespace is alone, and compares of none but it.
-func (c *Command) validateNamespace() error {
-	of := func(op Op) bool { return op.Kind.isNamespace() }
+func (r *Report) validate() error {
+	if r.RaftID == 0 || r.Life == (Life{}) || r.Version < MinVersion {
+		return fmt.Errorf("fsm: report of member %d with version %d: incomplete", r.RaftID, r.Version)
+	}
+	return nil
+}
+
+// validateAlone checks that an operation on a namespace, or on members, is alone, and compares of none
+// but that namespace.
+func (c *Command) validateAlone() error {
+	of := func(op Op) bool { return op.Kind.alone() }
 	if !slices.ContainsFunc(c.Ops, of) && !slices.ContainsFunc(c.Else, of) {
 		if slices.ContainsFunc(c.Compares, func(cmp Compare) bool { return cmp.Kind == NamespaceIs }) {
 			return errors.New("fsm: compare of a namespace in a command that changes none")
@@ -392,11 +488,11 @@ func (c *Command) validateNamespace() error {
 		return nil
 	}
 	if len(c.Ops) != 1 || len(c.Else) > 0 {
-		return errors.New("fsm: an operation on a namespace, and more in the same command")
+		return errors.New("fsm: an operation on a namespace or on members, and more in the same command")
 	}
 	for i := range c.Compares {
-		if cmp := &c.Compares[i]; cmp.Kind != NamespaceIs || cmp.Key != c.Ops[0].Key {
-			return fmt.Errorf("fsm: compare of %q in a command that changes namespace %q", cmp.Key, c.Ops[0].Key)
+		if cmp := &c.Compares[i]; cmp.Kind != NamespaceIs || cmp.Key != c.Ops[0].Key || c.Ops[0].Kind.isMembers() {
+			return fmt.Errorf("fsm: compare of %q in a command that changes namespace or members %q", cmp.Key, c.Ops[0].Key)
 		}
 	}
 	return nil
@@ -546,6 +642,8 @@ func (op *Op) validate() error {
 		if err := ValidateSubject(string(op.Value)); err != nil {
 			return err
 		}
+	case AddMember, PromoteMember, RemoveMember, ReplaceMember, FinalizeUpgrade:
+		return op.validateMembers()
 	case Delete, DeleteTree, Restore, DeleteNamespace:
 		if len(op.Value) != 0 || op.ContentType != "" {
 			return fmt.Errorf("fsm: operation on %q carries a value and does not put one", op.Key)

@@ -74,6 +74,11 @@ var (
 		Origin: Origin{Node: 1, Incarnation: 2, Seq: 5},
 		Ops:    []Op{{Kind: Bootstrap, Value: []byte("user:entra/t/first")}},
 	}
+	goldenMember = Command{
+		Origin: Origin{Node: 1, Incarnation: 2, Seq: 7},
+		Ops:    []Op{{Kind: ReplaceMember, Key: "node2", Value: (&MemberSpec{Address: "10.0.1.12", APIPort: 5000, RaftPort: 5001}).Encode()}},
+	}
+	goldenReport  = Command{Report: &Report{RaftID: 4, Life: Life{0xab, 15: 0xcd}, Version: 2}}
 	goldenDenials = Command{
 		Origin: Origin{Node: 1, Incarnation: 2, Seq: 6}, AcceptedAt: 9,
 		Denials: []Denial{
@@ -88,16 +93,27 @@ var (
 
 // The encoding is in logs on disk: it changes only together with its version.
 func TestGoldenCommand(t *testing.T) {
-	b := encode(t, goldenCommand)
+	traced := goldenCommand
+	traced.Trace = Trace{ID: [16]byte{0x4b, 15: 0x36}, Span: [8]byte{0xf0, 7: 0xb7}, Flags: 1}
+	b, err := traced.EncodeAs(1)
+	require.NoError(t, err)
 	requireGolden(t, "command_v1", b)
 	got, err := Decode(b)
 	require.NoError(t, err)
-	require.Equal(t, &goldenCommand, got)
+	require.Equal(t, &goldenCommand, got, "version 1 has no trace")
+	b = encode(t, traced)
+	requireGolden(t, "command_v2", b)
+	got, err = Decode(b)
+	require.NoError(t, err)
+	require.Equal(t, &traced, got)
+	_, err = decodeAs(b, 1)
+	require.ErrorIs(t, err, ErrUnknownVersion)
 
 	for name, cmd := range map[string]Command{
-		"namespace_v1": goldenNamespace, "bootstrap_v1": goldenBootstrap, "denials_v1": goldenDenials,
+		"namespace_v1": goldenNamespace, "bootstrap_v1": goldenBootstrap, "denials_v1": goldenDenials, "member_v1": goldenMember,
 	} {
-		b = encode(t, cmd)
+		b, err = cmd.EncodeAs(1)
+		require.NoError(t, err)
 		requireGolden(t, name, b)
 		got, err = Decode(b)
 		require.NoError(t, err)
@@ -112,6 +128,12 @@ func TestGoldenCommand(t *testing.T) {
 		_, err = Decode(append(bytes.Clone(b), 0))
 		require.ErrorIs(t, err, ErrUndecodable, "%s, and a byte", name)
 	}
+
+	b = encode(t, goldenReport)
+	requireGolden(t, "report_v1", b)
+	got, err = Decode(b)
+	require.NoError(t, err)
+	require.Equal(t, &goldenReport, got)
 
 	b = encode(t, goldenMaintenance)
 	requireGolden(t, "maintenance_v1", b)
@@ -159,7 +181,7 @@ var genOps = rapid.Custom(func(t *rapid.T) (ops []Op) {
 			op.Value = rapid.SliceOf(rapid.Byte()).Draw(t, "value")
 		case Restore:
 			op.Revision = Revision(rapid.Uint64().Draw(t, "revision"))
-		case Delete, DeleteTree, PutNamespace, DeleteNamespace, Bootstrap:
+		default:
 		}
 		ops = append(ops, op)
 	}
@@ -220,6 +242,20 @@ var genCommand = rapid.Custom(func(t *rapid.T) Command {
 			Request:    [32]byte(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "request")),
 			OnlyIfDone: rapid.Bool().Draw(t, "only if done"),
 		}
+	}
+	if rapid.Bool().Draw(t, "traced") {
+		c.Trace = Trace{ID: [16]byte(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "trace")), Flags: 1}
+	}
+	if rapid.Bool().Draw(t, "of members") {
+		c.Compares = nil
+		c.Ops = []Op{rapid.SampledFrom([]Op{
+			{Kind: AddMember, Key: "n4", Value: (&MemberSpec{}).Encode()},
+			{Kind: ReplaceMember, Key: "n4", Value: (&MemberSpec{Address: "10.0.0.4", APIPort: 5000, RaftPort: 5001}).Encode()},
+			{Kind: PromoteMember, Key: "n4,n5"},
+			{Kind: RemoveMember, Key: "n4,n5", Value: []byte(EvenFewer)},
+			{Kind: FinalizeUpgrade, Value: []byte{Version}},
+		}).Draw(t, "operation")}
+		return c
 	}
 	c.Ops = genOps.Draw(t, "operations")
 	if len(c.Compares) > 0 {
@@ -284,7 +320,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := Decode(b)
 		if err != nil {
-			if len(b) > 0 && b[0] != commandVersion {
+			if len(b) > 0 && b[0] != Version {
 				require.ErrorIs(t, err, ErrUnknownVersion)
 			} else {
 				require.ErrorIs(t, err, ErrUndecodable)
@@ -313,7 +349,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}{
 		{"empty", nil, ErrUndecodable},
 		{"version 0", edit(0, 0), ErrUnknownVersion},
-		{"newer version", edit(0, 2), ErrUnknownVersion},
+		{"newer version", edit(0, Version+1), ErrUnknownVersion},
 		{"newer version, nothing else", []byte{9}, ErrUnknownVersion},
 		{"header only", good[:sourceAt], ErrUndecodable},
 		{"unknown principal", edit(kindAt, 4), ErrUndecodable},
@@ -376,7 +412,7 @@ func TestEncodeRefusesWhatIsOverALimit(t *testing.T) {
 		{"key in a subtree", Command{Ops: []Op{put("a/b", ""), {Kind: DeleteTree, Key: "a/"}}}, `it is below "a/"`},
 		{"subtree in a subtree", Command{Ops: []Op{{Kind: DeleteTree, Key: ""}, {Kind: DeleteTree, Key: "a/"}}}, `it is below ""`},
 		{"subtree twice", Command{Ops: []Op{{Kind: DeleteTree, Key: "a/"}, {Kind: DeleteTree, Key: "a/"}}}, "two operations"},
-		{"unknown operation", Command{Ops: []Op{{Kind: 9, Key: "a"}}}, "operation of unknown kind 9"},
+		{"unknown operation", Command{Ops: []Op{{Kind: 99, Key: "a"}}}, "operation of unknown kind 99"},
 		{"unknown compare", Command{Compares: []Compare{{Key: "a"}}}, "compare of unknown kind 0"},
 		{"revision not asked for", Command{Compares: []Compare{{Kind: KeyExists, Key: "a", Revision: 1}}}, "does not ask for one"},
 		{"bad key", Command{Ops: []Op{put("a//b", "")}}, "has an empty segment"},

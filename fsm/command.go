@@ -75,6 +75,28 @@ type Command struct {
 	// Denials, unless empty, are all that the command is, but for its origin and AcceptedAt: what
 	// a node refused, for the audit. At most MaxDenials.
 	Denials []Denial
+	// Report, unless nil, is all that the command is, like Maintenance.
+	Report *Report
+	// Trace is what the accepting node traces the command by; zero: it does not. From version 2 on; it
+	// changes nothing.
+	Trace Trace
+}
+
+// Trace names the span that a command belongs to (W3C Trace Context).
+type Trace struct {
+	ID    [16]byte
+	Span  [8]byte
+	Flags byte
+}
+
+// Report is what a member says of itself, as its leader has it applied. It makes no revision.
+type Report struct {
+	RaftID uint64
+	// Life is of the member's data directory. The first one that is reported has the seat, and no
+	// other one does anything.
+	Life Life
+	// Version is the newest command version that the member's program knows.
+	Version uint8
 }
 
 // Idempotency names the operation that a command is one attempt at. The store remembers what
@@ -155,13 +177,34 @@ const (
 	// must name. Outcomes: AdminExists, if somebody is bound already; PolicyFull, if the root namespace
 	// has no room for one more. Whoever configures a node proposes it: no client can.
 	Bootstrap
+	// AddMember makes a seat for a member called Key, a learner, at Value, of MemberSpec.Encode. Like the
+	// four that follow it is the only operation of its command. What members are to be changes
+	// at once; the leader then takes Raft's configuration there. Outcomes: MemberExists, MembersFull.
+	AddMember
+	// PromoteMember has the learners called Key, several with commas, become voters, as soon as they have
+	// caught up. Outcome: UnknownMember.
+	PromoteMember
+	// RemoveMember has the members called Key, several with commas, leave, all voters of them at once. Of
+	// two with one name, the one that was to replace the other does. Outcomes: UnknownMember; FewerFailures if less than
+	// three voters would be left of three or more, unless Value is EvenFewer, or none.
+	RemoveMember
+	// ReplaceMember makes a seat for another member called Key, at Value, of MemberSpec.Encode, under another raft id.
+	// In the moment when that becomes a voter, the one that it replaces leaves. Outcomes: UnknownMember,
+	// MemberPending if that is under way, MembersFull.
+	ReplaceMember
+	// FinalizeUpgrade makes Value, one byte, the version of the cluster, which must be the next one, or
+	// there is nothing to do. There is no way back. Outcomes: VersionUnknown if a member's program does not know it.
+	FinalizeUpgrade
 )
+
+// EvenFewer is the value of a RemoveMember that is to be done though fewer failures can be borne then.
+const EvenFewer = "even fewer"
 
 // Op is one change of one key, or of a subtree.
 type Op struct {
 	Kind        OpKind
 	Key         string
-	Value       []byte   // Put, PutNamespace and Bootstrap only
+	Value       []byte   // Put, PutNamespace, Bootstrap and those of members only
 	ContentType string   // Put only
 	Revision    Revision // Restore only
 }
@@ -175,6 +218,12 @@ func (o *Op) isTree() bool {
 func (k OpKind) isNamespace() bool {
 	return k == PutNamespace || k == DeleteNamespace || k == Bootstrap
 }
+
+// isMembers tells whether o is of the members, not of keys.
+func (k OpKind) isMembers() bool { return k >= AddMember && k <= FinalizeUpgrade }
+
+// alone tells whether an operation is the only one of its command.
+func (k OpKind) alone() bool { return k.isNamespace() || k.isMembers() }
 
 // identity is what names a principal for ever: unlike its roles and groups it does not change.
 func (p *Principal) identity() []byte {

@@ -105,6 +105,9 @@ func (c *compaction) ended(changed *ChangedKey, rev Revision) error {
 	if changed.IsNamespace() {
 		return c.endedNamespace(changed)
 	}
+	if changed.IsMembers() {
+		return nil
+	}
 	ok, err := c.past.seekIn(supersededKey(key, rev-1), pastOf(key))
 	if err != nil || !ok {
 		return err
@@ -151,7 +154,7 @@ func (c *compaction) trim(keep int) (more bool, err error) {
 			}
 			room-- // also for a key without a past, and one that was done: a change may have very many
 			key := ch.Ops[c.trimmedKeys].Key
-			if done[key] || ch.Ops[c.trimmedKeys].IsNamespace() {
+			if done[key] || ch.Ops[c.trimmedKeys].Kind.alone() {
 				continue
 			}
 			done[key] = true

@@ -129,7 +129,7 @@ func (v *View) Events(ch *Change, prefix string, fn func(Event) bool) error {
 	like := commonTexts
 	for i := range ch.Ops {
 		e := Event{Key: ch.Ops[i].Key, Deleted: ch.Ops[i].Kind == Delete}
-		if !strings.HasPrefix(e.Key, prefix) || ch.Ops[i].IsNamespace() {
+		if !strings.HasPrefix(e.Key, prefix) || ch.Ops[i].Kind.alone() {
 			continue
 		}
 		if !e.Deleted {

@@ -91,6 +91,20 @@ const (
 	MaxReasonBytes = 64
 )
 
+// Limits of the membership; constants of the command's version as well.
+const (
+	// MaxMembers bounds the members, learners and those who leave included.
+	MaxMembers = 16
+	// MaxRaftIDs bounds the members that a cluster ever had: what each has proposed last is remembered, in
+	// 40 KiB at most. A restore begins anew.
+	MaxRaftIDs = 1_000
+	// MaxMemberNameBytes and MaxMemberAddressBytes bound names and addresses, as DNS does.
+	MaxMemberNameBytes    = 253
+	MaxMemberAddressBytes = 253
+	// MaxGaps bounds the restores that a store remembers; the history that is compacted forgets them.
+	MaxGaps = 64
+)
+
 // Bounds of the store itself; they do not change what a command does.
 const (
 	// DefaultOverlayBytes is Options.MaxOverlayBytes unless set.

@@ -3,7 +3,6 @@ package fsm
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"math"
 	"slices"
 	"time"
 )
@@ -29,8 +28,13 @@ type State struct {
 	Answers uint64
 	// Denials is how many rows there are of what was refused, at most MaxDenialRows.
 	Denials uint64
-	Conf    ConfState
-	Members []Member
+	// Version is of the commands that the cluster uses; LastRaftID the greatest that any member ever
+	// had; Gaps are the revisions that a restore skipped, ascending.
+	Version    uint8
+	Conf       ConfState
+	Members    []Member
+	LastRaftID uint64
+	Gaps       []Gap
 	// Records is how many keys have a current record.
 	Records uint64
 	// Undecodable counts the committed commands that did not decode. More than 0
@@ -42,8 +46,11 @@ type State struct {
 // is copied by value; its slices are never changed in place.
 type logical struct {
 	cluster     ClusterID
+	version     uint8 // of commands, see Version
 	members     []Member
+	lastRaftID  uint64 // no member ever had a greater one
 	conf        ConfState
+	gaps        []Gap // ascending
 	applied     Index
 	term        uint64
 	revision    Revision
@@ -87,8 +94,11 @@ func (l *logical) state() State {
 		FloorChain:  l.floorChain,
 		Answers:     uint64(l.answers.count) / 2,
 		Denials:     uint64(l.denied.count),
+		Version:     l.version,
 		Conf:        l.conf,
 		Members:     l.members,
+		LastRaftID:  l.lastRaftID,
+		Gaps:        l.gaps,
 		Records:     uint64(l.current.count),
 		Undecodable: l.undecodable,
 	}
@@ -105,7 +115,7 @@ func (l *logical) hash() [32]byte {
 //
 //	offset  bytes
 //	     0      8  checksum
-//	     8      1  version of the database's layout: 4
+//	     8      1  version of the database's layout: 5
 //	     9      8  applied index
 //	    17      8  its term
 //	    25     32  state hash, of what follows
@@ -128,11 +138,21 @@ func (l *logical) hash() [32]byte {
 //	   481     32  sum of windows
 //	   513      8  greatest accepted-at, two's complement
 //	   521      8  undecodable commands
-//	   529         members: count, then for each 8 raft id and its name, a text
+//	   529      1  version of commands
+//	   530      8  greatest raft id of any member ever
+//	   538         members: count, then for each
+//	                  8  raft id
+//	                     name, address        text each
+//	                  4  port of the API, port of Raft
+//	                  1  what it is to be
+//	                  8  raft id of the member that it replaces
+//	                 16  life
+//	                  1  newest version that it knows
 //	               voters, learners, outgoing voters, next learners: count, then 8 each
 //	            1  auto leave: 0 or 1
+//	               gaps: count, then 8 from and 8 to each
 const (
-	layoutVersion   = 4
+	layoutVersion   = 5
 	metaKey         = "state"
 	metaHeaderBytes = checksumBytes + 1 + 16 + 32
 )
@@ -155,21 +175,7 @@ func (l *logical) appendHashed(b []byte) []byte {
 	b = l.windows.append(b)
 	b = binary.LittleEndian.AppendUint64(b, uint64(l.acceptedAt))
 	b = binary.LittleEndian.AppendUint64(b, l.undecodable)
-	b = binary.AppendUvarint(b, uint64(len(l.members)))
-	for _, m := range l.members {
-		b = binary.LittleEndian.AppendUint64(b, m.RaftID)
-		b = appendText(b, m.Name)
-	}
-	for _, ids := range [...][]uint64{l.conf.Voters, l.conf.Learners, l.conf.VotersOutgoing, l.conf.LearnersNext} {
-		b = binary.AppendUvarint(b, uint64(len(ids)))
-		for _, id := range ids {
-			b = binary.LittleEndian.AppendUint64(b, id)
-		}
-	}
-	if l.conf.AutoLeave {
-		return append(b, 1)
-	}
-	return append(b, 0)
+	return l.appendMembership(b)
 }
 
 // encode returns the record.
@@ -214,15 +220,7 @@ func decodeLogical(value []byte) (logical, error) {
 	l.windows = d.tallySum()
 	l.acceptedAt = int64(d.uint64())
 	l.undecodable = d.uint64()
-	for range d.count(math.MaxInt) {
-		l.members = append(l.members, Member{RaftID: d.uint64(), Name: d.text()})
-	}
-	for _, ids := range [...]*[]uint64{&l.conf.Voters, &l.conf.Learners, &l.conf.VotersOutgoing, &l.conf.LearnersNext} {
-		for range d.count(math.MaxInt) {
-			*ids = append(*ids, d.uint64())
-		}
-	}
-	l.conf.AutoLeave = d.byte() == 1
+	d.membership(&l)
 	if d.err != "" || len(d.b) != 0 {
 		return logical{}, damaged("state record: %s", d.trouble())
 	}

@@ -319,6 +319,8 @@ func (p *Policy) lacks(g *Grants, op *Op) Need {
 		need.Verbs = VerbRollback
 	case PutNamespace, DeleteNamespace:
 		need.Verbs = p.needsToChange(op)
+	case AddMember, PromoteMember, RemoveMember, ReplaceMember, FinalizeUpgrade:
+		have, need = g.Verbs(""), Need{Verbs: VerbCluster}
 	case Bootstrap: // refused by what it does if it comes late
 	}
 	need.Verbs &^= have

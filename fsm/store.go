@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -70,22 +69,11 @@ type snapshot struct {
 // ClusterID is 128 random bits, chosen when a cluster forms.
 type ClusterID [16]byte
 
-// Member is one node of the cluster as the replicated state knows it.
-type Member struct {
-	RaftID uint64
-	Name   string
-}
-
-// ConfState is the membership Raft runs with (the fields of raftpb.ConfState).
-type ConfState struct {
-	Voters, Learners, VotersOutgoing, LearnersNext []uint64
-	AutoLeave                                      bool
-}
-
 // Genesis is the state at index 0, equal on all members.
 type Genesis struct {
 	Cluster ClusterID
-	Members []Member // raft ids 1..n in sorted order of names; all voters
+	Members []Member // raft ids 1..n in sorted order of names; all voters. What else they are, is made here
+	Version uint8    // of commands, that all of them know; 0: Version
 }
 
 // Options of a store. The zero value of a field means its default.
@@ -100,6 +88,9 @@ type Options struct {
 	// flush that needs more fails, and IsFull says so. Of less than 32 MiB only half
 	// can be used.
 	MmapBytes int
+	// MaxVersion is the newest command version that is known (default Version). Less stands for the
+	// program before this one, in tests.
+	MaxVersion uint8
 	// NoSync skips fsync in bbolt. For package sim only, where the file lives in memory.
 	NoSync bool
 }
@@ -110,6 +101,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MmapBytes == 0 {
 		o.MmapBytes = DefaultMmapBytes
+	}
+	if o.MaxVersion == 0 {
+		o.MaxVersion = Version
 	}
 	return o
 }
@@ -178,9 +172,14 @@ func writeGenesis(path string, g *Genesis, opts Options) (err error) {
 			}
 		}
 		chain := genesisChain(g)
-		l := logical{cluster: g.Cluster, members: slices.Clone(g.Members), chain: chain, floorChain: chain}
+		l := logical{cluster: g.Cluster, version: g.Version, chain: chain, floorChain: chain}
+		if l.version == 0 {
+			l.version = Version
+		}
 		for _, m := range g.Members {
+			l.members = append(l.members, Member{RaftID: m.RaftID, Name: m.Name, Want: Voter, Life: Life(g.Cluster), Version: l.version})
 			l.conf.Voters = append(l.conf.Voters, m.RaftID)
+			l.lastRaftID = m.RaftID
 		}
 		return tx.Bucket([]byte(metadata.String())).Put([]byte(metaKey), l.encode())
 	})

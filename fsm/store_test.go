@@ -13,7 +13,7 @@ import (
 
 var testGenesis = Genesis{
 	Cluster: ClusterID{1, 2, 3},
-	Members: []Member{{1, "node1"}, {2, "node2"}, {3, "node3"}},
+	Members: []Member{{RaftID: 1, Name: "node1"}, {RaftID: 2, Name: "node2"}, {RaftID: 3, Name: "node3"}},
 }
 
 // testOptions are those of a store in memory-backed storage.
@@ -33,8 +33,13 @@ type replica struct {
 
 func newReplica(t *testing.T) *replica {
 	t.Helper()
+	return newReplicaOf(t, testGenesis)
+}
+
+func newReplicaOf(t *testing.T, g Genesis) *replica {
+	t.Helper()
 	r := &replica{t: t, path: filepath.Join(t.TempDir(), "db")}
-	require.NoError(t, Create(r.path, testGenesis, testOptions))
+	require.NoError(t, Create(r.path, g, testOptions))
 	r.open()
 	t.Cleanup(func() {
 		if r.s != nil {
@@ -166,7 +171,13 @@ func TestOpenOfALockedFile(t *testing.T) {
 func TestGenesisState(t *testing.T) {
 	st := newReplica(t).s.State()
 	assert.Equal(t, testGenesis.Cluster, st.Cluster)
-	assert.Equal(t, testGenesis.Members, st.Members)
+	for i, m := range st.Members {
+		assert.Equal(t, Member{
+			RaftID: uint64(i + 1), Name: testGenesis.Members[i].Name, Want: Voter, Life: Life(testGenesis.Cluster), Version: Version,
+		}, m)
+	}
+	assert.Equal(t, uint64(3), st.LastRaftID)
+	assert.Equal(t, uint8(Version), st.Version)
 	assert.Equal(t, []uint64{1, 2, 3}, st.Conf.Voters)
 	assert.Zero(t, st.Applied)
 	assert.Zero(t, st.Revision)

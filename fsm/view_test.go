@@ -131,7 +131,7 @@ func TestClosedStore(t *testing.T) {
 	require.NoError(t, <-closed)
 	_, err = r.s.View()
 	require.ErrorIs(t, err, ErrClosed)
-	_, err = r.s.Apply([]Entry{{2, 1, nil}})
+	_, err = r.s.Apply([]Entry{{Index: 2, Term: 1}})
 	require.ErrorIs(t, err, ErrClosed)
 	_, err = r.s.Scrub(1)
 	require.ErrorIs(t, err, ErrClosed)
@@ -200,7 +200,7 @@ func TestApplyStopsAtTheOverlaysBound(t *testing.T) {
 	var ents []Entry
 	for i := range 20 {
 		cmd := Command{Origin: Origin{1, 1, uint64(i + 1)}, Ops: []Op{put("k", strconv.Itoa(i))}}
-		ents = append(ents, Entry{Index(i + 1), 1, encode(t, cmd)})
+		ents = append(ents, Entry{Index: Index(i + 1), Term: 1, Data: encode(t, cmd)})
 	}
 	for i := 0; i < len(ents); {
 		res, err := r.s.Apply(ents[i:])
@@ -227,7 +227,7 @@ func TestApplyRefusesAtTwiceTheOverlaysBound(t *testing.T) {
 	for r.s.OverlayBytes() < 2000 {
 		r.put("k", strconv.Itoa(r.s.OverlayBytes()))
 	}
-	_, err := r.s.Apply([]Entry{{Index(len(r.log) + 1), 1, nil}})
+	_, err := r.s.Apply([]Entry{{Index: Index(len(r.log) + 1), Term: 1}})
 	require.ErrorIs(t, err, ErrOverlayFull)
 	r.flush()
 	assert.Zero(t, r.s.OverlayBytes())

@@ -98,8 +98,8 @@ func TestUnknownVersionStopsBeforeItIsApplied(t *testing.T) {
 	r := newReplica(t)
 	good := encode(t, Command{Origin: Origin{1, 1, 1}, Ops: []Op{put("a", "1")}})
 	newer := encode(t, Command{Origin: Origin{1, 1, 2}, Ops: []Op{put("a", "2")}})
-	newer[0] = 2
-	res, err := r.s.Apply([]Entry{{1, 1, good}, {2, 1, newer}, {3, 1, nil}})
+	newer[0] = Version + 1
+	res, err := r.s.Apply([]Entry{{Index: 1, Term: 1, Data: good}, {Index: 2, Term: 1, Data: newer}, {Index: 3, Term: 1}})
 	require.ErrorIs(t, err, ErrUnknownVersion)
 	require.Len(t, res, 1)
 	assert.Equal(t, Index(1), r.s.State().Applied)
@@ -108,9 +108,9 @@ func TestUnknownVersionStopsBeforeItIsApplied(t *testing.T) {
 
 func TestApplyRefusesAnEntryOutOfOrder(t *testing.T) {
 	r := newReplica(t)
-	_, err := r.s.Apply([]Entry{{2, 1, nil}})
+	_, err := r.s.Apply([]Entry{{Index: 2, Term: 1}})
 	require.ErrorIs(t, err, ErrOrder)
-	_, err = r.s.Apply([]Entry{{1, 1, nil}, {1, 1, nil}})
+	_, err = r.s.Apply([]Entry{{Index: 1, Term: 1}, {Index: 1, Term: 1}})
 	require.ErrorIs(t, err, ErrOrder)
 	assert.Equal(t, Index(1), r.s.State().Applied)
 }

@@ -138,7 +138,7 @@ func encodeIdentity(id Identity) []byte {
 		Incarnation: id.Incarnation,
 	}
 	for _, m := range id.Members {
-		body.Members = append(body.Members, identityMember(m))
+		body.Members = append(body.Members, identityMember{RaftID: m.RaftID, Name: m.Name})
 	}
 	b, err := json.Marshal(body)
 	must(err == nil, "an identity does not encode: %v", err)
@@ -165,7 +165,7 @@ func decodeIdentity(b []byte) (Identity, error) {
 		return Identity{}, fmt.Errorf("cluster id %q: %w", in.Cluster, ErrIdentityDamaged)
 	}
 	for _, m := range in.Members {
-		id.Members = append(id.Members, fsm.Member(m))
+		id.Members = append(id.Members, fsm.Member{RaftID: m.RaftID, Name: m.Name})
 	}
 	return id, nil
 }

@@ -116,6 +116,9 @@ func (m *member) state() fsm.State {
 	return fsm.State{Cluster: m.identity.Cluster}
 }
 
+// version is of the commands that the cluster uses; the oldest as long as that is not known.
+func (m *member) version() uint8 { return max(m.state().Version, fsm.MinVersion) }
+
 // Start opens the data directory and runs the node in the background until Close
 // or a fault. It returns before the cluster is formed.
 //

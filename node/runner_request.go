@@ -19,12 +19,14 @@ var waiterPool = sync.Pool{New: func() any { return &waiter{answer: make(chan an
 // ticks away is given to the core a little earlier, so that it says what is known.
 // See [WithStages] for where the time went.
 func (r *Runner) Propose(ctx context.Context, cmd *fsm.Command) (fsm.Result, error) {
-	command, err := cmd.Encode()
+	m := r.member.Load()
+	if m == nil {
+		return fsm.Result{}, r.notApplied(r.notYet())
+	}
+	// A version that rises meanwhile is no matter: older commands are known for ever.
+	command, err := cmd.EncodeAs(m.version())
 	if err != nil {
 		return fsm.Result{}, err
-	}
-	if r.member.Load() == nil {
-		return fsm.Result{}, r.notApplied(r.notYet())
 	}
 	if err := ctx.Err(); err != nil {
 		return fsm.Result{}, r.notApplied(err)
