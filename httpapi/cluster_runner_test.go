@@ -92,6 +92,9 @@ func (w *wire) SetCluster(id fsm.ClusterID) {
 	w.cluster = id
 }
 
+// SetMembers is nothing to this network: it takes messages to where they are sent.
+func (w *wire) SetMembers([]transport.Peer, uint64) {}
+
 func (w *wire) Close() error {
 	w.all.mu.Lock()
 	if w.all.ends[w.self] == w {

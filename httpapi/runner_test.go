@@ -18,9 +18,10 @@ import (
 // nowhere is the transport of a cluster of one.
 type nowhere struct{}
 
-func (nowhere) Send([]transport.Message) {}
-func (nowhere) SetCluster(fsm.ClusterID) {}
-func (nowhere) Close() error             { return nil }
+func (nowhere) Send([]transport.Message)            {}
+func (nowhere) SetCluster(fsm.ClusterID)            {}
+func (nowhere) SetMembers([]transport.Peer, uint64) {}
+func (nowhere) Close() error                        { return nil }
 
 // newRunner starts a cluster of one on a real disk.
 func newRunner(tb testing.TB) *node.Runner {

@@ -57,6 +57,10 @@ type Transport interface {
 	transport.Transport
 	// SetCluster says which cluster this node belongs to: from then on only its members are heard. Before, only Form messages pass.
 	SetCluster(id fsm.ClusterID)
+	// SetMembers says who the members are from now on, this node among them or not: all others are
+	// refused and forgotten. Those whose raft id is at most last have been members, and are
+	// told that they are none any more.
+	SetMembers(members []transport.Peer, last uint64)
 	// Close stops listening and closes all connections.
 	Close() error
 }

@@ -36,6 +36,8 @@ type port struct {
 
 	mu      sync.Mutex
 	cluster fsm.ClusterID
+	members map[uint64]bool // nil: all
+	last    uint64
 }
 
 func (n *mesh) dial(self Peering, h transport.Handler) (Transport, error) {
@@ -90,6 +92,15 @@ func (p *port) Send(msgs []transport.Message) {
 			p.handler.Unreachable(m.To)
 			continue
 		}
+		if !p.hears(m.To) {
+			continue
+		}
+		if !to.hears(p.self) {
+			if to.dismisses(p.self) {
+				p.handler.Dismissed(m.To)
+			}
+			continue
+		}
 		// What arrives is never the sender's memory.
 		if m.Raft != nil {
 			m.Raft = proto.Clone(m.Raft).(*raftpb.Message)
@@ -122,6 +133,29 @@ func (p *port) SetCluster(id fsm.ClusterID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cluster = id
+}
+
+func (p *port) SetMembers(members []transport.Peer, last uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.members, p.last = make(map[uint64]bool), last
+	for _, m := range members {
+		p.members[m.RaftID] = true
+	}
+}
+
+// hears tells whether p listens and speaks to id.
+func (p *port) hears(id uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.members == nil || p.members[id]
+}
+
+// dismisses tells whether id, which p does not hear, has been a member.
+func (p *port) dismisses(id uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return id <= p.last
 }
 
 func (p *port) Close() error {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"syscall"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -20,11 +21,18 @@ type door struct {
 }
 
 func (d door) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	if g, ok := conn.(*guest); ok {
-		defer g.leave()
+	g, waits := conn.(*guest)
+	if waits {
 		conn = g.Conn
 	}
 	secured, info, err := d.TransportCredentials.ServerHandshake(conn)
+	switch {
+	case !waits:
+	case err == nil && d.t.isVisitor(info):
+		time.AfterFunc(visitPatience, func() { _ = g.Close() }) // till then it is one of the lobby's
+	default:
+		g.leave()
+	}
 	if reason := reasonOfHandshake(err); reason != "" {
 		d.t.refused(conn.RemoteAddr().String(), reason)
 	}

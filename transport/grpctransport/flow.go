@@ -9,7 +9,8 @@ import (
 // (a ping in a frame) after so much bulk and after so much time; the peer gives it
 // (a pong) when it has read that frame and handled the ones before.
 type flow struct {
-	wake chan struct{} // capacity 1: there may be something to send
+	wake    chan struct{} // capacity 1: there may be something to send
+	version int           // of the wire
 
 	mu    sync.Mutex
 	due   bool   // a ping is to be sent, whatever else is
@@ -28,8 +29,8 @@ type mark struct {
 	at   time.Time
 }
 
-func newFlow(now time.Time) *flow {
-	return &flow{wake: make(chan struct{}, 1), heard: now, due: true}
+func newFlow(version int, now time.Time) *flow {
+	return &flow{wake: make(chan struct{}, 1), version: version, heard: now, due: true}
 }
 
 // room reports whether more bulk may be sent.

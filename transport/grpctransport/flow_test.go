@@ -10,7 +10,7 @@ import (
 
 func TestFlowStopsBulkAtTheWindow(t *testing.T) {
 	t0 := time.Unix(0, 0)
-	f := newFlow(t0)
+	f := newFlow(WireVersion, t0)
 	require.Equal(t, uint64(1), f.sending(0, t0), "a new stream begins with a ping")
 	pings := []uint64{}
 	for f.room() {
@@ -31,17 +31,17 @@ func TestFlowKnowsSlowFromSilent(t *testing.T) {
 	t0 := time.Unix(0, 0)
 	second := func(n float64) time.Time { return t0.Add(time.Duration(n * float64(time.Second))) }
 
-	idle := newFlow(t0)
+	idle := newFlow(WireVersion, t0)
 	idle.sending(0, t0)
 	assert.False(t, idle.tick(second(4)))
 	assert.True(t, idle.tick(second(4.1)), "nothing is on its way, and no answer came")
 
-	busy := newFlow(t0)
+	busy := newFlow(WireVersion, t0)
 	busy.sending(4*slowestLink, t0)
 	assert.False(t, busy.tick(second(8)), "4 s for the bulk, and patience")
 	assert.True(t, busy.tick(second(8.1)))
 
-	answering := newFlow(t0)
+	answering := newFlow(WireVersion, t0)
 	answering.pong(answering.sending(4*slowestLink, t0), second(5))
 	assert.Equal(t, 5*time.Second, answering.roundTrip())
 	assert.False(t, answering.tick(second(9)))
@@ -50,7 +50,7 @@ func TestFlowKnowsSlowFromSilent(t *testing.T) {
 
 func TestFlowIgnoresPongsOfNoPing(t *testing.T) {
 	t0 := time.Unix(0, 0)
-	f := newFlow(t0)
+	f := newFlow(WireVersion, t0)
 	first := f.sending(windowBytes, t0)
 	f.pong(0, t0.Add(time.Second))
 	assert.False(t, f.room())

@@ -48,6 +48,10 @@ func frameOf(msgs []transport.Message) *wire.Frame {
 			f.ImageRequests = append(f.ImageRequests, &wire.ImageRequest{First: m.ImageRequest.First})
 		case m.Digest != nil:
 			f.Digests = append(f.Digests, &wire.Digest{Index: m.Digest.Index, Asked: m.Digest.Asked, Hash: m.Digest.Hash[:]})
+		case m.Claim != nil:
+			f.Claims = append(f.Claims, &wire.Claim{Life: m.Claim.Life[:], Version: uint32(m.Claim.Version)})
+		case m.ClaimReply != nil:
+			f.ClaimReplies = append(f.ClaimReplies, &wire.ClaimReply{Life: m.ClaimReply.Life[:], Verdict: uint32(m.ClaimReply.Verdict)})
 		}
 	}
 	return f
@@ -55,8 +59,8 @@ func frameOf(msgs []transport.Message) *wire.Frame {
 
 var errFrame = errors.New("frame is not one of this protocol")
 
-// messagesOf reads a frame that from sent to to.
-func messagesOf(f *wire.Frame, from, to uint64) ([]transport.Message, error) {
+// messagesOf reads a frame that from sent to to on a stream of a version.
+func messagesOf(f *wire.Frame, from, to uint64, version int) ([]transport.Message, error) {
 	out := make([]transport.Message, 0, len(f.GetRaft())+len(f.GetForwards())+len(f.GetReplies())+len(f.GetForms()))
 	for _, m := range f.GetRaft() {
 		if m.GetFrom() != from || m.GetTo() != to {
@@ -94,7 +98,19 @@ func messagesOf(f *wire.Frame, from, to uint64) ([]transport.Message, error) {
 		}
 		out = append(out, transport.Message{From: from, To: to, Form: o})
 	}
-	return imageMessagesOf(out, f, from, to)
+	out, err := imageMessagesOf(out, f, from, to)
+	if err != nil {
+		return nil, err
+	}
+	if out, err = claimsOf(out, f, from, to); err != nil {
+		return nil, err
+	}
+	for _, m := range out {
+		if v := since(m); v > version {
+			return nil, fmt.Errorf("a message of wire version %d on a stream of %d: %w", v, version, errFrame)
+		}
+	}
+	return out, nil
 }
 
 // imageMessagesOf appends what a frame holds about images and digests.
@@ -122,6 +138,31 @@ func imageMessagesOf(out []transport.Message, f *wire.Frame, from, to uint64) ([
 			return nil, fmt.Errorf("digest of %d bytes: %w", len(m.GetHash()), errFrame)
 		}
 		out = append(out, transport.Message{From: from, To: to, Digest: d})
+	}
+	return out, nil
+}
+
+// claimsOf appends what a frame holds about seats.
+func claimsOf(out []transport.Message, f *wire.Frame, from, to uint64) ([]transport.Message, error) {
+	for _, m := range f.GetClaims() {
+		if m.GetVersion() == 0 || m.GetVersion() > math.MaxUint8 {
+			return nil, fmt.Errorf("claim of one who knows version %d: %w", m.GetVersion(), errFrame)
+		}
+		c := &transport.Claim{Version: uint8(m.GetVersion())}
+		if copy(c.Life[:], m.GetLife()) != len(c.Life) || len(m.GetLife()) != len(c.Life) || c.Life == [16]byte{} {
+			return nil, fmt.Errorf("claim of no life: %w", errFrame)
+		}
+		out = append(out, transport.Message{From: from, To: to, Claim: c})
+	}
+	for _, m := range f.GetClaimReplies() {
+		if m.GetVerdict() == 0 || m.GetVerdict() > uint32(transport.ClaimGone) {
+			return nil, fmt.Errorf("verdict %d on a claim: %w", m.GetVerdict(), errFrame)
+		}
+		r := &transport.ClaimReply{Verdict: transport.ClaimVerdict(m.GetVerdict())}
+		if copy(r.Life[:], m.GetLife()) != len(r.Life) || len(m.GetLife()) != len(r.Life) {
+			return nil, fmt.Errorf("answer to a claim of no life: %w", errFrame)
+		}
+		out = append(out, transport.Message{From: from, To: to, ClaimReply: r})
 	}
 	return out, nil
 }

@@ -31,7 +31,7 @@ func TestFramesOfAnotherProtocolAreRefused(t *testing.T) {
 		"long digest":                       {Digests: []*wire.Digest{{Index: 1, Hash: make([]byte, 33)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := messagesOf(f, 1, 2)
+			_, err := messagesOf(f, 1, 2, WireVersion)
 			assert.ErrorIs(t, err, errFrame)
 		})
 	}
@@ -54,7 +54,7 @@ func TestFramesOfImagesComeOutAsTheyWentIn(t *testing.T) {
 	require.NoError(t, err)
 	var frame wire.Frame
 	require.NoError(t, proto.Unmarshal(b, &frame))
-	got, err := messagesOf(&frame, 1, 2)
+	got, err := messagesOf(&frame, 1, 2, WireVersion)
 	require.NoError(t, err)
 	assert.Equal(t, imageMessages(), got)
 
@@ -64,7 +64,7 @@ func TestFramesOfImagesComeOutAsTheyWentIn(t *testing.T) {
 		if proto.Unmarshal(b[:n], &cut) != nil {
 			continue
 		}
-		msgs, err := messagesOf(&cut, 1, 2)
+		msgs, err := messagesOf(&cut, 1, 2, WireVersion)
 		require.NoErrorf(t, err, "cut at %d, between two messages", n)
 		require.Less(t, len(msgs), len(got))
 		assert.Equal(t, got[:len(msgs)], msgs)
@@ -88,7 +88,7 @@ func FuzzFrame(f *testing.F) {
 		if proto.Unmarshal(b, &frame) != nil {
 			return
 		}
-		msgs, err := messagesOf(&frame, 1, 2)
+		msgs, err := messagesOf(&frame, 1, 2, WireVersion)
 		if err != nil {
 			require.ErrorIs(t, err, errFrame)
 			return
@@ -98,7 +98,7 @@ func FuzzFrame(f *testing.F) {
 			assert.Equal(t, uint64(2), m.To)
 		}
 		// Only what the house's types have no field for is lost, and once.
-		again, err := messagesOf(frameOf(msgs), 1, 2)
+		again, err := messagesOf(frameOf(msgs), 1, 2, WireVersion)
 		require.NoError(t, err)
 		assert.True(t, proto.Equal(frameOf(msgs), frameOf(again)))
 		require.Len(t, again, len(msgs))

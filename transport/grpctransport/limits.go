@@ -3,9 +3,6 @@ package grpctransport
 import "time"
 
 const (
-	// WireVersion is this program's version of the protocol between nodes.
-	WireVersion = 1
-
 	// MaxReceiveBytes bounds one frame: a transaction at its limit (4 MiB) and 1 MiB for what goes with it.
 	MaxReceiveBytes = 4<<20 + 1<<20
 
@@ -54,6 +51,12 @@ const (
 	// maxGuests bounds the connections at a time that have not come to the end of their
 	// handshake; each may hold as much as TLS lets a stranger send.
 	maxGuests = 256
+
+	// visitPatience bounds the connection of a node that is no member: one stream, to hear that.
+	visitPatience = handshakePatience
+
+	// dismissInterval is how often Handler.Dismissed is called for one peer.
+	dismissInterval = time.Minute
 
 	// minBackoff and maxBackoff bound the wait between attempts to connect; it
 	// doubles, and each wait is drawn between half of it and all. With

@@ -191,7 +191,7 @@ func TestHeartbeatsOvertakeBulk(t *testing.T) {
 	for range 1500 { // 6 s of work for the peer
 		a.Send([]transport.Message{app(1, 2, 1, 16<<10)})
 	}
-	eventually(t, func() bool { return !a.peers[2].flow.Load().room() }, "the way to the peer is full")
+	eventually(t, func() bool { return !a.peer(2).flow.Load().room() }, "the way to the peer is full")
 	<-l.beats
 	started := time.Now()
 	a.Send([]transport.Message{beat(1, 2)})

@@ -21,23 +21,47 @@ import (
 type peer struct {
 	t       *Transport
 	id      uint64
-	address string
+	name    string                 // "": not known
+	address atomic.Pointer[string] // "": the peer connects, this node does not
+	ctx     context.Context        //nolint:containedctx // the peer's time as a member
+	end     context.CancelFunc
 	queue   queue
 	again   chan struct{} // capacity 1: begin a new stream
 	flow    atomic.Pointer[flow]
 	proof   atomic.Pointer[proof] // that of the newest connection; nil without TLS
 	said    refusals              // why there is no connection
+	told    time.Time             // when Handler.Dismissed was called last; of the goroutine
 }
 
 var (
-	errRestart = errors.New("the cluster id or the bundle of CAs changed")
+	errRestart = errors.New("the cluster id, the bundle of CAs or the peer's address changed")
+	errWaits   = errors.New("the peer has no address to connect to")
 	errSilent  = errors.New("the peer did not answer a ping in time")
 )
 
-func newPeer(t *Transport, id uint64, address string) *peer {
-	p := &peer{t: t, id: id, address: address, again: make(chan struct{}, 1)}
+func newPeer(t *Transport, id uint64, name, address string) *peer {
+	p := &peer{t: t, id: id, name: name, again: make(chan struct{}, 1)}
+	p.address.Store(t.elsewhere(address))
+	p.ctx, p.end = context.WithCancel(t.ctx)
 	p.queue.init()
 	return p
+}
+
+// move says where the peer is from now on.
+func (p *peer) move(address string) {
+	to := p.t.elsewhere(address)
+	if *p.address.Swap(to) != *to {
+		signal(p.again)
+	}
+}
+
+// elsewhere is an address to connect to; "" for this node's own: whom this node takes the place
+// of is not there.
+func (t *Transport) elsewhere(address string) *string {
+	if address == t.cfg.Listen {
+		address = ""
+	}
+	return &address
 }
 
 func (p *peer) put(m transport.Message) {
@@ -54,9 +78,9 @@ func (p *peer) put(m transport.Message) {
 }
 
 func (p *peer) stats() PeerStats {
-	s := PeerStats{ID: p.id}
+	s := PeerStats{ID: p.id, Name: p.t.name(p.id), Address: *p.address.Load()}
 	if f := p.flow.Load(); f != nil {
-		s.Connected, s.RoundTrip = true, f.roundTrip()
+		s.Connected, s.Version, s.RoundTrip = true, f.version, f.roundTrip()
 	}
 	p.queue.mu.Lock()
 	defer p.queue.mu.Unlock()
@@ -68,13 +92,13 @@ func (p *peer) stats() PeerStats {
 	return s
 }
 
-// run keeps a stream to the peer until the transport is closed.
+// run keeps a stream to the peer until it is no member any more, or the transport is closed.
 func (p *peer) run() {
 	wait := minBackoff
-	for p.t.ctx.Err() == nil {
+	for p.ctx.Err() == nil {
 		started := time.Now()
 		connected, err := p.stream()
-		if p.t.ctx.Err() != nil {
+		if p.ctx.Err() != nil {
 			return
 		}
 		lost := p.queue.clear() || connected // what was on its way may be lost, too
@@ -91,9 +115,9 @@ func (p *peer) run() {
 			if errors.Is(err, errRestart) {
 				continue
 			}
-		} else if reason := reasonOf(err); p.due(reason) {
+		} else if reason := reasonOf(err); !errors.Is(err, errWaits) && p.due(reason) {
 			p.t.log.Warn("no connection to a peer; trying again",
-				slog.String("peer", p.t.name(p.id)), slog.String("address", p.address), slog.String("error", reason))
+				slog.String("peer", p.t.name(p.id)), slog.String("address", *p.address.Load()), slog.String("error", reason))
 		}
 		p.pause(wait)
 		wait = min(2*wait, maxBackoff)
@@ -117,7 +141,15 @@ func (p *peer) pause(wait time.Duration) {
 	select {
 	case <-timer.C:
 	case <-p.again:
-	case <-p.t.ctx.Done():
+	case <-p.ctx.Done():
+	}
+}
+
+// dismissed tells the handler that the peer says this node is no member any more.
+func (p *peer) dismissed() {
+	if now := p.t.cfg.Now(); p.told.IsZero() || now.Sub(p.told) >= dismissInterval || now.Before(p.told) {
+		p.told = now
+		p.t.cfg.Handler.Dismissed(p.id)
 	}
 }
 

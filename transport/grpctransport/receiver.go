@@ -2,7 +2,7 @@ package grpctransport
 
 import (
 	"context"
-	"fmt"
+	"crypto/x509"
 	"log/slog"
 	"net"
 	"strconv"
@@ -26,6 +26,7 @@ type receiver struct {
 // incoming is one accepted stream.
 type incoming struct {
 	hello
+	version int       // of the wire
 	member  bool      // both its ends belong to one cluster
 	cluster clusterID // this node's, when the stream was accepted
 	cancel  context.CancelCauseFunc
@@ -34,8 +35,8 @@ type incoming struct {
 
 // hello is a stream's metadata.
 type hello struct {
-	from, incarnation uint64
-	cluster           string
+	from, to, incarnation uint64
+	cluster               string
 }
 
 // Stream is part of wire.PeerServer.
@@ -49,16 +50,18 @@ func (r *receiver) Stream(s grpc.BidiStreamingServer[wire.Frame, wire.Pong]) err
 		err = t.believed(in.from, in.proof) // watchTLS may have gone through all streams before this one was there
 	}
 	if err != nil {
-		t.refused(remote(ctx), reasonOf(err))
+		if status.Code(err) != codes.Unavailable { // that passes by itself, and the peer says it
+			t.refused(remote(ctx), reasonOf(err))
+		}
 		return err
 	}
 	t.log.Info("a peer connected", slog.String("peer", t.name(in.from)), slog.String("from", remote(ctx)),
-		slog.Uint64("incarnation", in.incarnation), slog.Bool("member", in.member))
-	if err := s.SendHeader(metadata.Pairs(metaCluster, in.cluster.String())); err != nil {
+		slog.Uint64("incarnation", in.incarnation), slog.Bool("member", in.member), slog.Int("wire", in.version))
+	if err := s.SendHeader(metadata.Pairs(metaCluster, in.cluster.String(), metaVersion, strconv.Itoa(in.version))); err != nil {
 		return err
 	}
 	failed := make(chan error, 1)
-	t.running.Go(func() { failed <- t.receive(s, in) })
+	t.running.Go(func() { failed <- t.receive(ctx, s, in) })
 	select {
 	case err := <-failed:
 		return err
@@ -68,7 +71,7 @@ func (r *receiver) Stream(s grpc.BidiStreamingServer[wire.Frame, wire.Pong]) err
 	}
 }
 
-func (t *Transport) receive(s grpc.BidiStreamingServer[wire.Frame, wire.Pong], in *incoming) error {
+func (t *Transport) receive(ctx context.Context, s grpc.BidiStreamingServer[wire.Frame, wire.Pong], in *incoming) error {
 	for {
 		f, err := s.Recv()
 		if err != nil {
@@ -79,12 +82,15 @@ func (t *Transport) receive(s grpc.BidiStreamingServer[wire.Frame, wire.Pong], i
 				return err
 			}
 		}
-		msgs, err := messagesOf(f, in.from, t.cfg.RaftID)
+		msgs, err := messagesOf(f, in.from, t.cfg.RaftID, in.version)
 		if err != nil {
 			t.log.Error("a peer sent what this protocol does not have", slog.String("peer", t.name(in.from)), slog.Any("error", err))
 			return status.Error(codes.InvalidArgument, err.Error())
 		}
 		for _, m := range msgs {
+			if ctx.Err() != nil {
+				return ctx.Err() // the peer may be no member any more
+			}
 			if in.member || isForm(m) {
 				t.cfg.Handler.Receive(m)
 			}
@@ -95,19 +101,30 @@ func (t *Transport) receive(s grpc.BidiStreamingServer[wire.Frame, wire.Pong], i
 // accept decides whether a stream may be opened, and whether both its ends are
 // members of one cluster. The refusal says what does not fit; both sides log it.
 func (t *Transport) accept(ctx context.Context, cancel context.CancelCauseFunc) (*incoming, error) {
-	h, err := t.greet(ctx)
+	h, version, err := t.greet(ctx)
 	if err != nil {
 		return nil, err
 	}
-	proven, err := t.identify(ctx, h.from)
+	chain, err := t.chainOf(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// What SetCluster finds here and what the stream is taken for must agree.
+	p, err := t.member(ctx, h, chain)
+	if err != nil {
+		return nil, err
+	}
+	proven, err := t.identify(p, chain)
+	if err != nil {
+		return nil, err
+	}
+	// What SetCluster and SetMembers find here and what the stream is taken for must agree.
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.peer(h.from) != p {
+		return nil, status.Errorf(codes.Unavailable, "the members changed while %s connected", t.name(h.from))
+	}
 	none, mine := clusterID{}.String(), t.cluster.String()
-	in := &incoming{hello: h, member: h.cluster == mine && mine != none, cluster: t.cluster, cancel: cancel, proof: proven}
+	in := &incoming{hello: h, version: version, member: h.cluster == mine && mine != none, cluster: t.cluster, cancel: cancel, proof: proven}
 	if !in.member && h.cluster != none && mine != none {
 		return nil, status.Errorf(codes.FailedPrecondition,
 			"%s belongs to cluster %s, %s (%s) to cluster %s: one of the two has another cluster's data directory, or the wrong addresses in Cluster.Nodes",
@@ -130,8 +147,8 @@ func (t *Transport) accept(ctx context.Context, cancel context.CancelCauseFunc) 
 	return in, nil
 }
 
-// greet reads a stream's metadata, and refuses what is not from a member to this node.
-func (t *Transport) greet(ctx context.Context) (hello, error) {
+// greet reads a stream's metadata, and chooses its version.
+func (t *Transport) greet(ctx context.Context) (hello, int, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	get := func(key string) string {
 		if v := md.Get(key); len(v) == 1 {
@@ -139,30 +156,21 @@ func (t *Transport) greet(ctx context.Context) (hello, error) {
 		}
 		return ""
 	}
-	self := t.name(t.cfg.RaftID)
-	if v := get(metaVersion); v != strconv.Itoa(WireVersion) {
-		return hello{}, status.Errorf(codes.FailedPrecondition, "a stream of wire version %q, %s speaks %d: the two run programs that do not go together", v, self, WireVersion)
+	version, err := t.choose(md)
+	if err != nil {
+		return hello{}, 0, err
 	}
 	from, err1 := strconv.ParseUint(get(metaFrom), 10, 64)
 	to, err2 := strconv.ParseUint(get(metaTo), 10, 64)
 	incarnation, err3 := strconv.ParseUint(get(metaIncarnation), 10, 64)
 	if err1 != nil || err2 != nil || err3 != nil {
-		return hello{}, status.Error(codes.InvalidArgument, "the stream does not say who speaks to whom")
+		return hello{}, 0, status.Error(codes.InvalidArgument, "the stream does not say who speaks to whom")
 	}
-	h := hello{from: from, incarnation: incarnation, cluster: get(metaCluster)}
-	places := fmt.Sprintf("(its cluster: %s, that of %s: %s)", h.cluster, self, t.clusterID())
-	if to != t.cfg.RaftID {
-		return hello{}, status.Errorf(codes.FailedPrecondition, "the stream is for raft id %d, this node is %d, %s, at %s %s: compare the addresses in Cluster.Nodes", to, t.cfg.RaftID, self, t.listener.Addr(), places)
-	}
-	if t.peers[from] == nil {
-		return hello{}, status.Errorf(codes.PermissionDenied, "raft id %d is not a member that %s (raft id %d, at %s) knows %s: compare Cluster.Nodes of both", from, self, t.cfg.RaftID, t.listener.Addr(), places)
-	}
-	return h, nil
+	return hello{from: from, to: to, incarnation: incarnation, cluster: get(metaCluster)}, version, nil
 }
 
-// identify refuses who is not the member they say they are: the certificate of another member
-// is not enough.
-func (t *Transport) identify(ctx context.Context, from uint64) (*proof, error) {
+// chainOf is the certificates by which the other end was let in, nil without TLS.
+func (t *Transport) chainOf(ctx context.Context) ([]*x509.Certificate, error) {
 	if t.cfg.TLS == nil {
 		return nil, nil
 	}
@@ -171,12 +179,20 @@ func (t *Transport) identify(ctx context.Context, from uint64) (*proof, error) {
 	if !ok || len(info.State.PeerCertificates) == 0 {
 		return nil, status.Error(codes.Unauthenticated, "no certificate") // the handshake lets none such pass
 	}
-	chain := info.State.PeerCertificates
-	if !namesNode(chain[0], t.name(from)) {
-		return nil, status.Errorf(codes.PermissionDenied, "the stream says that it is of %s, and its certificate names %s", t.name(from), namesOf(chain[0]))
+	return info.State.PeerCertificates, nil
+}
+
+// identify refuses who is not the member they say they are: the certificate of another member
+// is not enough.
+func (t *Transport) identify(p *peer, chain []*x509.Certificate) (*proof, error) {
+	if chain == nil {
+		return nil, nil
+	}
+	if !namesNode(chain[0], p.name) {
+		return nil, status.Errorf(codes.PermissionDenied, "the stream says that it is of %s, and its certificate names %s", t.name(p.id), namesOf(chain[0]))
 	}
 	proven := &proof{chain, t.cfg.TLS.Now()}
-	return proven, t.believed(from, proven)
+	return proven, t.believed(p.id, proven)
 }
 
 // forget is the end of an accepted stream.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
 	"github.com/confman/confman/tlsfiles"
@@ -74,7 +75,9 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUs
 
 // namesNode tells whether a certificate is that of a node: its id is there as it is spelled,
 // and no pattern stands for it.
-func namesNode(cert *x509.Certificate, id string) bool { return slices.Contains(cert.DNSNames, id) }
+func namesNode(cert *x509.Certificate, id string) bool {
+	return id != "" && slices.Contains(cert.DNSNames, id)
+}
 
 // namesOf is what a certificate says of its holder, for messages.
 func namesOf(cert *x509.Certificate) string {
@@ -104,19 +107,34 @@ func (t *Transport) serverTLS() *tls.Config {
 }
 
 // isMember refuses who is none, before a byte of theirs is read. Which one it is, the stream says.
+// If somebody was removed, other nodes of the CA pass, for a moment: one of them must hear it,
+// and its name is forgotten. They are refused by their stream, before a message is read.
 func (t *Transport) isMember(cs tls.ConnectionState) error {
-	cert := cs.PeerCertificates[0]
-	for id := range t.peers {
-		if namesNode(cert, t.name(id)) {
-			return nil
-		}
+	chain, m := cs.PeerCertificates, t.members.Load()
+	if m.named(chain[0]) || m.someLeft() && t.isNode(chain) {
+		return nil
 	}
+	return t.stranger(chain[0])
+}
+
+// isNode tells whether certificates that are good for a client are those of some node.
+func (t *Transport) isNode(chain []*x509.Certificate) bool {
+	return len(chain[0].DNSNames) > 0 && verify(chain, t.cfg.TLS.Current().CAs, x509.ExtKeyUsageServerAuth, "", t.cfg.TLS.Now()) == nil
+}
+
+// isVisitor tells whether a connection was let in although it is no member's.
+func (t *Transport) isVisitor(info credentials.AuthInfo) bool {
+	secured, ok := info.(credentials.TLSInfo)
+	return ok && !t.members.Load().named(secured.State.PeerCertificates[0])
+}
+
+func (t *Transport) stranger(cert *x509.Certificate) error {
 	return fmt.Errorf("the certificate names %s, and that is no other member that %s knows", namesOf(cert), t.name(t.cfg.RaftID))
 }
 
 // clientTLS is for connecting to a peer, with what is in the files now.
 func (p *peer) clientTLS() *tls.Config {
-	m, name := p.t.cfg.TLS.Current(), p.t.name(p.id)
+	m, name := p.t.cfg.TLS.Current(), p.name
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		RootCAs:    m.CAs, ServerName: name,
@@ -186,7 +204,7 @@ func (t *Transport) watchTLS() {
 			}
 		}
 		t.mu.Unlock()
-		for _, p := range t.peers {
+		for _, p := range t.members.Load().peers {
 			if p.proof.Load().check(roots, x509.ExtKeyUsageServerAuth) != nil {
 				signal(p.again)
 			}

@@ -325,7 +325,7 @@ func TestRenewalDropsNoConnection(t *testing.T) {
 	b.SetCluster(cluster)
 	pass(t, a, b, beat(1, 2))
 	pass(t, b, a, beat(2, 1))
-	there, back := a.peers[2].flow.Load(), b.peers[1].flow.Load()
+	there, back := a.peer(2).flow.Load(), b.peer(1).flow.Load()
 	next := ca.node("node1")
 	f1.renew(next)
 	f2.renew(ca.node("node2"))
@@ -339,8 +339,8 @@ func TestRenewalDropsNoConnection(t *testing.T) {
 	}, "the new certificate is there")
 	pass(t, a, b, beat(1, 2))
 	pass(t, b, a, beat(2, 1))
-	assert.Same(t, there, a.peers[2].flow.Load())
-	assert.Same(t, back, b.peers[1].flow.Load())
+	assert.Same(t, there, a.peer(2).flow.Load())
+	assert.Same(t, back, b.peer(1).flow.Load())
 }
 
 // TestACAIsReplaced as docs/tls.md says: believe both, renew, believe the new one. Who did not
@@ -362,7 +362,7 @@ func TestACAIsReplaced(t *testing.T) {
 	reloaded := func(n *testNode, was *x509.CertPool) {
 		eventually(t, func() bool { return n.cfg.TLS.Current().CAs != was }, "read again")
 	}
-	there := a.peers[2].flow.Load()
+	there := a.peer(2).flow.Load()
 	for i, n := range nodes {
 		was := n.cfg.TLS.Current().CAs
 		fs[i].believe(before, after)
@@ -375,13 +375,13 @@ func TestACAIsReplaced(t *testing.T) {
 	}
 	pass(t, a, b, beat(1, 2))
 	pass(t, c, a, beat(3, 1))
-	assert.Same(t, there, a.peers[2].flow.Load())
+	assert.Same(t, there, a.peer(2).flow.Load())
 	for i, n := range nodes[:2] {
 		was := n.cfg.TLS.Current().CAs
 		fs[i].believe(after)
 		reloaded(n, was)
 	}
-	eventually(t, func() bool { f := a.peers[2].flow.Load(); return f != nil && f != there }, "what the old CA vouched for begins anew")
+	eventually(t, func() bool { f := a.peer(2).flow.Load(); return f != nil && f != there }, "what the old CA vouched for begins anew")
 	eventually(t, func() bool { return !connected(c, 1)() && !connected(a, 3)() }, "node 3 is shut out")
 	eventually(t, says(a, "signed by unknown authority"), "and it is said why")
 	pass(t, a, b, beat(1, 2))

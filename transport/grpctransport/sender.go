@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -19,9 +20,8 @@ import (
 	"github.com/confman/confman/transport/grpctransport/wire"
 )
 
-// The metadata of a stream.
+// The metadata of a stream, besides that of versions.
 const (
-	metaVersion     = "confman-wire"
 	metaCluster     = "confman-cluster"
 	metaFrom        = "confman-from"
 	metaTo          = "confman-to"
@@ -32,13 +32,13 @@ type outgoing = grpc.BidiStreamingClient[wire.Frame, wire.Pong]
 
 // dial makes a connection. It is new for each stream: one that a partition cut
 // would sit out TCP's back-off.
-func (p *peer) dial() (*grpc.ClientConn, error) {
+func (p *peer) dial(address string) (*grpc.ClientConn, error) {
 	dialer := &net.Dialer{Timeout: connectPatience}
 	security := insecure.NewCredentials()
 	if p.t.cfg.TLS != nil {
 		security = caller{credentials.NewTLS(p.clientTLS())}
 	}
-	return grpc.NewClient("passthrough:///"+p.address,
+	return grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(security),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "tcp", address)
@@ -57,25 +57,28 @@ func (p *peer) dial() (*grpc.ClientConn, error) {
 // stream connects, shakes hands and sends until something breaks. It reports
 // whether it came to sending.
 func (p *peer) stream() (connected bool, err error) {
-	conn, err := p.dial()
+	address := *p.address.Load()
+	if address == "" {
+		return false, errWaits
+	}
+	conn, err := p.dial(address)
 	if err != nil {
 		return false, err
 	}
 	defer conn.Close() // nothing is left to be delivered
 
-	ctx, cancel := context.WithCancelCause(p.t.ctx)
+	ctx, cancel := context.WithCancelCause(p.ctx)
 	defer cancel(nil)
 	handshake := time.AfterFunc(handshakePatience, func() { cancel(fmt.Errorf("no answer within %v", handshakePatience)) })
 	defer handshake.Stop()
 
 	cluster := p.t.clusterID()
-	s, err := wire.NewPeerClient(conn).Stream(metadata.AppendToOutgoingContext(ctx,
-		metaVersion, strconv.Itoa(WireVersion),
+	s, err := wire.NewPeerClient(conn).Stream(metadata.AppendToOutgoingContext(ctx, append(p.t.offer(),
 		metaCluster, cluster.String(),
 		metaFrom, strconv.FormatUint(p.t.cfg.RaftID, 10),
 		metaTo, strconv.FormatUint(p.id, 10),
 		metaIncarnation, strconv.FormatUint(p.t.cfg.Incarnation, 10),
-	))
+	)...))
 	if err != nil {
 		return false, cause(ctx, err)
 	}
@@ -83,21 +86,27 @@ func (p *peer) stream() (connected bool, err error) {
 	if err == nil && len(head.Get(metaCluster)) != 1 {
 		// The stream ended before its header: the refusal is its status.
 		if _, err = s.Recv(); err == nil {
-			err = fmt.Errorf("what answers at %s is not a node of this protocol", p.address)
+			err = fmt.Errorf("what answers at %s is not a node of this protocol", address)
+		} else if len(s.Trailer().Get(metaRemoved)) > 0 && cluster != (clusterID{}) {
+			p.dismissed()
 		}
 	}
 	if err != nil {
 		return false, cause(ctx, err)
 	}
+	version, err := p.t.chosen(head)
+	if err != nil {
+		return false, err
+	}
 	handshake.Stop()
 	member := cluster != (clusterID{}) && head.Get(metaCluster)[0] == cluster.String()
-	p.t.log.Info("connected to a peer", slog.String("peer", p.t.name(p.id)), slog.String("address", p.address), slog.Bool("member", member))
-	return true, cause(ctx, p.send(ctx, cancel, s, member))
+	p.t.log.Info("connected to a peer", slog.String("peer", p.t.name(p.id)), slog.String("address", address), slog.Bool("member", member), slog.Int("wire", version))
+	return true, cause(ctx, p.send(ctx, cancel, s, member, version))
 }
 
 // send sends what is queued, until the stream ends.
-func (p *peer) send(ctx context.Context, cancel context.CancelCauseFunc, s outgoing, member bool) error {
-	f := newFlow(time.Now())
+func (p *peer) send(ctx context.Context, cancel context.CancelCauseFunc, s outgoing, member bool, version int) error {
+	f := newFlow(version, time.Now())
 	p.flow.Store(f)
 	defer p.flow.Store(nil)
 	// A send can wait for the peer's window, so these are not its goroutine's.
@@ -124,6 +133,7 @@ func (p *peer) send(ctx context.Context, cancel context.CancelCauseFunc, s outgo
 		if !member {
 			msgs = p.onlyForms(msgs)
 		}
+		msgs = p.onlyUpTo(version, msgs)
 		frame := frameOf(msgs)
 		frame.Ping = f.sending(bulkBytes, time.Now())
 		if err := s.Send(frame); err != nil {
@@ -179,4 +189,16 @@ func (p *peer) onlyForms(msgs []transport.Message) []transport.Message {
 		p.t.cfg.Handler.Unreachable(p.id)
 	}
 	return forms
+}
+
+// onlyUpTo leaves of msgs what a version of the wire has; the rest is dropped. The peer can be
+// reached all the same.
+func (p *peer) onlyUpTo(version int, msgs []transport.Message) []transport.Message {
+	return slices.DeleteFunc(msgs, func(m transport.Message) bool {
+		if since(m) <= version {
+			return false
+		}
+		p.queue.refuse()
+		return true
+	})
 }

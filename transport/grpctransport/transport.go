@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -30,8 +31,9 @@ type Config struct {
 	// RaftID and Incarnation are this node's.
 	RaftID      uint64
 	Incarnation uint64
-	// Peers maps the raft ids of the other members to host:port, Names to their names: for
-	// messages, and since a certificate names its node.
+	// Peers maps the raft ids of the other members to host:port ("": the peer connects, this node
+	// does not), Names to their names: for messages, and since a certificate names its node.
+	// SetMembers changes both.
 	Peers map[uint64]string
 	Names map[uint64]string
 	// Handler takes what arrives; its Receive may wait, which delays that peer only.
@@ -43,6 +45,9 @@ type Config struct {
 	// PlainText does without TLS: whoever reaches the port can be any member. One of the two
 	// must be set.
 	PlainText bool
+	// WireVersion is the newest version of the protocol to speak (0: the newest there is), to
+	// be as programs were before it.
+	WireVersion int
 	// Now is time.Now, but in tests; of what is logged once a minute.
 	Now func() time.Time
 }
@@ -64,7 +69,8 @@ type Transport struct {
 	listener net.Listener
 	lobby    *lobby // of listener
 	server   *grpc.Server
-	peers    map[uint64]*peer
+	newest   int // wire version
+	members  atomic.Pointer[membership]
 	ctx      context.Context //nolint:containedctx // the transport's life, ended by Close
 	end      context.CancelFunc
 	running  sync.WaitGroup
@@ -88,23 +94,31 @@ func New(cfg Config) (*Transport, error) {
 	if (cfg.TLS == nil) != cfg.PlainText {
 		return nil, errors.New("grpctransport: either TLS or PlainText must be set")
 	}
+	if cfg.WireVersion == 0 {
+		cfg.WireVersion = WireVersion
+	}
+	if cfg.WireVersion < MinWireVersion || cfg.WireVersion > WireVersion {
+		return nil, fmt.Errorf("grpctransport: wire version %d is none that this program speaks (%d to %d)", cfg.WireVersion, MinWireVersion, WireVersion)
+	}
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("grpctransport: listen for peers: %w", err)
 	}
 	t := &Transport{
 		cfg:          cfg,
+		newest:       cfg.WireVersion,
 		log:          cfg.Logger,
 		listener:     l,
-		peers:        make(map[uint64]*peer),
 		incoming:     make(map[uint64]*incoming),
 		incarnations: make(map[uint64]uint64),
 	}
 	t.lobby = &lobby{Listener: l, t: t}
 	t.ctx, t.end = context.WithCancel(context.Background())
+	first := &membership{self: cfg.RaftID, peers: make(map[uint64]*peer)}
 	for id, address := range cfg.Peers {
-		t.peers[id] = newPeer(t, id, address)
+		first.peers[id] = newPeer(t, id, cfg.Names[id], address)
 	}
+	t.members.Store(first)
 	security := newPlain()
 	if cfg.TLS != nil {
 		security = credentials.NewTLS(t.serverTLS())
@@ -121,7 +135,7 @@ func New(cfg Config) (*Transport, error) {
 		grpc.WaitForHandlers(true),
 	)
 	wire.RegisterPeerServer(t.server, &receiver{t: t})
-	for _, p := range t.peers {
+	for _, p := range first.peers {
 		t.running.Go(p.run)
 	}
 	if cfg.TLS != nil {
@@ -141,8 +155,9 @@ func (t *Transport) Addr() net.Addr { return t.listener.Addr() }
 // Send queues msgs for their receivers and returns at once. A message to an
 // unknown peer, and one that finds no room, is dropped.
 func (t *Transport) Send(msgs []transport.Message) {
+	peers := t.members.Load().peers
 	for i := range msgs {
-		if p := t.peers[msgs[i].To]; p != nil {
+		if p := peers[msgs[i].To]; p != nil {
 			p.put(msgs[i])
 		}
 	}
@@ -160,7 +175,7 @@ func (t *Transport) SetCluster(id [16]byte) {
 		in.cancel(errMember)
 	}
 	t.mu.Unlock()
-	for _, p := range t.peers {
+	for _, p := range t.members.Load().peers {
 		signal(p.again)
 	}
 }
@@ -175,19 +190,15 @@ func (t *Transport) clusterID() clusterID {
 	return t.cluster
 }
 
-// name is how messages call a peer.
-func (t *Transport) name(id uint64) string {
-	if n, ok := t.cfg.Names[id]; ok {
-		return n
-	}
-	return fmt.Sprintf("raft id %d", id)
-}
-
 // PeerStats is a peer's connection at the moment.
 type PeerStats struct {
-	ID uint64
-	// Connected: a stream to the peer is open.
+	ID   uint64
+	Name string
+	// Address is where this node connects to; "": nowhere, it waits for the peer to connect.
+	Address string
+	// Connected: a stream to the peer is open, of wire version Version.
 	Connected bool
+	Version   int
 	// Queued and QueuedBytes wait to be sent; Dropped found no room, ever.
 	Queued      int
 	QueuedBytes int
@@ -198,8 +209,9 @@ type PeerStats struct {
 
 // Stats returns the state of each peer, in ascending order of ids.
 func (t *Transport) Stats() []PeerStats {
-	out := make([]PeerStats, 0, len(t.peers))
-	for _, p := range t.peers {
+	peers := t.members.Load().peers
+	out := make([]PeerStats, 0, len(peers))
+	for _, p := range peers {
 		out = append(out, p.stats())
 	}
 	slices.SortFunc(out, func(a, b PeerStats) int { return cmp.Compare(a.ID, b.ID) })
@@ -209,8 +221,8 @@ func (t *Transport) Stats() []PeerStats {
 // Close ends all connections and waits for what they started. Handler.Receive
 // must not wait for Close.
 func (t *Transport) Close() error {
-	t.end()
 	t.mu.Lock()
+	t.end() // no peer begins after it
 	for _, in := range t.incoming {
 		in.cancel(context.Canceled)
 	}

@@ -38,6 +38,9 @@ type Frame struct {
 	ImageReplies  []*ImageReply   `protobuf:"bytes,7,rep,name=image_replies,json=imageReplies,proto3" json:"image_replies,omitempty"`
 	ImageRequests []*ImageRequest `protobuf:"bytes,8,rep,name=image_requests,json=imageRequests,proto3" json:"image_requests,omitempty"`
 	Digests       []*Digest       `protobuf:"bytes,9,rep,name=digests,proto3" json:"digests,omitempty"`
+	// Wire version 2.
+	Claims        []*Claim      `protobuf:"bytes,10,rep,name=claims,proto3" json:"claims,omitempty"`
+	ClaimReplies  []*ClaimReply `protobuf:"bytes,11,rep,name=claim_replies,json=claimReplies,proto3" json:"claim_replies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -131,6 +134,20 @@ func (x *Frame) GetImageRequests() []*ImageRequest {
 func (x *Frame) GetDigests() []*Digest {
 	if x != nil {
 		return x.Digests
+	}
+	return nil
+}
+
+func (x *Frame) GetClaims() []*Claim {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+func (x *Frame) GetClaimReplies() []*ClaimReply {
+	if x != nil {
+		return x.ClaimReplies
 	}
 	return nil
 }
@@ -704,11 +721,115 @@ func (x *Digest) GetHash() []byte {
 	return nil
 }
 
+type Claim struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Life          []byte                 `protobuf:"bytes,1,opt,name=life,proto3" json:"life,omitempty"`
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Claim) Reset() {
+	*x = Claim{}
+	mi := &file_transport_grpctransport_wire_wire_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Claim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Claim) ProtoMessage() {}
+
+func (x *Claim) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_grpctransport_wire_wire_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Claim.ProtoReflect.Descriptor instead.
+func (*Claim) Descriptor() ([]byte, []int) {
+	return file_transport_grpctransport_wire_wire_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Claim) GetLife() []byte {
+	if x != nil {
+		return x.Life
+	}
+	return nil
+}
+
+func (x *Claim) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+type ClaimReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Life          []byte                 `protobuf:"bytes,1,opt,name=life,proto3" json:"life,omitempty"`
+	Verdict       uint32                 `protobuf:"varint,2,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimReply) Reset() {
+	*x = ClaimReply{}
+	mi := &file_transport_grpctransport_wire_wire_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimReply) ProtoMessage() {}
+
+func (x *ClaimReply) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_grpctransport_wire_wire_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimReply.ProtoReflect.Descriptor instead.
+func (*ClaimReply) Descriptor() ([]byte, []int) {
+	return file_transport_grpctransport_wire_wire_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ClaimReply) GetLife() []byte {
+	if x != nil {
+		return x.Life
+	}
+	return nil
+}
+
+func (x *ClaimReply) GetVerdict() uint32 {
+	if x != nil {
+		return x.Verdict
+	}
+	return 0
+}
+
 var File_transport_grpctransport_wire_wire_proto protoreflect.FileDescriptor
 
 const file_transport_grpctransport_wire_wire_proto_rawDesc = "" +
 	"\n" +
-	"'transport/grpctransport/wire/wire.proto\x12\x0fconfman.wire.v1\x1a\x11raftpb/raft.proto\"\xc7\x03\n" +
+	"'transport/grpctransport/wire/wire.proto\x12\x0fconfman.wire.v1\x1a\x11raftpb/raft.proto\"\xb9\x04\n" +
 	"\x05Frame\x12#\n" +
 	"\x04raft\x18\x01 \x03(\v2\x0f.raftpb.MessageR\x04raft\x124\n" +
 	"\bforwards\x18\x02 \x03(\v2\x18.confman.wire.v1.ForwardR\bforwards\x127\n" +
@@ -718,7 +839,10 @@ const file_transport_grpctransport_wire_wire_proto_rawDesc = "" +
 	"\x06images\x18\x06 \x03(\v2\x16.confman.wire.v1.ImageR\x06images\x12@\n" +
 	"\rimage_replies\x18\a \x03(\v2\x1b.confman.wire.v1.ImageReplyR\fimageReplies\x12D\n" +
 	"\x0eimage_requests\x18\b \x03(\v2\x1d.confman.wire.v1.ImageRequestR\rimageRequests\x121\n" +
-	"\adigests\x18\t \x03(\v2\x17.confman.wire.v1.DigestR\adigests\"\x1a\n" +
+	"\adigests\x18\t \x03(\v2\x17.confman.wire.v1.DigestR\adigests\x12.\n" +
+	"\x06claims\x18\n" +
+	" \x03(\v2\x16.confman.wire.v1.ClaimR\x06claims\x12@\n" +
+	"\rclaim_replies\x18\v \x03(\v2\x1b.confman.wire.v1.ClaimReplyR\fclaimReplies\"\x1a\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04ping\x18\x01 \x01(\x04R\x04ping\"\x8f\x01\n" +
 	"\aForward\x12\x1c\n" +
@@ -762,7 +886,14 @@ const file_transport_grpctransport_wire_wire_proto_rawDesc = "" +
 	"\x06Digest\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x14\n" +
 	"\x05asked\x18\x02 \x01(\bR\x05asked\x12\x12\n" +
-	"\x04hash\x18\x03 \x01(\fR\x04hash2C\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"5\n" +
+	"\x05Claim\x12\x12\n" +
+	"\x04life\x18\x01 \x01(\fR\x04life\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\":\n" +
+	"\n" +
+	"ClaimReply\x12\x12\n" +
+	"\x04life\x18\x01 \x01(\fR\x04life\x12\x18\n" +
+	"\averdict\x18\x02 \x01(\rR\averdict2C\n" +
 	"\x04Peer\x12;\n" +
 	"\x06Stream\x12\x16.confman.wire.v1.Frame\x1a\x15.confman.wire.v1.Pong(\x010\x01B9Z7github.com/confman/confman/transport/grpctransport/wireb\x06proto3"
 
@@ -778,7 +909,7 @@ func file_transport_grpctransport_wire_wire_proto_rawDescGZIP() []byte {
 	return file_transport_grpctransport_wire_wire_proto_rawDescData
 }
 
-var file_transport_grpctransport_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_transport_grpctransport_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_transport_grpctransport_wire_wire_proto_goTypes = []any{
 	(*Frame)(nil),          // 0: confman.wire.v1.Frame
 	(*Pong)(nil),           // 1: confman.wire.v1.Pong
@@ -789,24 +920,28 @@ var file_transport_grpctransport_wire_wire_proto_goTypes = []any{
 	(*ImageReply)(nil),     // 6: confman.wire.v1.ImageReply
 	(*ImageRequest)(nil),   // 7: confman.wire.v1.ImageRequest
 	(*Digest)(nil),         // 8: confman.wire.v1.Digest
-	(*raftpb.Message)(nil), // 9: raftpb.Message
+	(*Claim)(nil),          // 9: confman.wire.v1.Claim
+	(*ClaimReply)(nil),     // 10: confman.wire.v1.ClaimReply
+	(*raftpb.Message)(nil), // 11: raftpb.Message
 }
 var file_transport_grpctransport_wire_wire_proto_depIdxs = []int32{
-	9, // 0: confman.wire.v1.Frame.raft:type_name -> raftpb.Message
-	2, // 1: confman.wire.v1.Frame.forwards:type_name -> confman.wire.v1.Forward
-	3, // 2: confman.wire.v1.Frame.replies:type_name -> confman.wire.v1.ForwardReply
-	4, // 3: confman.wire.v1.Frame.forms:type_name -> confman.wire.v1.Form
-	5, // 4: confman.wire.v1.Frame.images:type_name -> confman.wire.v1.Image
-	6, // 5: confman.wire.v1.Frame.image_replies:type_name -> confman.wire.v1.ImageReply
-	7, // 6: confman.wire.v1.Frame.image_requests:type_name -> confman.wire.v1.ImageRequest
-	8, // 7: confman.wire.v1.Frame.digests:type_name -> confman.wire.v1.Digest
-	0, // 8: confman.wire.v1.Peer.Stream:input_type -> confman.wire.v1.Frame
-	1, // 9: confman.wire.v1.Peer.Stream:output_type -> confman.wire.v1.Pong
-	9, // [9:10] is the sub-list for method output_type
-	8, // [8:9] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	11, // 0: confman.wire.v1.Frame.raft:type_name -> raftpb.Message
+	2,  // 1: confman.wire.v1.Frame.forwards:type_name -> confman.wire.v1.Forward
+	3,  // 2: confman.wire.v1.Frame.replies:type_name -> confman.wire.v1.ForwardReply
+	4,  // 3: confman.wire.v1.Frame.forms:type_name -> confman.wire.v1.Form
+	5,  // 4: confman.wire.v1.Frame.images:type_name -> confman.wire.v1.Image
+	6,  // 5: confman.wire.v1.Frame.image_replies:type_name -> confman.wire.v1.ImageReply
+	7,  // 6: confman.wire.v1.Frame.image_requests:type_name -> confman.wire.v1.ImageRequest
+	8,  // 7: confman.wire.v1.Frame.digests:type_name -> confman.wire.v1.Digest
+	9,  // 8: confman.wire.v1.Frame.claims:type_name -> confman.wire.v1.Claim
+	10, // 9: confman.wire.v1.Frame.claim_replies:type_name -> confman.wire.v1.ClaimReply
+	0,  // 10: confman.wire.v1.Peer.Stream:input_type -> confman.wire.v1.Frame
+	1,  // 11: confman.wire.v1.Peer.Stream:output_type -> confman.wire.v1.Pong
+	11, // [11:12] is the sub-list for method output_type
+	10, // [10:11] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_transport_grpctransport_wire_wire_proto_init() }
@@ -820,7 +955,7 @@ func file_transport_grpctransport_wire_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_transport_grpctransport_wire_wire_proto_rawDesc), len(file_transport_grpctransport_wire_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
