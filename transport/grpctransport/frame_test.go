@@ -1,6 +1,7 @@
 package grpctransport
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -28,6 +29,16 @@ func TestFramesOfAnotherProtocolAreRefused(t *testing.T) {
 		"verdict on an image past a byte":   {ImageReplies: []*wire.ImageReply{{Verdict: 1<<8 + uint32(transport.ImageTaken)}}},
 		"digest without a hash":             {Digests: []*wire.Digest{{Index: 1}}},
 		"short digest":                      {Digests: []*wire.Digest{{Index: 1, Hash: make([]byte, 31)}}},
+		"claim without a life":              {Claims: []*wire.Claim{{Version: 1}}},
+		"claim of no life":                  {Claims: []*wire.Claim{{Life: make([]byte, 16), Version: 1}}},
+		"claim of a long life":              {Claims: []*wire.Claim{{Life: bytes.Repeat([]byte{1}, 17), Version: 1}}},
+		"claim without a version":           {Claims: []*wire.Claim{{Life: bytes.Repeat([]byte{1}, 16)}}},
+		"version of a claim past a byte":    {Claims: []*wire.Claim{{Life: bytes.Repeat([]byte{1}, 16), Version: 257}}},
+		"no verdict on a claim":             {ClaimReplies: []*wire.ClaimReply{{Life: id}}},
+		"unknown verdict on a claim":        {ClaimReplies: []*wire.ClaimReply{{Life: id, Verdict: uint32(transport.ClaimGone) + 1}}},
+		"verdict on a claim past a byte":    {ClaimReplies: []*wire.ClaimReply{{Life: id, Verdict: 1<<8 + uint32(transport.ClaimGone)}}},
+		"answer to a short life":            {ClaimReplies: []*wire.ClaimReply{{Life: id[:15], Verdict: 1}}},
+		"answer to a long life":             {ClaimReplies: []*wire.ClaimReply{{Life: append(id, 0), Verdict: 1}}},
 		"long digest":                       {Digests: []*wire.Digest{{Index: 1, Hash: make([]byte, 33)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -35,6 +46,29 @@ func TestFramesOfAnotherProtocolAreRefused(t *testing.T) {
 			assert.ErrorIs(t, err, errFrame)
 		})
 	}
+}
+
+// claims are one of each kind about seats, every field with a value of its own.
+func claims() []transport.Message {
+	return []transport.Message{
+		{From: 1, To: 2, Claim: &transport.Claim{Life: [16]byte{1, 15: 2}, Version: 255}},
+		{From: 1, To: 2, ClaimReply: &transport.ClaimReply{Life: [16]byte{3, 15: 4}, Verdict: transport.ClaimGone}},
+	}
+}
+
+// TestFramesOfAStreamHaveWhatItsVersionHas, and nothing newer.
+func TestFramesOfAStreamHaveWhatItsVersionHas(t *testing.T) {
+	for _, m := range claims() {
+		f := frameOf([]transport.Message{m, beat(1, 2)})
+		msgs, err := messagesOf(f, 1, 2, 2)
+		require.NoError(t, err)
+		assert.Contains(t, msgs, m)
+		_, err = messagesOf(f, 1, 2, 1)
+		require.ErrorIs(t, err, errFrame)
+		require.ErrorContains(t, err, "a message of wire version 2 on a stream of 1")
+	}
+	_, err := messagesOf(frameOf(append(imageMessages(), form(1, 2), beat(1, 2))), 1, 2, 1)
+	assert.NoError(t, err)
 }
 
 // imageMessages are one of each kind about images, every field with a value of its own.
@@ -49,14 +83,15 @@ func imageMessages() []transport.Message {
 	}
 }
 
-func TestFramesOfImagesComeOutAsTheyWentIn(t *testing.T) {
-	b, err := proto.Marshal(frameOf(imageMessages()))
+func TestFramesComeOutAsTheyWentIn(t *testing.T) {
+	sent := append(imageMessages(), claims()...)
+	b, err := proto.Marshal(frameOf(sent))
 	require.NoError(t, err)
 	var frame wire.Frame
 	require.NoError(t, proto.Unmarshal(b, &frame))
 	got, err := messagesOf(&frame, 1, 2, WireVersion)
 	require.NoError(t, err)
-	assert.Equal(t, imageMessages(), got)
+	assert.Equal(t, sent, got)
 
 	// A frame that was cut anywhere is refused or lacks messages; none is made up.
 	for n := range b {
@@ -74,7 +109,7 @@ func TestFramesOfImagesComeOutAsTheyWentIn(t *testing.T) {
 // FuzzFrame: bytes are refused, or are messages that come out the same when they
 // are sent on.
 func FuzzFrame(f *testing.F) {
-	for _, m := range append(imageMessages(), []transport.Message{
+	for _, m := range append(append(imageMessages(), claims()...), []transport.Message{
 		form(1, 2), app(1, 2, 3, 10), beat(1, 2),
 		{From: 1, To: 2, Forward: &transport.Forward{Seq: 1, Command: []byte("x")}},
 		{From: 1, To: 2, ForwardReply: &transport.ForwardReply{Seq: 1, Verdict: transport.Accepted, Term: 2, Index: 3}},

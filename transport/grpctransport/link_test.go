@@ -20,8 +20,15 @@ type link struct {
 	target string
 	rate   int
 
-	mu   sync.Mutex
-	shut bool
+	mu    sync.Mutex
+	shut  bool
+	calls int // connections so far
+}
+
+func (k *link) called() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.calls
 }
 
 // listen serves the link at address until the test ends.
@@ -36,6 +43,9 @@ func (k *link) listen(t *testing.T, address string) {
 			if err != nil {
 				return
 			}
+			k.mu.Lock()
+			k.calls++
+			k.mu.Unlock()
 			out, err := net.Dial("tcp", k.target)
 			if err != nil {
 				_ = in.Close()
@@ -111,12 +121,11 @@ func TestABlackHoleIsNoticedAndHeals(t *testing.T) {
 	a.inbox.mu.Lock()
 	assert.Positive(t, a.inbox.unreachable[2], "the loss of a connection is reported")
 	a.inbox.mu.Unlock()
+	tried := k.called()
+	eventually(t, func() bool { return k.called() > tried+1 }, "it tries again and again, and does not wait for TCP to get bytes through")
 	k.set(false)
-	healed := time.Now()
 	was := len(b.inbox.messages())
 	eventually(t, func() bool { a.Send([]transport.Message{beat(1, 2)}); return len(b.inbox.messages()) > was }, "healed")
-	t.Logf("healed after %v", time.Since(healed))
-	assert.Less(t, time.Since(healed), handshakePatience+maxBackoff+time.Second)
 }
 
 func TestASlowLinkGetsALargeMessageThrough(t *testing.T) {
@@ -193,10 +202,11 @@ func TestHeartbeatsOvertakeBulk(t *testing.T) {
 	}
 	eventually(t, func() bool { return !a.peer(2).flow.Load().room() }, "the way to the peer is full")
 	<-l.beats
-	started := time.Now()
+	was := len(l.messages())
 	a.Send([]transport.Message{beat(1, 2)})
 	<-l.beats
-	t.Logf("a heartbeat took %v", time.Since(started))
-	assert.Less(t, time.Since(started), 1500*time.Millisecond)
-	assert.Greater(t, a.Stats()[0].Queued, 500, "most of the bulk still waits")
+	before := len(l.messages()) - was
+	t.Logf("%d appends went before a heartbeat", before)
+	// What is on its way, a frame that it does not stop at, and what the peer took while the test looked.
+	assert.Less(t, before, 2*(windowBytes+maxFrameBytes)/(16<<10), "of 1500")
 }

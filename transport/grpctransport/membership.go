@@ -64,7 +64,7 @@ func (t *Transport) SetMembers(list []transport.Peer, last uint64) {
 	next := &membership{self: t.cfg.RaftID, peers: make(map[uint64]*peer), last: last}
 	var added []*peer
 	for _, m := range list {
-		if m.RaftID == t.cfg.RaftID {
+		if m.RaftID == t.cfg.RaftID || next.peers[m.RaftID] != nil {
 			continue
 		}
 		p := was.peers[m.RaftID]

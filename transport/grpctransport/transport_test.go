@@ -171,7 +171,7 @@ func TestEverythingArrivesAsItWasSent(t *testing.T) {
 	sent := []transport.Message{
 		{From: 1, To: 2, Forward: &transport.Forward{Addressee: 1, Incarnation: 2, Seq: 3, Attempt: 4, Command: []byte("command")}},
 		{From: 1, To: 2, ForwardReply: &transport.ForwardReply{Incarnation: 1, Origin: 2, Seq: 3, Attempt: 4, Verdict: transport.StorageFull, Term: 5, Index: 6}},
-		form(1, 2), app(1, 2, 9, 100), beat(1, 2),
+		form(1, 2), app(1, 2, 9, 100), beat(1, 2), claims()[0], claims()[1],
 	}
 	var got []transport.Message
 	eventually(t, func() bool {
