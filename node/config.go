@@ -86,14 +86,18 @@ type Config struct {
 	Settings
 	// ID is this node's raft id.
 	ID uint64
+	// Life is of this node's data directory (Identity.Life); zero: it is a member since the formation.
+	Life fsm.Life
+	// Version is the newest version of commands that the program knows (default fsm.Version).
+	Version uint8
 	// Incarnation is new at each start, and durable before it.
 	Incarnation uint64
 	// HardState is the log's last one.
 	HardState *raftpb.HardState
 	// Log reads the log; nothing is appended to it but by Append effects.
 	Log LogReader
-	// State is what the store holds. If Damaged is set, only Cluster, Conf and
-	// Members count.
+	// State is what the store holds. If Damaged is set, only Cluster, Conf, Members and
+	// LastRaftID count.
 	State fsm.State
 	// Damaged says why the store cannot be used, nil if it can: then the core asks its
 	// peers for an image, and until it is installed takes part in Raft but serves nothing.
@@ -146,4 +150,32 @@ type Status struct {
 	Disputed bool
 	// Proposals and Reads are in flight.
 	Proposals, Reads int
+	// Draining: it leads only until another one does.
+	Draining bool
+}
+
+// Progress is what a leader knows of a member.
+type Progress struct {
+	RaftID uint64
+	// Match is the last index that the member is known to have, durably.
+	Match uint64
+	// State is raft's: probe, replicate or snapshot.
+	State string
+	// CaughtUp: a learner could be promoted.
+	CaughtUp bool
+}
+
+// Progress returns what a leader knows of the others, in the order of their ids; nil if this node does not lead.
+func (c *Core) Progress() []Progress {
+	if c.role != Leader {
+		return nil
+	}
+	st := c.raft.Status()
+	var out []Progress
+	for _, id := range c.peers {
+		if p, ok := st.Progress[id]; ok {
+			out = append(out, Progress{RaftID: id, Match: p.Match, State: p.State.String(), CaughtUp: c.caughtUp(id)})
+		}
+	}
+	return out
 }

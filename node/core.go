@@ -3,7 +3,6 @@ package node
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -37,9 +36,10 @@ type Core struct {
 	rebuilding
 	digesting
 	maintaining
+	membership
 
 	heard     map[uint64]time.Duration // when each peer was last heard
-	peers     []uint64                 // the other voters, ascending
+	peers     []uint64                 // the other members that there are, ascending
 	reachable []uint64
 }
 
@@ -48,6 +48,11 @@ type Core struct {
 func NewCore(cfg Config) (*Core, error) {
 	cfg.Settings = cfg.withDefaults()
 	must(cfg.ID != 0 && cfg.Incarnation != 0, "id %d, incarnation %d: both start at 1", cfg.ID, cfg.Incarnation)
+	def(&cfg.Version, fsm.Version)
+	def(&cfg.Life, fsm.Life(cfg.State.Cluster))
+	if cfg.State.Version > cfg.Version {
+		return nil, fmt.Errorf("node: the cluster uses version %d, this program knows %d: %w", cfg.State.Version, cfg.Version, ErrNewerCluster)
+	}
 	must(cfg.MaxProposals <= maxProposals, "%d proposals in flight are more than the store's window of %d", cfg.MaxProposals, maxProposals)
 	log, err := newTail(cfg)
 	if err != nil {
@@ -71,21 +76,20 @@ func NewCore(cfg Config) (*Core, error) {
 		commit: log.hard.GetCommit(),
 		heard:  make(map[uint64]time.Duration),
 	}
-	for _, id := range cfg.State.Conf.Voters {
-		if id != cfg.ID {
-			c.peers = append(c.peers, id)
-		}
-	}
 	c.proposing.init()
 	c.storing.init(cfg, log)
 	c.digests = make(map[uint64]transport.Digest)
+	c.adopt(&cfg.State)
+	if !c.isMember(cfg.ID) {
+		return nil, ErrRemoved
+	}
 	c.namedAt, c.askAt = cfg.Now, cfg.Now
 	c.why, c.lost = cfg.Damaged, cfg.Damaged != nil
 	if c.lost && len(c.peers) == 0 {
 		return nil, fmt.Errorf("node: there is no other member to rebuild the store from: %w", cfg.Damaged)
 	}
 	c.offerImage()
-	if len(c.peers) == 0 {
+	if c.alone() {
 		// Nobody else can lead: there is no election to wait out.
 		if err := rn.Campaign(); err != nil {
 			return nil, err
@@ -182,9 +186,13 @@ func (c *Core) take(in Input) {
 	case Unreachable:
 		c.raft.ReportUnreachable(in.Peer)
 	case TransferLeadership:
-		if c.role == Leader {
-			c.raft.TransferLeader(in.Peer)
-		}
+		c.handAt = 0
+		c.handOver(func(id uint64) bool { return in.Peer == 0 || id == in.Peer })
+	case Drain:
+		c.draining, c.handAt = in.On, 0
+		c.tickHandOver()
+	case Dismissed:
+		c.stop(fmt.Errorf("%w (a member says so: raft id %d)", ErrRemoved, in.Peer))
 	default:
 		panic(fmt.Sprintf("node: unhandled input %T", in))
 	}
@@ -203,6 +211,7 @@ func (c *Core) tick(in Tick) {
 	c.tickRebuild()
 	c.tickDigest()
 	c.tickMaintenance()
+	c.tickMembers()
 	c.reachable = c.reachable[:0]
 	for _, id := range c.peers {
 		at, ok := c.heard[id]
@@ -215,7 +224,7 @@ func (c *Core) tick(in Tick) {
 // receive takes a message from a peer. What is not for this node, not from a
 // member, or not to be sent between nodes, is ignored: raft resends what matters.
 func (c *Core) receive(m transport.Message) {
-	if m.To != c.cfg.ID || !slices.Contains(c.peers, m.From) {
+	if m.To != c.cfg.ID || !c.hears(m.From) {
 		return
 	}
 	c.heard[m.From] = c.now
@@ -238,6 +247,8 @@ func (c *Core) receive(m transport.Message) {
 		c.imageRequested(m.From, m.ImageRequest)
 	case m.Digest != nil:
 		c.digestHeard(m.From, m.Digest)
+	case m.Claim != nil:
+		c.claimed(m.From, m.Claim)
 	}
 }
 
@@ -312,6 +323,7 @@ func (c *Core) changeLeader(leader uint64, role Role) {
 	}
 	if role == Leader && c.role != Leader {
 		c.leaderMaintains()
+		c.stepping, c.reporting, c.leaving, c.handAt = false, false, 0, 0
 	}
 	c.role, c.leader = role, leader
 	c.leaderChanged()
@@ -373,6 +385,7 @@ func (c *Core) Status() Status {
 		Disputed:    c.disputed(),
 		Proposals:   int(c.nextSeq - c.oldestSeq),
 		Reads:       c.waitingReads(),
+		Draining:    c.draining,
 	}
 }
 
@@ -383,6 +396,7 @@ func (c *Core) check() {
 	must(b.GetCommit() == c.commit, "commit is %d, raft says %d", c.commit, b.GetCommit())
 	must(c.role != Leader || c.leader == c.cfg.ID, "leads, and holds %d for the leader", c.leader)
 	c.checkProposals()
+	c.checkMembers()
 	c.log.check()
 }
 

@@ -99,7 +99,7 @@ func (c *Core) compareDigests() {
 		c.endImage(false)
 	}
 	c.offerImage()
-	majority := (len(c.peers)+1)/2 + 1
+	majority := (len(c.peers)+1)/2 + 1 // of the members, learners included: all have the state
 	for _, p := range c.peers {
 		d := c.digests[p]
 		if d.Index != c.own.Index || d.Hash == c.own.Hash {

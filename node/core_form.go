@@ -70,20 +70,22 @@ func NewFormation(names []string, self string, id Identity, draw fsm.ClusterID) 
 	n, ok := slices.BinarySearch(names, self)
 	must(ok, "%s is not among the configured members", self)
 	must(draw != fsm.ClusterID{}, "the drawn cluster id is zero")
-	f := &Formation{id: id, names: names, config: hashNames(names), draw: draw, peers: make([]peerState, len(names))}
+	f := &Formation{id: id, names: names, draw: draw, peers: make([]peerState, len(names))}
 	if !id.Formed {
+		def(&f.id.Version, fsm.Version)
 		f.id.Name, f.id.RaftID = self, uint64(n+1)
 		f.id.Members = nil
 		for i, name := range names {
 			f.id.Members = append(f.id.Members, fsm.Member{RaftID: uint64(i + 1), Name: name})
 		}
 	}
+	f.config = hashNames(names, f.id.Version)
 	return f
 }
 
-// hashNames tells whether two nodes are configured with the same members.
-func hashNames(names []string) uint64 {
-	var b []byte
+// hashNames tells whether two nodes are configured with the same members, and would begin with the same version.
+func hashNames(names []string, version uint8) uint64 {
+	b := []byte{version}
 	for _, name := range names {
 		b = binary.BigEndian.AppendUint64(b, uint64(len(name)))
 		b = append(b, name...)
@@ -110,7 +112,7 @@ func (f *Formation) Waiting() []string {
 		case !p.heard:
 			out = append(out, name+": no answer yet")
 		case p.config != f.config:
-			out = append(out, name+": is configured with other members (compare Cluster.Nodes of both)")
+			out = append(out, name+": is configured with other members (compare Cluster.Nodes of both), or runs another release")
 		case f.coordinates() && f.prepared() && !f.ready(i):
 			out = append(out, name+": has not stored the cluster id yet")
 		}

@@ -109,8 +109,8 @@ func (c *Core) offerImage() {
 
 // sendSnapshot takes raft's wish to send a snapshot.
 func (c *Core) sendSnapshot(m *raftpb.Message) {
-	if c.log.image == nil {
-		// Raft was offered one earlier in this step. It found two followers that need one, or
+	if c.log.image == nil || c.durable < c.confIndex {
+		// The image would not know of a member that has just come in, which would refuse it. Or raft was offered one earlier in this step. It found two followers that need one, or
 		// what came since forbids to send any.
 		c.raft.ReportSnapshot(m.GetTo(), raft.SnapshotFailure)
 		return
@@ -533,6 +533,11 @@ func (c *Core) installed(r Installed) {
 	c.overtaken()
 	c.leaderMaintains() // what was proposed may be in the image
 	c.restored(r.State)
+	c.confIndex = 0
+	c.membershipApplied(&r.State)
+	if c.err != nil {
+		return
+	}
 	if in.phase == imageChosen {
 		c.remake(r.State)
 	} else {

@@ -75,6 +75,7 @@ type batched struct {
 	forward *transport.Forward // another node's
 	local   *proposal          // this node's
 	attempt uint32
+	conf    bool // a step of the configuration: raft's entry, not a command
 }
 
 // tell says what became of b: it is refused, or has a place.
@@ -82,6 +83,8 @@ func (c *Core) tell(b *batched, r transport.ForwardReply) {
 	switch {
 	case b.forward != nil:
 		c.replyForward(b.from, b.forward, r)
+	case b.conf:
+		c.stepping = r.Verdict == transport.Accepted // the next tick takes it again
 	case b.local == nil:
 		c.proposed = r.Verdict == transport.Accepted // maintenance: the next tick makes another
 	case r.Verdict != transport.Accepted:
@@ -186,6 +189,9 @@ func (c *Core) proposeBatch() {
 	ents := make([]*raftpb.Entry, len(c.batch))
 	for i, b := range c.batch {
 		ents[i] = &raftpb.Entry{Data: b.data}
+		if b.conf {
+			ents[i].Type = raftpb.EntryConfChangeV2.Enum()
+		}
 	}
 	err := c.raft.Step(&raftpb.Message{Type: raftpb.MsgProp.Enum(), From: &c.cfg.ID, Entries: ents})
 	if err == nil {
@@ -210,6 +216,11 @@ func (c *Core) placeProposals(ents []*raftpb.Entry) {
 	must(len(ents) >= len(c.placing), "%d commands were proposed, raft appends %d entries", len(c.placing), len(ents))
 	for i := range c.placing {
 		b, e := &c.placing[i], ents[len(ents)-len(c.placing)+i]
+		if b.conf && len(b.data) > 0 && e.GetType() == raftpb.EntryNormal {
+			c.cfg.mark("raft refuses a step of the configuration")
+			c.tell(b, transport.ForwardReply{Verdict: transport.Overloaded})
+			continue
+		}
 		must(bytes.Equal(e.GetData(), b.data), "raft appends another command at %d than was proposed", e.GetIndex())
 		c.tell(b, transport.ForwardReply{Verdict: transport.Accepted, Term: e.GetTerm(), Index: e.GetIndex()})
 	}
@@ -409,8 +420,15 @@ func (c *Core) overtaken() {
 
 // proposalApplied answers the proposal that an applied entry was, if it was one of this node's.
 func (c *Core) proposalApplied(r fsm.Result) {
-	if r.Outcome == fsm.Maintained {
+	switch r.Outcome {
+	case fsm.Maintained:
 		c.maintained(r)
+		return
+	case fsm.Reported:
+		c.reporting, c.claimAt = false, c.now
+		return
+	case fsm.ConfChanged, fsm.ConfRefused:
+		c.confApplied(r)
 		return
 	}
 	if r.Origin.Node != c.cfg.ID || r.Origin.Incarnation != c.cfg.Incarnation {
@@ -423,7 +441,8 @@ func (c *Core) proposalApplied(r fsm.Result) {
 	switch r.Outcome {
 	case fsm.Applied, fsm.Unchanged, fsm.CompareFailed, fsm.TreeTooLarge, fsm.Compacted, fsm.FutureRevision,
 		fsm.KeyReused, fsm.AnswersFull,
-		fsm.Denied, fsm.AdminExists, fsm.LastAdmin, fsm.UnknownRole, fsm.RoleInUse, fsm.PolicyFull, fsm.Recorded, fsm.SelfDenied:
+		fsm.Denied, fsm.AdminExists, fsm.LastAdmin, fsm.UnknownRole, fsm.RoleInUse, fsm.PolicyFull, fsm.Recorded, fsm.SelfDenied,
+		fsm.MemberExists, fsm.UnknownMember, fsm.MemberPending, fsm.MembersFull, fsm.FewerFailures, fsm.VersionUnknown:
 		c.finish(p, ProposeReply{Result: r})
 	case fsm.Undecodable:
 		c.finish(p, ProposeReply{Err: &WriteError{Outcome: NotApplied, Leader: c.leader, Err: ErrUndecodable}})

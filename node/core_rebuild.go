@@ -21,9 +21,8 @@ type rebuilding struct {
 	// below is served again.
 	floor uint64
 
-	asked  uint64 // the peer that was asked last for its image
-	askAt  time.Duration
-	handAt time.Duration // when a leader may try again to hand over
+	asked uint64 // the peer that was asked last for its image
+	askAt time.Duration
 }
 
 // errDiverged means that a majority agrees on a state hash and this node has another.
@@ -34,7 +33,7 @@ func (c *Core) damaged(err error) {
 	if c.lost || c.installing {
 		return
 	}
-	if len(c.peers) == 0 {
+	if c.alone() && len(c.peers) == 0 {
 		c.stop(fmt.Errorf("node: the store is damaged, nothing damaged was served, and there is no other member to rebuild it from; restore a backup: %w", err))
 		return
 	}
@@ -73,18 +72,13 @@ func (c *Core) tickRebuild() {
 	if !c.lost {
 		return
 	}
-	election := time.Duration(c.cfg.ElectionTicks) * c.cfg.TickInterval
-	if c.incoming == nil && c.now >= c.askAt {
-		c.askAt = c.now + askElections*election
+	// A new member, whose log is empty, is sent an image by its leader.
+	if c.incoming == nil && c.now >= c.askAt && c.log.last > 0 && len(c.peers) > 0 {
+		c.askAt = c.now + askElections*c.election()
 		c.asked = c.peerAfter(c.asked)
 		c.send(transport.Message{To: c.asked, ImageRequest: &transport.ImageRequest{First: c.log.first - 1}})
 	}
-	if c.role == Leader && c.now >= c.handAt {
-		c.handAt = c.now + 2*election
-		if to := c.mostAdvanced(); to != 0 {
-			c.raft.TransferLeader(to)
-		}
-	}
+	c.handOver(func(uint64) bool { return true })
 }
 
 // peerAfter is the peer with the next greater id, in a circle.
@@ -97,10 +91,13 @@ func (c *Core) peerAfter(id uint64) uint64 {
 	return c.peers[0]
 }
 
-// mostAdvanced is the reachable peer that has most of the log; 0 if there is none.
-func (c *Core) mostAdvanced() (best uint64) {
+// mostAdvanced is the voter that has most of the log, of those that are heard and may lead; 0 if there is none.
+func (c *Core) mostAdvanced(may func(id uint64) bool) (best uint64) {
 	progress := c.raft.Status().Progress
-	for _, p := range c.reachable {
+	for _, p := range c.conf.Voters {
+		if p == c.cfg.ID || !c.hearsNow(p) || !may(p) {
+			continue
+		}
 		if best == 0 || progress[p].Match > progress[best].Match {
 			best = p
 		}

@@ -178,7 +178,9 @@ func (c *Core) startStorage() {
 	}
 	old := c.overlayBytes > 0 && c.now-c.flushAt >= c.cfg.FlushInterval
 	many := c.applied-c.durable >= flushEntries // they may all have changed nothing
-	if !c.flushing && (old || many || c.overlayBytes >= c.cfg.FlushBytes || full) {
+	// A member that has just come in takes an image only if that knows of it.
+	conf := c.confIndex > c.durable && c.applied >= c.confIndex
+	if !c.flushing && (old || many || conf || c.overlayBytes >= c.cfg.FlushBytes || full) {
 		c.flushing = true
 		c.emit(Flush{})
 	}
@@ -188,16 +190,23 @@ func (c *Core) startStorage() {
 // be compared. Raft bounds it by MaxApplyBytes.
 func (c *Core) emitApply() {
 	var ents []fsm.Entry
+	c.confs = c.confs[:0]
 	for _, m := range c.waiting {
 		for _, e := range m.GetEntries() {
 			if len(ents) > 0 && c.named == uint64(ents[len(ents)-1].Index) {
 				break
 			}
+			ent := fsm.Entry{Index: fsm.Index(e.GetIndex()), Term: e.GetTerm(), Data: e.GetData()}
 			if e.GetType() != raftpb.EntryNormal {
-				c.stop(fmt.Errorf("node: entry %d is a %v, which this version does not know: run the version that wrote it", e.GetIndex(), e.GetType()))
-				return
+				step, cc, err := confChange(e)
+				if err != nil {
+					c.stop(err)
+					return
+				}
+				ent.Data, ent.Conf = nil, step
+				c.confs = append(c.confs, appliedConf{index: e.GetIndex(), change: cc})
 			}
-			ents = append(ents, fsm.Entry{Index: fsm.Index(e.GetIndex()), Term: e.GetTerm(), Data: e.GetData()})
+			ents = append(ents, ent)
 		}
 	}
 	last := ents[len(ents)-1]
@@ -224,7 +233,8 @@ func (c *Core) applyDone(in Applied) {
 		}
 		c.proposalApplied(r)
 	}
-	c.hash = in.Hash
+	c.hash = in.State.Hash
+	c.membershipApplied(&in.State)
 	c.answerApplies(c.dropApplied())
 	c.serveAgain()
 	c.releaseReads()

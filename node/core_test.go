@@ -137,11 +137,13 @@ func newStage(t *testing.T, n int, maintain bool) *stage {
 		s.settings.MaintenanceInterval = 0
 	}
 	var voters []uint64
+	var members []fsm.Member
 	for id := uint64(1); id <= uint64(n); id++ {
 		voters = append(voters, id)
+		members = append(members, fsm.Member{RaftID: id, Want: fsm.Voter, Life: fsm.Life{1}, Version: fsm.Version})
 	}
 	for _, id := range voters {
-		a := &actor{id: id, log: &memLog{}, state: fsm.State{Conf: fsm.ConfState{Voters: voters}}}
+		a := &actor{id: id, log: &memLog{}, state: fsm.State{Conf: fsm.ConfState{Voters: voters}, Members: members, LastRaftID: uint64(n), Version: fsm.Version}}
 		a.flushed = a.state
 		s.nodes = append(s.nodes, a)
 		s.start(a)
@@ -157,7 +159,7 @@ func (s *stage) start(a *actor) {
 	}
 	a.image, a.open, a.incoming = nil, nil, nil
 	core, err := NewCore(Config{
-		Settings: s.settings, ID: a.id, Incarnation: a.incarnation,
+		Settings: s.settings, ID: a.id, Life: fsm.Life{1}, Incarnation: a.incarnation,
 		HardState: a.hard, Log: a.log, State: a.state, Damaged: a.damaged, Now: a.now,
 	})
 	require.NoError(s.t, err)
@@ -363,7 +365,7 @@ func (s *stage) apply(a *actor) bool {
 		if a.diverged {
 			a.state.Hash[2] = 2
 		}
-		s.step(a, Applied{Results: results, Hash: a.state.Hash, OverlayBytes: int(a.state.Applied-a.flushed.Applied) * 100})
+		s.step(a, Applied{Results: results, State: a.state, OverlayBytes: int(a.state.Applied-a.flushed.Applied) * 100})
 	}
 	return done
 }

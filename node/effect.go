@@ -75,6 +75,14 @@ type DropImage struct{}
 // until they are closed (protocol.md §4, step 3).
 type Install struct{ Index uint64 }
 
+// Reconfigure says who is a member now. What the driver knows of where each is, and who must not be listened
+// to (a raft id up to LastRaftID that is not among Members), is this. It was made durable with what was applied, or before.
+type Reconfigure struct {
+	Members    []fsm.Member
+	Conf       fsm.ConfState
+	LastRaftID uint64
+}
+
 // ProposeReply answers a Propose: Err is nil if the command was applied, or
 // refused by the store for a reason that Result tells (compare failed, unchanged).
 type ProposeReply struct {
@@ -109,6 +117,7 @@ func (WriteImage) isEffect()   {}
 func (VerifyImage) isEffect()  {}
 func (DropImage) isEffect()    {}
 func (Install) isEffect()      {}
+func (Reconfigure) isEffect()  {}
 func (ProposeReply) isEffect() {}
 func (ReadReply) isEffect()    {}
 func (Stop) isEffect()         {}

@@ -24,6 +24,10 @@ var (
 	ErrForming = errors.New("cluster is not formed yet")
 	// ErrRebuilding means that this node's store is damaged and being replaced by a peer's.
 	ErrRebuilding = errors.New("store is being rebuilt from a peer")
+	// ErrNotLeader means that only the leader can do that, and this node does not lead.
+	ErrNotLeader = errors.New("this node does not lead")
+	// ErrNoSuchVoter means that there is no voter of that name.
+	ErrNoSuchVoter = errors.New("no such voter")
 	// ErrStopped means that the node is stopping or has stopped.
 	ErrStopped = errors.New("node is stopping")
 )

@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"slices"
 
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/wal"
@@ -19,8 +20,15 @@ type Identity struct {
 	Cluster fsm.ClusterID
 	Name    string
 	RaftID  uint64
-	// Members are those the cluster was formed with.
+	// Members are those the cluster was formed with, if the node was one of them: their raft ids and names.
 	Members []fsm.Member
+	// Version is of commands, as of the formation; 0 if the node was not there.
+	Version uint8
+	// Life is of this directory, if the node came for a seat; zero: it is a member since the formation.
+	Life fsm.Life
+	// Current is who took part when that last changed here; nil: nobody but Members ever did. A node whose
+	// store is lost must not take for a quorum what once was one.
+	Current *Membership
 	// Formed: all members had made Cluster durable; from here on the node may vote.
 	Formed bool
 	// Incarnation counts the starts of this node.
@@ -58,6 +66,9 @@ type identityBody struct {
 	Members     []identityMember `json:"members"`
 	Formed      bool             `json:"formed"`
 	Incarnation uint64           `json:"incarnation"`
+	Version     uint8            `json:"version,omitempty"`
+	Life        string           `json:"life,omitempty"`
+	Current     *membershipBody  `json:"current,omitempty"`
 }
 
 type identityMember struct {
@@ -136,6 +147,14 @@ func encodeIdentity(id Identity) []byte {
 		RaftID:      id.RaftID,
 		Formed:      id.Formed,
 		Incarnation: id.Incarnation,
+		Version:     id.Version,
+	}
+	if id.Life != (fsm.Life{}) {
+		body.Life = hex.EncodeToString(id.Life[:])
+	}
+	if id.Current != nil {
+		now := membershipToBody(id.Current)
+		body.Current = &now
 	}
 	for _, m := range id.Members {
 		body.Members = append(body.Members, identityMember{RaftID: m.RaftID, Name: m.Name})
@@ -160,12 +179,57 @@ func decodeIdentity(b []byte) (Identity, error) {
 	if err := json.Unmarshal(body, &in); err != nil {
 		return Identity{}, fmt.Errorf("%w (%w)", ErrIdentityDamaged, err)
 	}
-	id := Identity{Name: in.Name, RaftID: in.RaftID, Formed: in.Formed, Incarnation: in.Incarnation}
+	id := Identity{Name: in.Name, RaftID: in.RaftID, Formed: in.Formed, Incarnation: in.Incarnation, Version: in.Version}
 	if n, err := hex.Decode(id.Cluster[:], []byte(in.Cluster)); err != nil || n != len(id.Cluster) {
 		return Identity{}, fmt.Errorf("cluster id %q: %w", in.Cluster, ErrIdentityDamaged)
+	}
+	if n, err := hex.Decode(id.Life[:], []byte(in.Life)); err != nil || n != 0 && n != len(id.Life) {
+		return Identity{}, fmt.Errorf("life %q: %w", in.Life, ErrIdentityDamaged)
+	}
+	if in.Current != nil {
+		now, err := in.Current.membership()
+		if err != nil {
+			return Identity{}, fmt.Errorf("%w (%w)", ErrIdentityDamaged, err)
+		}
+		id.Current = now
 	}
 	for _, m := range in.Members {
 		id.Members = append(id.Members, fsm.Member{RaftID: m.RaftID, Name: m.Name})
 	}
 	return id, nil
+}
+
+// membership is who takes part, as far as it is known without the store.
+func (id *Identity) membership() Membership {
+	if id.Current != nil {
+		return *id.Current
+	}
+	m := Membership{LastRaftID: uint64(len(id.Members))}
+	for _, x := range id.Members {
+		m.Members = append(m.Members, fsm.Member{RaftID: x.RaftID, Name: x.Name, Want: fsm.Voter, Life: fsm.Life(id.Cluster), Version: max(id.Version, fsm.MinVersion)})
+		m.Conf.Voters = append(m.Conf.Voters, x.RaftID)
+	}
+	return m
+}
+
+// WithoutStore is what a node knows of the state when it has no store.
+func (id *Identity) WithoutStore() fsm.State {
+	m := id.membership()
+	return fsm.State{Cluster: id.Cluster, Members: m.Members, Conf: m.Conf, LastRaftID: m.LastRaftID}
+}
+
+// Take sets Current to the membership of a state that the store holds; it reports whether that is new,
+// and must be made durable before the core hears of it.
+func (id *Identity) Take(s *fsm.State) bool {
+	now := id.membership()
+	if slices.Equal(now.Members, s.Members) && equalConf(&now.Conf, &s.Conf) && now.LastRaftID == s.LastRaftID {
+		return false
+	}
+	id.Current = &Membership{Members: s.Members, Conf: s.Conf, LastRaftID: s.LastRaftID}
+	return true
+}
+
+func equalConf(a, b *fsm.ConfState) bool {
+	return slices.Equal(a.Voters, b.Voters) && slices.Equal(a.Learners, b.Learners) &&
+		slices.Equal(a.VotersOutgoing, b.VotersOutgoing) && slices.Equal(a.LearnersNext, b.LearnersNext)
 }

@@ -50,8 +50,8 @@ type Appended struct {
 type Applied struct {
 	// Results are those of its entries, or of the first of them, if the overlay has no room for more.
 	Results []fsm.Result
-	// Hash is the state's after the last of them.
-	Hash         [32]byte
+	// State is the store's after the last of them.
+	State        fsm.State
 	OverlayBytes int
 }
 
@@ -125,8 +125,15 @@ type Damaged struct{ Err error }
 // Unreachable says that messages to Peer were lost.
 type Unreachable struct{ Peer uint64 }
 
-// TransferLeadership asks a leader to hand over to Peer. No answer: watch Status.
+// TransferLeadership asks a leader to hand over to Peer, a voter that is heard, or to the one that has
+// most of the log if it is zero. No answer: watch Status.
 type TransferLeadership struct{ Peer uint64 }
+
+// Drain asks a node not to lead any more, if another one can, or ends that.
+type Drain struct{ On bool }
+
+// Dismissed says that Peer, a member, refused this node because it is none any more.
+type Dismissed struct{ Peer uint64 }
 
 func (Tick) isInput()               {}
 func (Receive) isInput()            {}
@@ -146,3 +153,5 @@ func (Installed) isInput()          {}
 func (Damaged) isInput()            {}
 func (Unreachable) isInput()        {}
 func (TransferLeadership) isInput() {}
+func (Drain) isInput()              {}
+func (Dismissed) isInput()          {}

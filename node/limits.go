@@ -77,6 +77,16 @@ const (
 	// ErrTooManyWatchers.
 	MaxWatchers = 10_000
 
+	// promoteLag is how many entries a learner may lack when it becomes a voter: a quorum that needs it waits
+	// for no more than these.
+	promoteLag = 1_000
+
+	// claimInterval is how often a node says what it is, until the state says so.
+	claimInterval = 500 * time.Millisecond
+
+	// leaveElections is how many election timeouts a leader that is to be removed waits for another one to lead.
+	leaveElections = 8
+
 	// scrubStepBytes is how much of the database one Scrub effect checks.
 	scrubStepBytes = 1 << 20
 )

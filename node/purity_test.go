@@ -17,7 +17,7 @@ import (
 // coreImports is all that the core needs: no I/O, no clock, no randomness.
 var coreImports = []string{
 	"bytes", "cmp", "encoding/binary", "errors", "fmt", "hash/crc32", "hash/fnv", "maps", "math", "slices", "time",
-	"go.etcd.io/raft/v3", "go.etcd.io/raft/v3/raftpb",
+	"go.etcd.io/raft/v3", "go.etcd.io/raft/v3/raftpb", "go.etcd.io/raft/v3/tracker", "google.golang.org/protobuf/proto",
 	"github.com/confman/confman/fsm", "github.com/confman/confman/transport", "github.com/confman/confman/wal",
 }
 

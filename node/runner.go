@@ -29,6 +29,12 @@ type RunnerConfig struct {
 	// may run, in parts of a million, less than all of it (default DefaultClockDriftPPM): a proof
 	// of freshness is widened by it.
 	MaxClockDriftPPM int
+	// Resolve says where a member listens for the others, host:port, of whom the state does not say so;
+	// "": not known.
+	Resolve func(name string) string
+	// Seat is what a node with an empty data directory joins a cluster by; nil: it forms one with Names. To a
+	// node that has joined already it is no matter.
+	Seat *Seat
 	// Bootstrap is the subject to be the cluster's first administrator. Once the cluster is formed the
 	// node has it bound, unless somebody administers the cluster already; "": nobody.
 	Bootstrap string
@@ -48,8 +54,8 @@ type RunnerConfig struct {
 type Peering struct {
 	RaftID      uint64
 	Incarnation uint64
-	// Peers maps the raft ids of the other members to their configured names.
-	Peers map[uint64]string
+	// Peers are the other members, as far as they are known.
+	Peers []transport.Peer
 }
 
 // Transport is what the runner asks of the wire.
@@ -80,11 +86,14 @@ type Runner struct {
 	inbox inbox
 	loop  loopState
 
-	member  atomic.Pointer[member] // nil until the cluster is formed
-	status  atomic.Pointer[Status] // the core's, after its last step; nil until formed
-	waiting atomic.Pointer[[]string]
-	applied occasion // entries were applied, or an image installed
-	watches *Watches
+	member   atomic.Pointer[member]     // nil until the cluster is formed
+	drained  atomic.Bool                // clients should go elsewhere
+	progress atomic.Pointer[[]Progress] // of a leader, after its last tick
+	changed  occasion                   // the status
+	status   atomic.Pointer[Status]     // the core's, after its last step; nil until formed
+	waiting  atomic.Pointer[[]string]
+	applied  occasion // entries were applied, or an image installed
+	watches  *Watches
 	// watching is held while watches is told of a view, and while another store takes the
 	// place of a damaged one: it must not be told of that one afterwards.
 	watching sync.Mutex
@@ -102,7 +111,8 @@ type Runner struct {
 // member is what a node has once its cluster is formed.
 type member struct {
 	identity Identity
-	core     *Core // the loop's
+	kept     Identity // with the membership that was made durable last; the apply worker's
+	core     *Core    // the loop's
 	log      *wal.Log
 	// store is nil if the node started without a usable one, until an image takes its
 	// place. The apply worker replaces it.
@@ -117,7 +127,7 @@ func (m *member) state() fsm.State {
 	if s := m.store.Load(); s != nil {
 		return s.State()
 	}
-	return fsm.State{Cluster: m.identity.Cluster}
+	return m.identity.WithoutStore()
 }
 
 // version is of the commands that the cluster uses; the oldest as long as that is not known.
@@ -189,12 +199,22 @@ func (r *Runner) open() (err error) {
 	if err = r.claim(id); err != nil {
 		return err
 	}
+	if err = r.takeSeat(&id); err != nil {
+		return err
+	}
 	id.Name = r.cfg.Name
+	if !id.Formed && id.Life == (fsm.Life{}) {
+		id.Version = fsm.Version // of whoever forms the cluster, which may be a later release than began to
+	}
 	id.Incarnation++
 	if err = r.dir.storeIdentity(id); err != nil {
 		return err
 	}
-	r.loop.form = NewFormation(r.cfg.Names, r.cfg.Name, id, drawCluster())
+	if id.Life != (fsm.Life{}) && !id.Formed {
+		r.loop.form = NewJoining(id)
+	} else {
+		r.loop.form = NewFormation(r.cfg.Names, r.cfg.Name, id, drawCluster())
+	}
 	r.publishWaiting()
 	if id.Formed {
 		var m *member
@@ -204,9 +224,19 @@ func (r *Runner) open() (err error) {
 		r.member.Store(m)
 	}
 	self := r.loop.form.Identity()
-	r.wire, err = r.cfg.Dial(Peering{RaftID: self.RaftID, Incarnation: self.Incarnation, Peers: peersOf(self)}, handler{&r.inbox})
+	known := self.membership()
+	if m := r.member.Load(); m != nil && m.store.Load() != nil {
+		known = membershipOf(m.state())
+	}
+	r.wire, err = r.cfg.Dial(Peering{RaftID: self.RaftID, Incarnation: self.Incarnation, Peers: r.peersOf(&known, self.RaftID)}, handler{&r.inbox})
 	if err != nil {
 		return fmt.Errorf("node: transport: %w", err)
+	}
+	if self.Formed {
+		r.wire.SetMembers(r.peersOf(&known, self.RaftID), known.LastRaftID)
+	}
+	if self.Life != (fsm.Life{}) && !self.Formed {
+		r.wire.SetCluster(self.Cluster) // who is not a member yet has that to ask
 	}
 	return nil
 }
@@ -219,6 +249,9 @@ func (r *Runner) claim(id Identity) error {
 	if !id.Formed {
 		return nil
 	}
+	if now := id.membership(); !slices.EqualFunc(now.Members, id.Members, func(a, b fsm.Member) bool { return a.RaftID == b.RaftID && a.Name == b.Name }) {
+		return nil // who is a member says the state
+	}
 	for _, m := range id.Members {
 		if !slices.Contains(r.cfg.Names, m.Name) {
 			return fmt.Errorf("node: %s belongs to cluster %x, whose member %s is not configured: compare Data.Dir and Cluster.Nodes", r.cfg.Dir, id.Cluster, m.Name)
@@ -227,25 +260,15 @@ func (r *Runner) claim(id Identity) error {
 	for _, name := range r.cfg.Names {
 		if !slices.ContainsFunc(id.Members, func(m fsm.Member) bool { return m.Name == name }) {
 			// Started, it would serve a cluster that the others know nothing of.
-			return fmt.Errorf("node: %s belongs to cluster %x, of which the configured %s is no member: members cannot be added yet; compare Data.Dir and Cluster.Nodes", r.cfg.Dir, id.Cluster, name)
+			return fmt.Errorf("node: %s belongs to cluster %x, of which the configured %s is no member: add it first (confman cluster add), or compare Data.Dir and Cluster.Nodes", r.cfg.Dir, id.Cluster, name)
 		}
 	}
 	return nil
 }
 
-func peersOf(id Identity) map[uint64]string {
-	peers := make(map[uint64]string)
-	for _, m := range id.Members {
-		if m.RaftID != id.RaftID {
-			peers[m.RaftID] = m.Name
-		}
-	}
-	return peers
-}
-
 // openMember opens what a formed node has on its disk, and starts the core on it.
 func (r *Runner) openMember(id Identity) (_ *member, err error) {
-	m := &member{identity: id}
+	m := &member{identity: id, kept: id}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.close())
@@ -259,24 +282,32 @@ func (r *Runner) openMember(id Identity) (_ *member, err error) {
 		r.log.Warn("the end of the log was torn and is cut off; it was never proven durable",
 			slog.String("segment", cut.Segment), slog.Int64("offset", cut.Offset), slog.String("reason", cut.Reason))
 	}
-	store, damaged, err := r.dir.openStore(fsm.Genesis{Cluster: id.Cluster, Members: id.Members}, r.storeOptions(), m.log.FirstIndex(), found.Snapshot)
+	var genesis *fsm.Genesis
+	if id.Life == (fsm.Life{}) {
+		genesis = &fsm.Genesis{Cluster: id.Cluster, Members: id.Members, Version: max(id.Version, fsm.MinVersion)}
+	}
+	store, damaged, err := r.dir.openStore(genesis, r.storeOptions(), m.log.FirstIndex(), found.Snapshot)
 	if err != nil {
 		return nil, err
 	}
-	state := withoutStore(id)
+	state := id.WithoutStore()
 	if store != nil {
 		m.store.Store(store)
 		state = store.State()
 	} else {
 		m.broken.Store(true)
-		if len(id.Members) == 1 {
+		if len(state.Members) == 1 {
 			hint := "restore a backup"
 			if m.log.FirstIndex() == 1 {
 				hint = "the log is whole: move the file away and start again, and it is made anew"
 			}
 			return nil, fmt.Errorf("%w: there is no other member to rebuild it from; %s", damaged, hint)
 		}
-		r.log.Error("the store cannot be used and is rebuilt from a peer", slogError(damaged))
+		if errors.Is(damaged, errNewMember) {
+			r.log.Info("this node is a new member; its store comes from a peer")
+		} else {
+			r.log.Error("the store cannot be used and is rebuilt from a peer", slogError(damaged))
+		}
 	}
 	if state.Cluster != id.Cluster {
 		return nil, fmt.Errorf("node: %s holds the state of cluster %x, its identity is of %x: restore the file that belongs here, or replace the node", r.dir.join(storeFile), state.Cluster, id.Cluster)
@@ -284,6 +315,7 @@ func (r *Runner) openMember(id Identity) (_ *member, err error) {
 	m.core, err = NewCore(Config{
 		Settings:    r.cfg.Settings,
 		ID:          id.RaftID,
+		Life:        id.Life,
 		Incarnation: id.Incarnation,
 		HardState:   found.HardState,
 		Log:         m.log,
@@ -307,15 +339,6 @@ func (r *Runner) openMember(id Identity) (_ *member, err error) {
 
 func (r *Runner) storeOptions() fsm.Options {
 	return fsm.Options{MaxOverlayBytes: r.cfg.MaxOverlayBytes}
-}
-
-// withoutStore is what is known of the state without a store.
-func withoutStore(id Identity) fsm.State {
-	s := fsm.State{Cluster: id.Cluster, Members: id.Members}
-	for _, m := range id.Members {
-		s.Conf.Voters = append(s.Conf.Voters, m.RaftID)
-	}
-	return s
 }
 
 // close closes what is open without making anything durable.
@@ -440,7 +463,7 @@ type handler struct{ inbox *inbox }
 
 func (h handler) Receive(m transport.Message) { h.inbox.message(m) }
 func (h handler) Unreachable(peer uint64)     { h.inbox.unreachable(peer) }
-func (h handler) Dismissed(uint64)            {} // the members of a cluster are fixed
+func (h handler) Dismissed(peer uint64)       { h.inbox.report(Dismissed{Peer: peer}) }
 
 // drawCluster draws the id of a cluster, to be used if this node has to choose.
 func drawCluster() fsm.ClusterID {

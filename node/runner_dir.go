@@ -24,6 +24,10 @@ const (
 	storeFile = "store.db"
 )
 
+// errNewMember is why a node that was added has no store at first. It is fsm.ErrDamaged, since what is to be
+// done is the same.
+var errNewMember = fmt.Errorf("a new member has no store until a peer's has come: %w", fsm.ErrDamaged)
+
 // ErrLocked means that another process uses the data directory.
 var ErrLocked = errors.New("data directory is in use")
 
@@ -155,11 +159,12 @@ func (d *dataDir) openLog() (*wal.Log, wal.Recovered, error) {
 
 // openStore opens the store, after it has completed an install that a crash broke
 // off: the log's newest marker names the image that is to be the store. A store that is
-// missing is made again, if the log can fill it: if it is whole from its first index.
+// missing is made again from g, if the log can fill it: if it is whole from its first index. Without g, as
+// for a node that was not there when the cluster formed, it is not.
 //
 // If the store cannot be used, damaged says why and wraps fsm.ErrDamaged; the log has
 // what it needs to go on from a peer's image.
-func (d *dataDir) openStore(g fsm.Genesis, opts fsm.Options, firstIndex uint64, marker *wal.Marker) (s *fsm.Store, damaged, err error) {
+func (d *dataDir) openStore(g *fsm.Genesis, opts fsm.Options, firstIndex uint64, marker *wal.Marker) (s *fsm.Store, damaged, err error) {
 	s, damaged, err = d.tryStore(opts)
 	if err != nil {
 		return nil, nil, err
@@ -196,7 +201,10 @@ func (d *dataDir) openStore(g fsm.Genesis, opts fsm.Options, firstIndex uint64, 
 	case firstIndex > 1:
 		return nil, fmt.Errorf("node: %s is missing and the log, which begins at index %d, cannot fill it again: %w", d.join(storeFile), firstIndex, fsm.ErrDamaged), nil
 	}
-	if err := fsm.Create(d.join(storeFile), g, opts); err != nil {
+	if g == nil {
+		return nil, fmt.Errorf("node: %w", errNewMember), nil
+	}
+	if err := fsm.Create(d.join(storeFile), *g, opts); err != nil {
 		return nil, nil, fmt.Errorf("node: %w", err)
 	}
 	return d.tryStore(opts)

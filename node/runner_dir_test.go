@@ -94,7 +94,7 @@ func TestOpenStore(t *testing.T) {
 						}
 						// Once more, as after another crash right behind it.
 						for range 2 {
-							s, why, err := d.openStore(tableGenesis, fsm.Options{}, first, marker)
+							s, why, err := d.openStore(&tableGenesis, fsm.Options{}, first, marker)
 							require.NoError(t, err)
 							if want.damaged {
 								require.ErrorIs(t, why, fsm.ErrDamaged)
@@ -129,12 +129,12 @@ func TestOpenStoreKeepsAnImageItCouldNotInstall(t *testing.T) {
 	d := &dataDir{path: t.TempDir(), openFS: dirFS}
 	require.NoError(t, os.WriteFile(d.join(imageFile(20)), storeFileAt(t, 20), 0o600))
 	require.NoError(t, os.MkdirAll(filepath.Join(d.join(storeFile), "in the way"), 0o700))
-	_, _, err := d.openStore(tableGenesis, fsm.Options{}, 21, &wal.Marker{Index: 20, Term: 1})
+	_, _, err := d.openStore(&tableGenesis, fsm.Options{}, 21, &wal.Marker{Index: 20, Term: 1})
 	require.Error(t, err)
 	assert.FileExists(t, d.join(imageFile(20)))
 
 	require.NoError(t, os.RemoveAll(d.join(storeFile)))
-	s, why, err := d.openStore(tableGenesis, fsm.Options{}, 21, &wal.Marker{Index: 20, Term: 1})
+	s, why, err := d.openStore(&tableGenesis, fsm.Options{}, 21, &wal.Marker{Index: 20, Term: 1})
 	require.NoError(t, err)
 	require.NoError(t, why)
 	assert.Equal(t, fsm.Index(20), s.State().Applied)

@@ -201,6 +201,9 @@ func (r *Runner) install(m *member, index uint64) error {
 		})
 	}
 	state := store.State()
+	if err := r.keepMembership(m, &state); err != nil {
+		return err
+	}
 	r.log.Info("an image took the store's place", slogIndex(index), slogRevision(state))
 	r.applied.notify()
 	r.inbox.report(Installed{State: state})

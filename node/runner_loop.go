@@ -12,13 +12,21 @@ import (
 
 // loopState belongs to the loop goroutine.
 type loopState struct {
-	form    *Formation
+	form    former
 	ins     []Input
 	waiters map[uint64]*waiter // by request
 	request uint64             // the last number given to one
 	timing  timing
 
 	saidWaiting time.Duration // when the log last named whom formation waits for
+}
+
+// former is how a node becomes a member: Formation or Joining.
+type former interface {
+	Identity() Identity
+	Waiting() []string
+	Tick(now time.Duration) FormStep
+	Receive(m transport.Message) FormStep
 }
 
 // runLoop takes inputs until the node is to stop. It waits for nothing else: what
@@ -70,8 +78,14 @@ func (r *Runner) gather(items []item, tick bool) {
 		r.obey(r.loop.form.Tick(bootTime()))
 	}
 	for i := range items {
-		if in, ok := items[i].in.(Receive); ok && in.Message.Form != nil {
-			r.obey(r.loop.form.Receive(in.Message))
+		switch in := items[i].in.(type) {
+		case Receive:
+			if in.Message.Form != nil || in.Message.ClaimReply != nil {
+				r.obey(r.loop.form.Receive(in.Message))
+			}
+		case Dismissed:
+			r.fail(fmt.Errorf("node: %w", ErrRemoved))
+		default: // nobody is there yet whom it could concern
 		}
 	}
 	r.publishWaiting()
@@ -156,6 +170,10 @@ func (r *Runner) step(m *member, items []item, tick bool) {
 		return
 	}
 	effects := m.core.Step(ins...)
+	if tick {
+		progress := m.core.Progress()
+		r.progress.Store(&progress)
+	}
 	// What a caller is told must not be ahead of what it can ask next.
 	r.publish(m)
 	r.loop.timing.saw(r.status.Load(), ins, effects)
@@ -203,6 +221,8 @@ func (r *Runner) dispatch(m *member, effects []Effect) {
 			r.answer(e.Request, answer{result: e.Result, err: err})
 		case ReadReply:
 			r.answer(e.Request, answer{err: e.Err})
+		case Reconfigure:
+			r.reconfigured(m, e)
 		case Stop:
 			r.fail(e.Err)
 		default:
@@ -251,6 +271,7 @@ func (r *Runner) publish(m *member) {
 	}
 	st.Reachable = slices.Clone(st.Reachable) // the core's is valid until its next step
 	r.status.Store(&st)
+	defer r.changed.notify()
 	if old == nil {
 		return
 	}
@@ -297,7 +318,7 @@ func sameStatus(a, b Status) bool {
 		a.Role == b.Role && a.Leader == b.Leader && a.Term == b.Term &&
 		a.Commit == b.Commit && a.Applied == b.Applied && a.Durable == b.Durable &&
 		a.FreshAt == b.FreshAt && a.Fresh == b.Fresh &&
-		a.StorageFull == b.StorageFull && a.FirstIndex == b.FirstIndex &&
+		a.StorageFull == b.StorageFull && a.Draining == b.Draining && a.FirstIndex == b.FirstIndex &&
 		(a.Damage == nil) == (b.Damage == nil) && a.Disputed == b.Disputed && a.Proposals == b.Proposals && a.Reads == b.Reads &&
 		slices.Equal(a.Reachable, b.Reachable)
 }

@@ -28,7 +28,6 @@ func newMesh() *mesh {
 type port struct {
 	mesh    *mesh
 	self    uint64
-	peers   map[uint64]string
 	handler transport.Handler
 	in      chan transport.Message
 	closing chan struct{}
@@ -42,7 +41,7 @@ type port struct {
 
 func (n *mesh) dial(self Peering, h transport.Handler) (Transport, error) {
 	p := &port{
-		mesh: n, self: self.RaftID, peers: self.Peers, handler: h,
+		mesh: n, self: self.RaftID, handler: h,
 		in:      make(chan transport.Message, 4096),
 		closing: make(chan struct{}),
 		closed:  make(chan struct{}),

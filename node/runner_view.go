@@ -79,6 +79,8 @@ type NodeStatus struct { //nolint:revive // Status is the core's
 	State fsm.State
 	// Ready: a leader is known, and a read was confirmed by a quorum and applied within ReadyAge.
 	Ready bool
+	// Progress is what a leader knows of the others; nil of who does not lead.
+	Progress []Progress
 	// Staleness is how old the state may be at most, if Fresh.
 	Staleness time.Duration
 }
@@ -100,7 +102,10 @@ func (r *Runner) Status() NodeStatus {
 	if out.Fresh {
 		out.Staleness = Widened(bootTime()-out.FreshAt, r.cfg.MaxClockDriftPPM)
 	}
-	out.Ready = ready(out) && !r.stopping()
+	if p := r.progress.Load(); p != nil {
+		out.Progress = *p
+	}
+	out.Ready = ready(out) && !r.stopping() && !r.drained.Load()
 	return out
 }
 

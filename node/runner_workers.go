@@ -210,8 +210,12 @@ func (r *Runner) apply(m *member, e Apply) error {
 	if err != nil {
 		return applyError(e, err)
 	}
+	state := store.State()
+	if err := r.keepMembership(m, &state); err != nil {
+		return err
+	}
 	r.applied.notify()
-	r.inbox.report(Applied{Results: results, Hash: store.State().Hash, OverlayBytes: store.OverlayBytes()})
+	r.inbox.report(Applied{Results: results, State: state, OverlayBytes: store.OverlayBytes()})
 	return nil
 }
 

@@ -271,6 +271,13 @@ func (r *replica) traceInputs(ins []node.Input) {
 			t.add(17, uint64(in.State.Applied))
 		case node.Damaged:
 			t.add(18)
+		case node.Drain:
+			t.add(19)
+			if in.On {
+				t.add(1)
+			}
+		case node.Dismissed:
+			t.add(20, in.Peer)
 		}
 	}
 }
@@ -318,5 +325,7 @@ func (r *replica) traceEffect(e node.Effect) {
 		t.add(16)
 	case node.Install:
 		t.add(17, e.Index)
+	case node.Reconfigure:
+		t.add(18, uint64(len(e.Members)), e.LastRaftID)
 	}
 }

@@ -339,11 +339,7 @@ func (r *replica) openStore(id node.Identity) (state fsm.State, damaged, err err
 // withoutStore is what a core starts from whose store cannot be used.
 func (r *replica) withoutStore(id node.Identity, why error) (state fsm.State, damaged, err error) {
 	r.w.judge.count("starts with a damaged store")
-	state = fsm.State{Cluster: id.Cluster, Members: id.Members}
-	for _, m := range id.Members {
-		state.Conf.Voters = append(state.Conf.Voters, m.RaftID)
-	}
-	return state, why, nil
+	return id.WithoutStore(), why, nil
 }
 
 // logReserveBytes is the log's reserve: little, since nothing large is written.

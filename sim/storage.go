@@ -79,6 +79,7 @@ func (r *replica) dispatch(effects []node.Effect) {
 			w.clients.proposed(r, e)
 		case node.ReadReply:
 			w.clients.confirmed(r, e)
+		case node.Reconfigure: // messages find those that there are
 		case node.Stop:
 			r.stopped(e.Err)
 			return
@@ -353,7 +354,7 @@ func (r *replica) apply() {
 			r.wentAstray(results[0])
 		}
 		r.tellWatches()
-		s.reports = append(s.reports, node.Applied{Results: results, Hash: r.db.State().Hash, OverlayBytes: r.db.OverlayBytes()})
+		s.reports = append(s.reports, node.Applied{Results: results, State: r.db.State(), OverlayBytes: r.db.OverlayBytes()})
 		s.reportsBy = max(s.reportsBy, r.w.now+int64(r.rng.between(0, 2*r.w.setup.reportDelay)))
 		r.w.queue.push(event{at: s.reportsBy, kind: evApplied, node: r, life: r.life})
 	default:

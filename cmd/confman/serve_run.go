@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"sync"
 	"time"
@@ -81,6 +80,7 @@ func (s *server) run(ctx context.Context) error {
 		},
 		MaxClockDriftPPM: s.config.Clock.MaxDriftPPM,
 		Bootstrap:        s.config.Auth.Bootstrap,
+		Resolve:          s.resolve,
 		Dir:              s.config.Data.Dir, Name: self.ID, Names: s.config.Names(), Dial: s.dial, Logger: s.log,
 	})
 	if err != nil {
@@ -188,6 +188,16 @@ func (s *server) members() []httpapi.Member {
 	return members
 }
 
+// resolve is where a configured node listens for the others.
+func (s *server) resolve(name string) string {
+	for _, n := range s.config.Cluster.Nodes {
+		if n.ID == name {
+			return n.Raft()
+		}
+	}
+	return ""
+}
+
 // wire is the gRPC transport as the runner knows it.
 type wire struct{ *grpctransport.Transport }
 
@@ -196,20 +206,12 @@ func (w wire) SetCluster(id fsm.ClusterID) { w.Transport.SetCluster(id) }
 
 // dial makes the transport of the node.
 func (s *server) dial(self node.Peering, h transport.Handler) (node.Transport, error) {
-	peers, names := make(map[uint64]string), maps.Clone(self.Peers)
-	if names == nil {
-		names = make(map[uint64]string)
-	}
-	names[self.RaftID] = s.config.Cluster.NodeID
-	for id, name := range self.Peers {
-		for _, n := range s.config.Cluster.Nodes {
-			if n.ID == name {
-				peers[id] = n.Raft()
-			}
+	peers, names := make(map[uint64]string), map[uint64]string{self.RaftID: s.config.Cluster.NodeID}
+	for _, p := range self.Peers {
+		if p.Address == "" {
+			s.log.Warn("a member has no address here, and can only connect by itself: add it to Cluster.Nodes", slog.String("member", p.Name))
 		}
-		if peers[id] == "" {
-			return nil, fmt.Errorf("member %s has no address: it is not among Cluster.Nodes", name)
-		}
+		peers[p.RaftID], names[p.RaftID] = p.Address, p.Name
 	}
 	t, err := grpctransport.New(grpctransport.Config{
 		Listen: s.config.Self().Raft(), RaftID: self.RaftID, Incarnation: self.Incarnation,
