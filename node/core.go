@@ -214,6 +214,9 @@ func (c *Core) tick(in Tick) {
 	c.tickMembers()
 	c.reachable = c.reachable[:0]
 	for _, id := range c.peers {
+		if c.role == Follower && id != c.leader {
+			continue // it is heard now and then (digests, images), which says nothing of the time between
+		}
 		at, ok := c.heard[id]
 		if ok && c.now-at <= time.Duration(c.cfg.ElectionTicks)*c.cfg.TickInterval {
 			c.reachable = append(c.reachable, id)
