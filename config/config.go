@@ -35,6 +35,7 @@ type Config struct {
 	History History
 	Clock   Clock
 	Log     Log
+	Trace   Trace
 	Auth    Auth
 }
 
@@ -168,7 +169,23 @@ const (
 type Log struct {
 	Level  string // debug, info, warn or error; default info
 	Format string // text or json; empty: text on a terminal, else json
+	// Access has a line for each request as well, whatever Level is: who, what, how it ended. Values,
+	// tokens and queries are in none.
+	Access bool
 }
+
+// Trace is where traces of requests go, by OTLP over HTTP.
+type Trace struct {
+	// Endpoint is the URL of a collector, such as http://127.0.0.1:4318; a path other than /v1/traces
+	// is named. "": there are no traces.
+	Endpoint string
+	// Ratio is the share of requests that are traced, from 0 to 1. A request that comes with a
+	// traceparent is traced if that says so, and else is not.
+	Ratio float64
+}
+
+// DefaultTraceRatio is Trace.Ratio unless the file says otherwise.
+const DefaultTraceRatio = 0.01
 
 // API is the host:port that the node serves REST on.
 func (n Node) API() string { return net.JoinHostPort(n.Address, strconv.Itoa(n.APIPort)) }
@@ -305,8 +322,25 @@ func (c Config) Validate() error {
 	if !slices.Contains([]string{"", "text", "json"}, c.Log.Format) {
 		bad("Log.Format: %q, want text or json", c.Log.Format)
 	}
+	errs = append(errs, c.Trace.validate()...)
 	errs = append(errs, c.validateAuth()...)
 	return errors.Join(errs...)
+}
+
+// validate reports everything wrong with t.
+func (t Trace) validate() (errs []error) {
+	if t.Endpoint != "" {
+		switch u, err := url.Parse(t.Endpoint); {
+		case err == nil && u.User != nil:
+			errs = append(errs, errors.New("Trace.Endpoint: it has a name or a password in it, which would end up in logs: what a collector asks for goes into OTEL_EXPORTER_OTLP_HEADERS"))
+		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "":
+			errs = append(errs, fmt.Errorf("Trace.Endpoint: %q is not the URL of a collector, such as http://127.0.0.1:4318", t.Endpoint))
+		}
+	}
+	if !(t.Ratio >= 0 && t.Ratio <= 1) { // nor what is no number
+		errs = append(errs, fmt.Errorf("Trace.Ratio: %v is not 0 to 1", t.Ratio))
+	}
+	return errs
 }
 
 // validateRaft reports everything wrong with c.Raft.

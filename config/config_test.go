@@ -23,6 +23,7 @@ func want() Config {
 		History: History{KeepFor: 90 * 24 * time.Hour, KeepVersions: 1000},
 		Clock:   Clock{MaxDriftPPM: 500},
 		Log:     Log{Level: "info"},
+		Trace:   Trace{Ratio: DefaultTraceRatio},
 		Auth: Auth{
 			Mode: "oidc", MaxPolicyStaleness: 5 * time.Second,
 			Issuers: []Issuer{{Name: "entra", Audiences: []string{"confman"}, Scopes: map[string][]string{"Config.Read": {"read"}}}},
@@ -51,14 +52,16 @@ func TestFlagsWinOverEnvironmentOverFile(t *testing.T) {
 
 func TestEverythingCanComeFromTheEnvironment(t *testing.T) {
 	c, err := Load("", []string{
-		"CONFMAN_Cluster__NodeId=a", "CONFMAN_Data__Dir=/d", "CONFMAN_Log__Level=debug", "CONFMAN_Api__DrainDelay=1m30s",
+		"CONFMAN_Cluster__NodeId=a", "CONFMAN_Data__Dir=/d", "CONFMAN_Log__Level=debug", "CONFMAN_Log__Access=true",
+		"CONFMAN_Trace__Endpoint=https://c:4318/otlp", "CONFMAN_Trace__Ratio=0.25", "CONFMAN_Api__DrainDelay=1m30s",
 		"CONFMAN_Raft__PlainText=true", "CONFMAN_Api__Tls__CertFile=/c", "CONFMAN_Api__Tls__KeyFile=/k",
 		`CONFMAN_Api__Cors__Origins=["https://ui.example.com","*"]`, `CONFMAN_Api__Hosts=["confman.example.com"]`,
 		`CONFMAN_Cluster__Nodes=[{"Id":"a","Address":"localhost","ApiPort":"7000"}]`,
 	}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, Node{ID: "a", Address: "localhost", APIPort: 7000, RaftPort: 5001}, c.Self())
-	assert.Equal(t, "debug", c.Log.Level)
+	assert.Equal(t, Log{Level: "debug", Access: true}, c.Log)
+	assert.Equal(t, Trace{Endpoint: "https://c:4318/otlp", Ratio: 0.25}, c.Trace)
 	assert.Equal(t, Raft{PlainText: true}, c.Raft)
 	assert.Equal(t, API{
 		DrainDelay: 90 * time.Second, TLS: TLS{CertFile: "/c", KeyFile: "/k"}, CORS: CORS{Origins: []string{"https://ui.example.com", "*"}},
@@ -163,6 +166,11 @@ Api.Cors.Origins[4]: "a.example" is not`,
 		{"history too long", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"History":{"KeepVersions":100001}}`, "History.KeepVersions: 100001 is not 1 to 100000, nor 0 for all"},
 		{"clock that never drifts", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"Clock":{"MaxDriftPPM":0}}`, "Clock.MaxDriftPPM: 0 is not 1 to 100000"},
 		{"clock that is broken", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"Clock":{"MaxDriftPPM":100001}}`, "Clock.MaxDriftPPM: 100001 is not 1 to 100000"},
+		{"collector without a scheme", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"Trace":{"Endpoint":"localhost:4318","Ratio":1.5}}`, "Trace.Endpoint: \"localhost:4318\" is not the URL of a collector, such as http://127.0.0.1:4318\nTrace.Ratio: 1.5 is not 0 to 1"},
+		{"collector with a password", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"Trace":{"Endpoint":"https://u:p@c"}}`, "Trace.Endpoint: it has a name or a password in it"},
+		{"share that is none", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"Trace":{"Ratio":"NaN"}}`, "Trace.Ratio: NaN is not 0 to 1"},
+		{"text for a number", `{"Trace":{"Ratio":"1%"}}`, `Trace.Ratio: "1%", want a number`},
+		{"true for a number", `{"Trace":{"Ratio":true}}`, `Trace.Ratio: true, want a number`},
 		{"days in a duration", `{"History":{"KeepFor":"90d"}}`, `History.KeepFor: "90d", want a duration such as "15s"`},
 		{"null", `{"Data":{"Dir":null}}`, "Data.Dir: null, want text"},
 		{"root of the file system", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/."}}`, `Data.Dir: "/." is the root of the file system`},

@@ -50,6 +50,7 @@ func Load(path string, environ []string, flags map[string]string) (Config, error
 	c := Config{Log: Log{Level: "info"}}
 	c.History = History{KeepFor: DefaultKeepFor, KeepVersions: DefaultKeepVersions}
 	c.Clock.MaxDriftPPM = DefaultMaxDriftPPM
+	c.Trace.Ratio = DefaultTraceRatio
 	c.Auth.MaxPolicyStaleness = DefaultMaxPolicyStaleness
 	if err := decode(reflect.ValueOf(&c).Elem(), "", k.Raw()); err != nil {
 		return Config{}, fmt.Errorf("config: %w", err)
@@ -273,6 +274,21 @@ func decode(to reflect.Value, at string, from any) error {
 			}
 		}
 		return fmt.Errorf("%s: %s, want a whole number", at, describe(from))
+	case reflect.Float64:
+		switch v := from.(type) {
+		case int:
+			to.SetFloat(float64(v))
+			return nil
+		case float64:
+			to.SetFloat(v)
+			return nil
+		case string:
+			if n, err := strconv.ParseFloat(v, 64); err == nil {
+				to.SetFloat(n)
+				return nil
+			}
+		}
+		return fmt.Errorf("%s: %s, want a number", at, describe(from))
 	case reflect.Bool:
 		switch v := from.(type) {
 		case bool:

@@ -100,13 +100,16 @@ func (a *api) route() {
 	r.RedirectTrailingSlash = false
 	r.RedirectFixedPath = false
 	// What a preflight asks comes without credentials, and what is served is no secret.
-	r.GlobalOPTIONS = a.open((*call).options)
-	r.MethodNotAllowed = a.open((*call).methodNotAllowed)
-	r.NotFound = a.open((*call).noRoute)
+	r.GlobalOPTIONS = a.observed(noRoute, a.open((*call).options))
+	r.MethodNotAllowed = a.observed(noRoute, a.open((*call).methodNotAllowed))
+	r.NotFound = a.observed(noRoute, a.open((*call).noRoute))
 	for _, rt := range a.routes() {
-		r.Handle(rt.method, rt.path, rt.entry.handle)
+		r.Handle(rt.method, rt.path, a.observed(rt.path, rt.entry).handle)
 	}
 }
+
+// noRoute is the route, in logs, of requests that no handler of a route gets.
+const noRoute = "none"
 
 // route is one method of one path, spelled as httprouter does.
 type route struct {

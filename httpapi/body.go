@@ -26,7 +26,7 @@ type body struct {
 func (c *call) body(limit int64) *body {
 	return &body{
 		c: c, control: http.NewResponseController(c.w),
-		src: http.MaxBytesReader(c.w, c.r.Body, limit),
+		src: http.MaxBytesReader(c.wire(), c.r.Body, limit),
 	}
 }
 

@@ -234,6 +234,9 @@ func (c *call) fail(err error) {
 // problem is what err is to the client, with the name of the leader. What is behind it is logged.
 func (c *call) problem(err error) (p *problem, status node.NodeStatus, leader string) {
 	p = problemOf(err)
+	if s := c.sees(); s != nil {
+		s.problem = p.name
+	}
 	if p.cause != nil {
 		c.api.Logger.Error("request failed", slog.String("request_id", c.id), slog.String("problem", p.name),
 			slog.String("method", c.r.Method), slog.String("path", c.r.URL.Path), slog.Any("error", p.cause))

@@ -88,6 +88,10 @@ type Config struct {
 	// Logger hears of what no client can be told: panics, damage, broken exports
 	// (default: slog.Default).
 	Logger *slog.Logger
+	// AccessLog gets a line for each request, with neither values nor tokens (default: there are none).
+	AccessLog *slog.Logger
+	// Tracer traces requests (default: none are).
+	Tracer Tracer
 }
 
 // Validate reports everything wrong with c, or nil.

@@ -40,6 +40,8 @@ func (c *call) identify() error {
 	}
 	if err != nil {
 		c.strangerDenied(err)
+	} else if s := c.sees(); s != nil {
+		s.caller = c.who.principal.String()
 	}
 	return err
 }
