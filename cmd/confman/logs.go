@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"log/slog"
 
@@ -32,3 +33,17 @@ func newLogger(w io.Writer, terminal bool, cfg config.Log) (*slog.Logger, error)
 	}
 	return slog.New(slog.NewTextHandler(w, opts)), nil
 }
+
+// accessLogger writes where log does, whatever the level is: who wants the access log has asked for it.
+func accessLogger(log *slog.Logger) *slog.Logger { return slog.New(always{log.Handler()}) }
+
+type always struct{ slog.Handler }
+
+// Enabled is true.
+func (always) Enabled(context.Context, slog.Level) bool { return true }
+
+// WithAttrs is as always.
+func (a always) WithAttrs(attrs []slog.Attr) slog.Handler { return always{a.Handler.WithAttrs(attrs)} }
+
+// WithGroup is as always.
+func (a always) WithGroup(name string) slog.Handler { return always{a.Handler.WithGroup(name)} }

@@ -18,6 +18,7 @@ var settings = []struct{ flag, key, usage string }{
 	{"drain-delay", "Api.DrainDelay", "how long to serve on, not ready, when told to stop, such as 15s"},
 	{"log-level", "Log.Level", "debug, info, warn or error"},
 	{"log-format", "Log.Format", "text or json (default: text on a terminal, else json)"},
+	{"access-log", "Log.Access", "true: a line for each request"},
 }
 
 func newServe(e env) *cobra.Command {
@@ -42,6 +43,7 @@ itself, the reason and what to do about it are printed, and the exit code is 1.`
 	for _, s := range settings {
 		f.String(s.flag, "", s.usage+" ("+s.key+")")
 	}
+	f.Lookup("access-log").NoOptDefVal = "true"
 	complete(cmd, "log-level", "debug", "info", "warn", "error")
 	complete(cmd, "log-format", logText, logJSON)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -68,6 +68,16 @@ func (s *server) run(ctx context.Context) error {
 	if err = s.letIn(helping, &helpers, &apiConfig); err != nil {
 		return err
 	}
+	if s.config.Log.Access {
+		apiConfig.AccessLog = accessLogger(s.log)
+	}
+	switch t, err := newTracer(ctx, s.config.Trace, self.ID, s.log); {
+	case err != nil:
+		return err
+	case t != nil:
+		defer t.close()
+		apiConfig.Tracer = t
+	}
 	// Before anything is opened: a port that is taken must not start an incarnation.
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", self.API())
 	if err != nil {
