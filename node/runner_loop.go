@@ -300,8 +300,12 @@ func (r *Runner) publish(m *member) {
 			r.log.Info("the store is whole again", attrs()...)
 		}
 	}
-	if st.Disputed != old.Disputed {
-		r.log.Error("another member's state differs from this one's, and no majority says whose is wrong: see docs/operations.md", append(attrs(), slog.Bool("disputed", st.Disputed))...)
+	switch {
+	case st.Disputed == old.Disputed:
+	case st.Disputed:
+		r.log.Error("another member's state differs from this one's, and no majority says whose is wrong: see docs/operations.md", attrs()...)
+	default:
+		r.log.Info("no other member's state is known to differ any more", attrs()...)
 	}
 	if st.StorageFull != old.StorageFull {
 		r.log.Warn("the room on the disk changed", append(attrs(), slog.Bool("storage_full", st.StorageFull))...)
