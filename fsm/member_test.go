@@ -152,10 +152,14 @@ func TestMembersAreRefused(t *testing.T) {
 	assert.Equal(t, MembersFull, r.do(memberOp(AddMember, "more")).Outcome)
 	for _, cmd := range []Command{
 		memberOp(AddMember, "a,b"), memberOp(AddMember, "a b"), memberOp(AddMember, ""), memberOp(AddMember, strings.Repeat("a", MaxMemberNameBytes+1)),
-		memberOp(RemoveMember, "a,a"), {Ops: []Op{{Kind: AddMember, Key: "a", Value: (&MemberSpec{Address: "h"}).Encode()}}},
-		{Ops: []Op{{Kind: FinalizeUpgrade, Value: []byte{1, 2}}}}, {Ops: []Op{{Kind: PromoteMember, Key: "a", Value: []byte("x")}}},
-		{Ops: []Op{{Kind: RemoveMember, Key: "a", Value: []byte("x")}}}, {Ops: []Op{put("a", "1"), {Kind: PromoteMember, Key: "a"}}},
-		{Report: &Report{RaftID: 1, Life: Life{1}}}, {Report: &Report{RaftID: 1, Life: Life{1}, Version: 1}, Comment: "and more"},
+		memberOp(RemoveMember, "a,a"),
+		{Ops: []Op{{Kind: AddMember, Key: "a", Value: (&MemberSpec{Address: "h"}).Encode()}}},
+		{Ops: []Op{{Kind: FinalizeUpgrade, Value: []byte{1, 2}}}},
+		{Ops: []Op{{Kind: PromoteMember, Key: "a", Value: []byte("x")}}},
+		{Ops: []Op{{Kind: RemoveMember, Key: "a", Value: []byte("x")}}},
+		{Ops: []Op{put("a", "1"), {Kind: PromoteMember, Key: "a"}}},
+		{Report: &Report{RaftID: 1, Life: Life{1}}},
+		{Report: &Report{RaftID: 1, Life: Life{1}, Version: 1}, Comment: "and more"},
 	} {
 		_, err := cmd.Encode()
 		assert.Error(t, err, "%+v", cmd.Ops)

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"encoding/hex"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -21,8 +22,8 @@ type Tracer interface {
 
 // Span is one request in a trace.
 type Span interface {
-	// TraceID names the trace, for the access log.
-	TraceID() string
+	// Trace names the span, for the access log and for the commands that belong to it.
+	Trace() fsm.Trace
 	// Wrote adds what a write of the request went through. err is why it failed, or nil.
 	Wrote(s *node.Stages, err error)
 	// End ends the span.
@@ -112,7 +113,8 @@ func (a *api) ended(r *http.Request, route string, s *seen, began time.Time) {
 	some("caller", s.caller)
 	some("problem", o.Problem)
 	if s.span != nil {
-		some("trace_id", s.span.TraceID())
+		trace := s.span.Trace()
+		some("trace_id", hex.EncodeToString(trace.ID[:]))
 	}
 	a.AccessLog.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
 }
@@ -144,12 +146,14 @@ func (c *call) wire() http.ResponseWriter {
 	return c.w
 }
 
-// traced has a write in ctx tell its stages to the trace of the call, if there is one, when it is done.
-func (c *call) traced(ctx context.Context) (_ context.Context, done func(error)) {
+// traced has a write in ctx tell its stages to the trace of the call, if there is one, when it is
+// done; and the command say to the other nodes which trace that is.
+func (c *call) traced(ctx context.Context, cmd *fsm.Command) (_ context.Context, done func(error)) {
 	s := c.sees()
 	if s == nil || s.span == nil {
 		return ctx, func(error) {}
 	}
+	cmd.Trace = s.span.Trace()
 	stages := new(node.Stages)
 	return node.WithStages(ctx, stages), func(err error) { s.span.Wrote(stages, err) }
 }

@@ -128,7 +128,7 @@ type span struct {
 	outcome []Outcome
 }
 
-func (s *span) TraceID() string                 { return "trace of " + s.route }
+func (s *span) Trace() fsm.Trace                { return fsm.Trace{ID: [16]byte{0xab}, Span: [8]byte{1}, Flags: 1} }
 func (s *span) Wrote(_ *node.Stages, err error) { s.wrote = append(s.wrote, err) }
 func (s *span) End(o Outcome)                   { s.outcome = append(s.outcome, o) }
 
@@ -161,7 +161,9 @@ func TestTracer(t *testing.T) {
 		outcome: []Outcome{{Status: 404, Problem: "not-found", Revision: "1", RequestID: "r"}},
 	}, s.all[1])
 	all := lines(t, &log)
-	assert.Equal(t, "trace of /api/v1/config/*path", all[0]["trace_id"])
+	assert.Equal(t, "ab000000000000000000000000000000", all[0]["trace_id"])
+	assert.Equal(t, s.all[0].Trace(), f.node.commands[0].Trace)
+	assert.Zero(t, f.node.commands[1].Trace)
 	assert.NotContains(t, all[2], "trace_id")
 }
 

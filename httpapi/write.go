@@ -174,7 +174,7 @@ func (c *call) propose(cmd *fsm.Command) (fsm.Result, error) {
 	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), WriteWait)
 	defer cancel()
-	ctx, done := c.traced(ctx)
+	ctx, done := c.traced(ctx, cmd)
 	res, err := c.api.Node.Propose(ctx, cmd)
 	done(err)
 	if err != nil {

@@ -43,6 +43,9 @@ type RunnerConfig struct {
 	// OnWrite is told how each write went that was answered, by the goroutine that asked for it;
 	// nil: nobody.
 	OnWrite func(*Stages, error)
+	// OnCopy is told what this node did for traced writes that other nodes had accepted, by the loop:
+	// it must not wait. nil: nobody.
+	OnCopy func(*Copied)
 
 	// openFS makes the file systems under Dir, and logOptions shape the log: tests
 	// inject faults here, and make segments small.
@@ -168,6 +171,7 @@ func Start(cfg RunnerConfig) (*Runner, error) {
 	r.inbox.init()
 	r.loop.waiters = make(map[uint64]*waiter)
 	r.loop.timing.init()
+	r.loop.timing.onCopy = cfg.OnCopy
 	if err := r.open(); err != nil {
 		return nil, err
 	}

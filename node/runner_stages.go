@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/transport"
 )
@@ -64,6 +66,19 @@ func (s *Stages) Each(f func(stage Stage, from, to time.Duration)) {
 	}
 }
 
+// Copied is what a node did for a traced write that another one had accepted, or an earlier life of
+// this one.
+type Copied struct {
+	Trace fsm.Trace
+	Index uint64
+	// Led: this node led, and had the write replicated.
+	Led bool
+	// Appending is when the entry was handed to this node's log, Appended when it was synced there.
+	Appending, Appended time.Time
+	// Committed is when this node, if it led, knew that it is committed.
+	Committed time.Time
+}
+
 type stagesKey struct{}
 
 // WithStages has Propose tell in s how the write went, if it is answered before ctx ends.
@@ -94,6 +109,15 @@ type timing struct {
 	seqs     map[uint64]*timed
 	// Entries of timed writes, in the order of the log: those not synced, those not committed.
 	appending, committing []timedEntry
+
+	onCopy func(*Copied) // nil: nobody asks
+	copies []copied      // in the order of the log
+}
+
+// copied is a Copied on its way.
+type copied struct {
+	Copied
+	append uint64
 }
 
 type timedEntry struct {
@@ -105,6 +129,10 @@ func (g *timing) init() {
 	g.requests, g.seqs = make(map[uint64]*timed), make(map[uint64]*timed)
 }
 
+// maxCopies bounds the copies that are timed at once: of a leader that is cut off, nothing is
+// committed any more. Those beyond are not told of.
+const maxCopies = 1024
+
 // take begins to time a request that the core is about to be given.
 func (g *timing) take(request uint64, t *timed) {
 	g.open++
@@ -114,7 +142,7 @@ func (g *timing) take(request uint64, t *timed) {
 
 // saw takes what one step of the core, whose status is st, took and asked for.
 func (g *timing) saw(st *Status, ins []Input, effects []Effect) {
-	if g.open == 0 {
+	if g.open == 0 && g.onCopy == nil {
 		return
 	}
 	now := time.Now()
@@ -152,6 +180,7 @@ func (g *timing) saw(st *Status, ins []Input, effects []Effect) {
 		}
 	}
 	g.committed(st.Commit, now)
+	g.tellCopies(st.Commit, now)
 }
 
 func originOf(command []byte) fsm.Origin {
@@ -171,9 +200,15 @@ func (g *timing) append(st *Status, e Append, now time.Time) {
 		}
 		g.committing = g.committing[:n]
 	}
+	for n := len(g.copies) - 1; n >= 0 && g.copies[n].Index >= ents[0].GetIndex(); n-- {
+		g.copies = g.copies[:n]
+	}
 	for _, ent := range ents {
 		o := originOf(ent.GetData())
 		if o.Node != st.ID || o.Incarnation != st.Incarnation {
+			if g.onCopy != nil {
+				g.copy(st, e.Seq, ent, now)
+			}
 			continue
 		}
 		t := g.seqs[o.Seq]
@@ -188,7 +223,35 @@ func (g *timing) append(st *Status, e Append, now time.Time) {
 	}
 }
 
+// copy begins to time an entry of another node's.
+func (g *timing) copy(st *Status, seq uint64, ent *raftpb.Entry, now time.Time) {
+	if trace, ok := fsm.SampledTraceOf(ent.GetData()); ok && len(g.copies) < maxCopies {
+		g.copies = append(g.copies, copied{append: seq, Copied: Copied{Trace: trace, Index: ent.GetIndex(), Led: st.Role == Leader, Appending: now}})
+	}
+}
+
+// tellCopies tells of the entries of other nodes of which all is known.
+func (g *timing) tellCopies(commit uint64, now time.Time) {
+	kept := g.copies[:0]
+	for _, c := range g.copies {
+		if c.Led && c.Committed.IsZero() && c.Index <= commit {
+			c.Committed = now
+		}
+		if c.Appended.IsZero() || c.Led && c.Committed.IsZero() {
+			kept = append(kept, c)
+			continue
+		}
+		g.onCopy(&c.Copied)
+	}
+	g.copies = kept
+}
+
 func (g *timing) appended(seq uint64, now time.Time) {
+	for i := range g.copies {
+		if c := &g.copies[i]; c.append <= seq && c.Appended.IsZero() {
+			c.Appended = now
+		}
+	}
 	n := 0
 	for ; n < len(g.appending) && g.appending[n].append <= seq; n++ {
 		if at := g.appending[n]; at.timed.append == at.append {

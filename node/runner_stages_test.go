@@ -167,6 +167,46 @@ func TestStagesOfAForward(t *testing.T) {
 	assert.Equal(t, []Stage{StageQueue, StageForward}, w.names())
 }
 
+// TestCopies: a node tells what it did for the traced writes of others, once that is done.
+func TestCopies(t *testing.T) {
+	s := newStep()
+	var told []Copied
+	s.g.onCopy = func(c *Copied) { told = append(told, *c) }
+	traced := func(node, seq uint64, flags byte) []byte {
+		cmd := put("k", "v")
+		cmd.Trace = fsm.Trace{ID: [16]byte{1}, Span: [8]byte{byte(seq)}, Flags: flags}
+		b, err := cmd.Encode()
+		require.NoError(t, err)
+		fsm.SetOrigin(b, fsm.Origin{Node: node, Incarnation: s.st.Incarnation, Seq: seq})
+		return b
+	}
+	s.append(1, 10, traced(2, 1, 1), traced(2, 2, 0), traced(s.st.ID, 3, 1), traced(2, 4, 1))
+	s.append(2, 13, []byte("displaces 4"))
+	assert.Empty(t, told)
+	s.g.saw(&s.st, []Input{Appended{Seq: 2}}, nil)
+	require.Len(t, told, 1, "not its own, not what is not sampled, not what was displaced")
+	assert.Equal(t, uint64(10), told[0].Index)
+	assert.Equal(t, fsm.Trace{ID: [16]byte{1}, Span: [8]byte{1}, Flags: 1}, told[0].Trace)
+	assert.False(t, told[0].Appended.Before(told[0].Appending))
+	assert.True(t, told[0].Committed.IsZero(), "a follower does not replicate")
+
+	s.st.Role = Leader
+	s.append(3, 14, traced(2, 5, 1))
+	s.g.saw(&s.st, []Input{Appended{Seq: 3}}, nil)
+	assert.Len(t, told, 1)
+	s.st.Commit = 14
+	s.g.saw(&s.st, nil, nil)
+	require.Len(t, told, 2)
+	assert.True(t, told[1].Led)
+	assert.False(t, told[1].Committed.IsZero())
+	assert.Empty(t, s.g.copies)
+
+	for i := range uint64(maxCopies + 1) {
+		s.append(4+i, 15+i, traced(2, 6+i, 1))
+	}
+	assert.Len(t, s.g.copies, maxCopies)
+}
+
 // TestNothingIsTimedUnasked: a write that nobody asked about costs no allocation here.
 func TestNothingIsTimedUnasked(t *testing.T) {
 	s := newStep()

@@ -71,12 +71,14 @@ func (s *server) run(ctx context.Context) error {
 	if s.config.Log.Access {
 		apiConfig.AccessLog = accessLogger(s.log)
 	}
-	switch t, err := newTracer(ctx, s.config.Trace, self.ID, s.log); {
-	case err != nil:
+	tracer, err := newTracer(ctx, s.config.Trace, self.ID, s.log)
+	if err != nil {
 		return err
-	case t != nil:
-		defer t.close()
-		apiConfig.Tracer = t
+	}
+	var onCopy func(*node.Copied)
+	if tracer != nil {
+		defer tracer.close()
+		apiConfig.Tracer, onCopy = tracer, tracer.copied
 	}
 	// Before anything is opened: a port that is taken must not start an incarnation.
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", self.API())
@@ -92,6 +94,7 @@ func (s *server) run(ctx context.Context) error {
 		Bootstrap:        s.config.Auth.Bootstrap,
 		Resolve:          s.resolve,
 		Dir:              s.config.Data.Dir, Name: self.ID, Names: s.config.Names(), Dial: s.dial, Logger: s.log,
+		OnCopy: onCopy,
 	})
 	if err != nil {
 		return errors.Join(explained(err), listener.Close())

@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/confman/confman/config"
+	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/httpapi"
 	"github.com/confman/confman/node"
 )
@@ -83,6 +84,24 @@ func (t *tracer) Begin(r *http.Request, route string) httpapi.Span {
 	return &span{tracer: t.tracer, span: s}
 }
 
+// copied makes spans of what this node did for a write that another one had accepted, below the
+// span of that one.
+func (t *tracer) copied(c *node.Copied) {
+	parent := trace.ContextWithRemoteSpanContext(context.Background(), trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: c.Trace.ID, SpanID: c.Trace.Span, TraceFlags: trace.TraceFlags(c.Trace.Flags), Remote: true,
+	}))
+	one := func(name string, from, to time.Time) {
+		_, s := t.tracer.Start(parent, name, trace.WithTimestamp(from))
+		s.End(trace.WithTimestamp(to))
+	}
+	if !c.Led {
+		one("append on a follower", c.Appending, c.Appended)
+		return
+	}
+	one("append on the leader", c.Appending, c.Appended)
+	one("replicate from the leader", c.Appending, c.Committed)
+}
+
 // span is a request that is traced.
 type span struct {
 	tracer trace.Tracer
@@ -90,8 +109,11 @@ type span struct {
 	writes int
 }
 
-// TraceID is in hexadecimal, as in a traceparent.
-func (s *span) TraceID() string { return s.span.SpanContext().TraceID().String() }
+// Trace names the span.
+func (s *span) Trace() fsm.Trace {
+	c := s.span.SpanContext()
+	return fsm.Trace{ID: c.TraceID(), Span: c.SpanID(), Flags: byte(c.TraceFlags())}
+}
 
 // Wrote adds the stages of a write as spans below the request's.
 func (s *span) Wrote(stages *node.Stages, err error) {
