@@ -2,6 +2,8 @@ package grpctransport
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"os"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/confman/confman/tlsfiles"
 	"github.com/confman/confman/transport"
 )
 
@@ -162,6 +165,11 @@ func TestNothingOfARemovedOneIsDelivered(t *testing.T) {
 	a.SetMembers(all[:1], 2)
 	close(g.pass)
 	eventually(t, func() bool { return b.inbox.dismissedBy(1) > 0 }, "it is told")
+	eventually(t, func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.incoming[1] == nil
+	}, "nor is it spoken to any more")
 	require.NoError(t, a.Close()) // waits for all that receives
 	assert.Equal(t, 1, g.heard(2), "what was with the handler, no more")
 }
@@ -241,6 +249,12 @@ func TestVisitorsDoNotStay(t *testing.T) {
 	ca, addresses := newAuthority(t), freePorts(t, 3)
 	all := membersAt(addresses...)
 	a := startMember(t, 1, addresses[0], all[:2], secured(put(t, "node1", ca.node("node1"), ca)))
+	// Nobody has left as far as this node knows: it hears no stranger at all.
+	started, ended := newThief(t, addresses[0], ca.node("node9")).stream(t.Context(), 3, 1, 1)
+	require.False(t, started)
+	require.Error(t, <-ended)
+	eventually(t, says(a, `TLS: the certificate names \"node9\", and that is no other member`), "refused in the handshake")
+
 	a.SetMembers(all[:2], 3)
 	for _, from := range []uint64{2, 3, 4} {
 		started, ended := newThief(t, addresses[0], ca.node("node9")).stream(t.Context(), from, 1, 1)
@@ -262,6 +276,8 @@ func TestVisitorsDoNotStay(t *testing.T) {
 	conn, err := tls.Dial("tcp", addresses[0], &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{cert}})
 	require.NoError(t, err)
 	defer conn.Close()
+	_, err = conn.Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")) // all that HTTP/2 needs
+	require.NoError(t, err)
 	waiting := func() int {
 		a.lobby.mu.Lock()
 		defer a.lobby.mu.Unlock()
@@ -269,18 +285,24 @@ func TestVisitorsDoNotStay(t *testing.T) {
 	}
 	eventually(t, func() bool { return waiting() > 0 }, "it has a place in the lobby")
 	eventually(t, func() bool { return waiting() == 0 }, "and loses it")
-	require.NoError(t, conn.SetReadDeadline(time.Now().Add(patience)))
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(keepaliveInterval))) // before gRPC would notice that nobody is there
 	for err == nil {
 		_, err = conn.Read(make([]byte, 1<<10))
 	}
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "it is closed")
 
-	user, err := ca.Client("node3", nil, valid)
+	client, err := ca.Client("one", nil, valid)
 	require.NoError(t, err)
-	started, ended := newThief(t, addresses[0], user).stream(t.Context(), 3, 1, 1)
-	require.False(t, started)
-	require.Error(t, <-ended)
-	eventually(t, says(a, `TLS: the certificate names no node (its common name is \"node3\")`), "a client of the API does not even pass the handshake")
+	unnamed, err := ca.Issue(&x509.Certificate{
+		Subject: pkix.Name{CommonName: "another"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}, valid)
+	require.NoError(t, err)
+	for name, pair := range map[string]tlsfiles.Pair{"one": client, "another": unnamed} {
+		started, ended := newThief(t, addresses[0], pair).stream(t.Context(), 3, 1, 1)
+		require.False(t, started)
+		require.Error(t, <-ended)
+		eventually(t, says(a, `TLS: the certificate names no node (its common name is \"`+name+`\")`), "who is no node does not even pass the handshake")
+	}
 }
 
 // attempt waits until n has tried in vain so often to connect to its first peer. Each time it drops
@@ -356,6 +378,51 @@ func TestMembersChangeWhileStreamsBegin(t *testing.T) {
 	was := a.inbox.heard(2)
 	attempt(t, b, 3)
 	assert.LessOrEqual(t, a.inbox.heard(2), was+1, "nothing but what was with the handler")
+}
+
+// TestAMemberIsRemovedWhileItsStreamBegins: after it was found to be one.
+func TestAMemberIsRemovedWhileItsStreamBegins(t *testing.T) {
+	ca, addresses := newAuthority(t), freePorts(t, 2)
+	all := membersAt(addresses...)
+	var now atomic.Pointer[func()]
+	f := put(t, "node1", ca.node("node1"), ca)
+	f.Now = func() time.Time {
+		if do := now.Swap(nil); do != nil {
+			(*do)()
+		}
+		return time.Now()
+	}
+	a := startMember(t, 1, addresses[0], all, secured(f))
+	h := newThief(t, addresses[0], ca.node("node2"))
+	started, first := h.stream(t.Context(), 2, 1, 1)
+	require.True(t, started)
+	now.Store(new(func() { a.SetMembers(all[:1], 2) })) // who asks for the time next is about to believe the certificate
+	started, second := h.stream(t.Context(), 2, 1, 1)
+	require.False(t, started)
+	require.Error(t, <-first)
+	require.Error(t, <-second)
+	assert.Nil(t, now.Load())
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	assert.Empty(t, a.incoming)
+	assert.Empty(t, a.incarnations)
+}
+
+// TestAnotherNameIsAnotherPeer: what was known of a raft id is that of its name.
+func TestAnotherNameIsAnotherPeer(t *testing.T) {
+	addresses := freePorts(t, 2)
+	all := membersAt(addresses...)
+	a := startMember(t, 1, addresses[0], all)
+	b := startMember(t, 2, addresses[1], all, func(cfg *Config) { cfg.Incarnation = 7 })
+	pass(t, b, a, beat(2, 1))
+	was := a.peer(2)
+	a.SetMembers([]transport.Peer{all[0], {RaftID: 2, Name: "another", Address: addresses[1]}}, 2)
+	assert.NotSame(t, was, a.peer(2))
+	require.Error(t, was.ctx.Err())
+	require.NoError(t, b.Close())
+	b = startMember(t, 2, addresses[1], all)
+	pass(t, b, a, beat(2, 1))
+	pass(t, a, b, beat(1, 2))
 }
 
 func TestAfterCloseNobodyIsAMember(t *testing.T) {
