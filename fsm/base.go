@@ -22,6 +22,7 @@ type base struct {
 	former     tree
 	denied     tree
 	changes    tree
+	used       int64 // bytes of the pages in use
 	refs       atomic.Int64
 }
 
@@ -62,6 +63,7 @@ func (s *Store) readBase(txid uint64) (_ *base, err error) {
 	if b.pages, err = newPages(s.mem[:min(int64(len(s.mem)), size.Size())], txid); err != nil {
 		return nil, err
 	}
+	b.used = (int64(b.pages.meta.pages) - int64(b.pages.freeCount())) * pageBytes //nolint:gosec // they fit in the file
 	for in := current; in <= changes; in++ {
 		if *b.tree(in), err = b.pages.openTree(in); err != nil {
 			return nil, err

@@ -49,6 +49,7 @@ type Store struct {
 	verified bool // the freelist names no page in use
 
 	overlayBytes atomic.Int64
+	usedBytes    atomic.Int64
 	scrub        scrubber
 }
 
@@ -386,6 +387,11 @@ func (s *Store) State() State {
 // included. Any goroutine.
 func (s *Store) OverlayBytes() int { return int(s.overlayBytes.Load()) }
 
+// UsedBytes is what the store takes of its quota: the pages of the database that are in use, and
+// the overlay, which is going to be such pages. Free pages do not count: what is written next
+// goes there. Any goroutine.
+func (s *Store) UsedBytes() int64 { return s.usedBytes.Load() }
+
 // acquire returns the newest snapshot with a reference to its base, or nil once
 // the store is closed. Any goroutine.
 func (s *Store) acquire() *snapshot {
@@ -410,7 +416,9 @@ func (s *Store) publish() {
 // publishLocked completes p and publishes it. s.mu is held.
 func (s *Store) publishLocked(p *snapshot) {
 	p.frozen, p.base = s.frozen, s.base
-	s.overlayBytes.Store(int64(p.active.size() + p.frozen.size()))
+	overlay := int64(p.active.size() + p.frozen.size())
+	s.overlayBytes.Store(overlay)
+	s.usedBytes.Store(overlay + p.base.used)
 	s.published.Store(p)
 }
 

@@ -138,7 +138,7 @@ type Status struct {
 	Fresh   bool
 	// Reachable are the peers heard from within an election timeout, ascending. A leader hears all, a follower its leader.
 	Reachable []uint64
-	// StorageFull: the disk is full, no writes are taken.
+	// StorageFull: the disk is full, or has less free space than its floor; no writes are taken.
 	StorageFull bool
 	// FirstIndex is the oldest entry that the log still gives out.
 	FirstIndex uint64

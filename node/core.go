@@ -167,6 +167,8 @@ func (c *Core) take(in Input) {
 		c.flushed(in)
 	case Proved:
 		c.proving, c.full = false, in.Full
+	case DiskLow:
+		c.low = in.Low
 	case Scrubbed:
 		c.scrubbed(in)
 	case Truncated:
@@ -382,7 +384,7 @@ func (c *Core) Status() Status {
 		FreshAt:     c.freshAt,
 		Fresh:       c.fresh,
 		Reachable:   c.reachable,
-		StorageFull: c.full,
+		StorageFull: c.noRoom(),
 		FirstIndex:  c.log.first,
 		Damage:      c.why,
 		Disputed:    c.disputed(),

@@ -29,7 +29,7 @@ func (c *Core) leaderMaintains() {
 
 func (c *Core) tickMaintenance() {
 	interval := c.cfg.MaintenanceInterval
-	if interval < 0 || c.role != Leader || c.appliedTerm != c.term || c.why != nil || c.full {
+	if interval < 0 || c.role != Leader || c.appliedTerm != c.term || c.why != nil || c.noRoom() {
 		return
 	}
 	if !c.busy {

@@ -112,7 +112,7 @@ func (c *Core) propose(in Propose) {
 		c.cfg.mark("write refused: too many in flight")
 		c.refuse(in.Request, ErrOverloaded)
 		return
-	case c.full:
+	case c.noRoom():
 		c.cfg.mark("write refused: disk full")
 		c.refuse(in.Request, ErrStorageFull)
 		return
@@ -247,7 +247,7 @@ func (c *Core) forwarded(from uint64, f *transport.Forward) {
 	case c.role != Leader:
 		c.cfg.mark("forward refused: not the leader")
 		c.replyForward(from, f, transport.ForwardReply{Verdict: transport.NotLeader})
-	case c.full:
+	case c.noRoom():
 		c.cfg.mark("forward refused: disk full")
 		c.replyForward(from, f, transport.ForwardReply{Verdict: transport.StorageFull})
 	default:

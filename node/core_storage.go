@@ -20,9 +20,10 @@ type storing struct {
 	appends   []appending       // emitted, in order, not acknowledged
 	written   *raftpb.HardState // the newest raft asked to write
 	hardState *raftpb.HardState // written, if no Append has carried it yet
-	full      bool
-	appendAt  time.Duration // of the last Append
-	unproven  bool          // something was appended since the last Prove
+	full      bool              // the log has no room
+	low       bool              // the disk has less than its floor
+	appendAt  time.Duration     // of the last Append
+	unproven  bool              // something was appended since the last Prove
 	proving   bool
 	roomAt    time.Duration // when it was last looked for room on the disk
 
@@ -109,6 +110,10 @@ func (c *Core) emitAppend(b wal.Batch) {
 	c.hardState = nil
 	c.appendAt, c.unproven = c.now, true
 }
+
+// noRoom tells whether no writes are taken. What raft needs is written all the same: entries of
+// a leader, votes, proofs.
+func (c *Core) noRoom() bool { return c.full || c.low }
 
 func (c *Core) appended(in Appended) {
 	if in.Full && !c.full {

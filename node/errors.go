@@ -10,8 +10,12 @@ var (
 	ErrOverloaded = errors.New("too much in flight")
 	// ErrNoQuorum means that no quorum answered in time: no leader is known, or it cannot reach a majority.
 	ErrNoQuorum = errors.New("no quorum answered in time")
-	// ErrStorageFull means that the disk of the node that would write is full. Nothing was proposed.
+	// ErrStorageFull means that the disk of this node or of the leader is full, or has less free
+	// space than its floor. Nothing was proposed.
 	ErrStorageFull = errors.New("disk is full: no writes are taken")
+	// ErrQuota means that the store of the node that was asked has reached its quota, and the write
+	// would make it larger (QuotaError). Nothing was proposed.
+	ErrQuota = errors.New("store has reached its quota")
 	// ErrLost means that another entry was committed where the command had been appended.
 	ErrLost = errors.New("leadership changed and the command was lost")
 	// ErrOvertaken means that this node was brought up to date by another's state while the command was on its way.

@@ -69,6 +69,10 @@ type Proved struct {
 	Full bool
 }
 
+// DiskLow says that the free space of the disk came below the floor that an operator set, or is
+// above it again: no writes are taken meanwhile. The log may have room.
+type DiskLow struct{ Low bool }
+
 // Scrubbed says that a Scrub effect is done.
 type Scrubbed struct {
 	// Err is fsm.ErrDamaged wrapped with the place, or nil.
@@ -143,6 +147,7 @@ func (Appended) isInput()           {}
 func (Applied) isInput()            {}
 func (Flushed) isInput()            {}
 func (Proved) isInput()             {}
+func (DiskLow) isInput()            {}
 func (Scrubbed) isInput()           {}
 func (Truncated) isInput()          {}
 func (ImageOpened) isInput()        {}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/transport"
@@ -35,6 +36,12 @@ type RunnerConfig struct {
 	// Seat is what a node with an empty data directory joins a cluster by; nil: it forms one with Names. To a
 	// node that has joined already it is no matter.
 	Seat *Seat
+	// StoreQuotaBytes bounds what of the store is in use (default DefaultStoreQuotaBytes). Once it is
+	// reached, this node refuses what would make it larger (ErrQuota), and takes all else.
+	StoreQuotaBytes int64
+	// MinFreeBytes is the floor of the free space on the disk of Dir: below, no writes are taken
+	// (ErrStorageFull), here and of others if this node leads, until there is a quarter more. 0: none.
+	MinFreeBytes int64
 	// Bootstrap is the subject to be the cluster's first administrator. Once the cluster is formed the
 	// node has it bound, unless somebody administers the cluster already; "": nobody.
 	Bootstrap string
@@ -51,6 +58,9 @@ type RunnerConfig struct {
 	// inject faults here, and make segments small.
 	openFS     func(path string) wal.FS
 	logOptions wal.Options
+	// diskFree measures the free space, every diskInterval.
+	diskFree     func(path string) (int64, error)
+	diskInterval time.Duration
 }
 
 // Peering is what the transport must know about the node it serves.
@@ -95,6 +105,7 @@ type Runner struct {
 	changed  occasion                   // the status
 	status   atomic.Pointer[Status]     // the core's, after its last step; nil until formed
 	waiting  atomic.Pointer[[]string]
+	room     room
 	applied  occasion // entries were applied, or an image installed
 	watches  *Watches
 	// watching is held while watches is told of a view, and while another store takes the
@@ -152,6 +163,11 @@ func Start(cfg RunnerConfig) (*Runner, error) {
 	if cfg.openFS == nil {
 		cfg.openFS = dirFS
 	}
+	if cfg.diskFree == nil {
+		cfg.diskFree = diskFree
+	}
+	def(&cfg.StoreQuotaBytes, DefaultStoreQuotaBytes)
+	def(&cfg.diskInterval, diskInterval)
 	if !slices.Contains(cfg.Names, cfg.Name) {
 		return nil, fmt.Errorf("node: %s is not among the configured members %v", cfg.Name, cfg.Names)
 	}
@@ -175,6 +191,11 @@ func Start(cfg RunnerConfig) (*Runner, error) {
 	if err := r.open(); err != nil {
 		return nil, err
 	}
+	if err := r.look(); err != nil {
+		r.room.free.Store(-1)
+		r.log.Warn("the free space of the disk cannot be found out", slogError(err))
+	}
+	r.helpers.Go(r.watchDisk)
 	r.helpers.Go(r.watchLoop)
 	if cfg.Bootstrap != "" {
 		r.helpers.Go((&bootstrap{node: r, name: cfg.Name, subject: cfg.Bootstrap, stop: r.stop, log: r.log}).run)
@@ -342,7 +363,8 @@ func (r *Runner) openMember(id Identity) (_ *member, err error) {
 }
 
 func (r *Runner) storeOptions() fsm.Options {
-	return fsm.Options{MaxOverlayBytes: r.cfg.MaxOverlayBytes}
+	mapped := max(2*r.cfg.StoreQuotaBytes, minMapBytes)
+	return fsm.Options{MaxOverlayBytes: r.cfg.MaxOverlayBytes, MmapBytes: int(mapped)}
 }
 
 // close closes what is open without making anything durable.

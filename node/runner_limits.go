@@ -1,6 +1,10 @@
 package node
 
-import "time"
+import (
+	"time"
+
+	"github.com/confman/confman/fsm"
+)
 
 const (
 	// MaxWriteWait bounds a Propose whose context has no deadline.
@@ -33,6 +37,25 @@ const (
 	// MaxQueuedMessageBytes bounds the same in bytes: a full flow of appends from
 	// each of two leaders of different terms.
 	MaxQueuedMessageBytes = 2 * maxInflightBytes
+
+	// DefaultStoreQuotaBytes is RunnerConfig.StoreQuotaBytes unless set: half of what fsm maps by
+	// default, so that nothing is mapped anew while serving.
+	DefaultStoreQuotaBytes = fsm.DefaultMmapBytes / 2
+
+	// minMapBytes is the least of a database that is mapped, and so how large it may become. A store
+	// at its quota grows on by what is in flight at all nodes (MaxProposalBytes at each, and what
+	// a follower has not applied yet), and by deletions until what they free is swept.
+	minMapBytes = 1 << 30
+
+	// rollbackReserve is the part of its quota that a store has beside it for rollbacks: an eighth.
+	rollbackReserve = 8
+
+	// floorSlack is by which part of the floor the free space must exceed it to end what it began:
+	// a quarter. Else writes would be taken and refused by turns.
+	floorSlack = 4
+
+	// diskInterval is how often a node looks at the free space of its disk.
+	diskInterval = time.Second
 
 	// maxMergeBytes bounds the entries merged into one write of the log. What is
 	// left over shares its sync.

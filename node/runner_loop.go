@@ -18,6 +18,7 @@ type loopState struct {
 	request uint64             // the last number given to one
 	timing  timing
 
+	low         bool          // what the core was told of the disk last
 	saidWaiting time.Duration // when the log last named whom formation waits for
 }
 
@@ -153,7 +154,7 @@ func (r *Runner) step(m *member, items []item, tick bool) {
 	clear(r.loop.ins)
 	ins := r.loop.ins[:0]
 	if tick {
-		ins = append(ins, Tick{Now: bootTime()})
+		ins = r.tellRoom(append(ins, Tick{Now: bootTime()}))
 	}
 	for i := range items {
 		switch it := &items[i]; {

@@ -28,8 +28,24 @@ func (r *Runner) Propose(ctx context.Context, cmd *fsm.Command) (fsm.Result, err
 	if err != nil {
 		return fsm.Result{}, err
 	}
+	res, err := r.propose(ctx, m, cmd, command)
+	if err != nil {
+		r.room.countRefused(err)
+	}
+	return res, err
+}
+
+// propose is Propose of an encoded command.
+func (r *Runner) propose(ctx context.Context, m *member, cmd *fsm.Command, command []byte) (fsm.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return fsm.Result{}, r.notApplied(err)
+	}
+	if g := growthOf(cmd); g != noGrowth {
+		size := int64(len(command))
+		defer r.room.growing.Add(-size)
+		if err := r.admit(m, cmd, g, r.room.growing.Add(size)); err != nil {
+			return fsm.Result{}, r.notApplied(err)
+		}
 	}
 	w := newWaiter(true)
 	stages, _ := ctx.Value(stagesKey{}).(*Stages)

@@ -83,12 +83,23 @@ type NodeStatus struct { //nolint:revive // Status is the core's
 	Progress []Progress
 	// Staleness is how old the state may be at most, if Fresh.
 	Staleness time.Duration
+	// StoreBytes is what of the store is in use, of StoreQuota: past it what would make it larger
+	// is refused.
+	StoreBytes, StoreQuota int64
+	// DiskFree is the free space on the disk of the data directory, about a second ago; negative:
+	// not known. MinFree is its floor (0: none).
+	DiskFree, MinFree int64
+	// Refused are the writes that this node refused since it started.
+	Refused RefusedWrites
 }
 
-// Status is the node's view of itself. Before the cluster is formed only Name
-// and Waiting are set.
+// Status is the node's view of itself. Before the cluster is formed only Name,
+// Waiting and what is known of the disk are set.
 func (r *Runner) Status() NodeStatus {
-	out := NodeStatus{Name: r.cfg.Name}
+	out := NodeStatus{
+		Name: r.cfg.Name, StoreQuota: r.cfg.StoreQuotaBytes,
+		DiskFree: r.room.free.Load(), MinFree: r.cfg.MinFreeBytes, Refused: r.room.refused(),
+	}
 	m := r.member.Load()
 	if m == nil {
 		out.Waiting = *r.waiting.Load()
@@ -99,6 +110,9 @@ func (r *Runner) Status() NodeStatus {
 	out.Formed = true
 	out.Cluster = m.identity.Cluster
 	out.State = m.state()
+	if store := m.store.Load(); store != nil {
+		out.StoreBytes = store.UsedBytes()
+	}
 	if out.Fresh {
 		out.Staleness = Widened(bootTime()-out.FreshAt, r.cfg.MaxClockDriftPPM)
 	}
