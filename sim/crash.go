@@ -278,6 +278,8 @@ func (r *replica) traceInputs(ins []node.Input) {
 			}
 		case node.Dismissed:
 			t.add(20, in.Peer)
+		case node.DiskLow:
+			t.add(21)
 		}
 	}
 }

@@ -47,6 +47,7 @@ const (
 	faultRot
 	faultLost
 	faultMisled
+	faultFloor
 
 	faultKinds = iota
 )
@@ -57,7 +58,7 @@ var faultNames = [...]string{
 	"kill", "power loss", "power loss of several", "power loss of all", "crash loop", "clean restart",
 	"pause a node", "pause the leader", "pause all", "slow node", "store hangs", "wall clock jumps", "clock rate changes",
 	"transfer leadership", "slow disks", "disk error", "short write", "read error", "full disk",
-	"log rots", "store rots", "disk lost", "state goes astray",
+	"log rots", "store rots", "disk lost", "state goes astray", "disk below its floor",
 }
 
 func (k faultKind) String() string { return faultNames[k] }
@@ -333,6 +334,11 @@ func (n *nemesis) bring(k faultKind) bool {
 		return n.mislead(n.victim(g))
 	case faultLost:
 		return n.loseDisk(n.victim(g))
+	case faultFloor:
+		if leader == nil || g.IntN(2) == 0 {
+			leader = n.victim(g)
+		}
+		return n.reachFloor(g, leader)
 	}
 	panic(fmt.Sprintf("sim: unhandled fault %d", k))
 }

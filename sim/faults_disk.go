@@ -115,6 +115,18 @@ func (n *nemesis) fillDisk(g generator, r *replica) bool {
 	return true
 }
 
+// reachFloor has the free space of a node's disk come below its floor for a while, though the
+// log has all the room it needs.
+func (n *nemesis) reachFloor(g generator, r *replica) bool {
+	if r.low {
+		return false
+	}
+	r.low = true
+	n.noted(linearizability.Event{Nodes: namesOf([]*replica{r})})
+	n.undo(g, func() { r.low = false })
+	return true
+}
+
 // rotLog flips a bit of what the log has proven durable, so that it is damage and no
 // torn tail: of a segment that it has closed, or before the newest proof in the one that
 // it writes. It is found when the node reads it or starts.

@@ -21,6 +21,8 @@ const (
 	JudgeTime Judge = "time"
 	// JudgeFresh: a claim of freshness is true the moment it is made.
 	JudgeFresh Judge = "freshness"
+	// JudgeRoom: a node without room on its disk takes no writes.
+	JudgeRoom Judge = "room"
 	// JudgeAnswer: each request is answered once, and with what became of it.
 	JudgeAnswer Judge = "answers"
 	// JudgeLive: once faults stop, the cluster comes to rest and serves; a node applies what it

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/confman/confman/fsm"
@@ -42,6 +43,8 @@ type replica struct {
 	clock clock
 	wall  time.Duration // what its wall clock is ahead of the world
 	slow  time.Duration // what everything takes longer, about
+	// low: its disk has less free space than its floor.
+	low bool
 	// hungUntil is until when its store does nothing.
 	hungUntil int64
 	// rotten: the world has damaged its log. out: the node found that, and stays down.
@@ -93,6 +96,7 @@ type replica struct {
 
 	shadow      shadow
 	lastApplied uint64
+	toldLow     bool      // what the core was told of low last
 	gaveUp      bool      // the core has given its store up
 	lastDurable fsm.Index // what the database holds
 	prevDurable fsm.Index // what its commit before held
@@ -281,7 +285,7 @@ func (r *replica) join() error {
 		r.tellWatches()
 	}
 	r.storage.sending.incarnation = id.Incarnation
-	r.lastApplied, r.gaveUp = uint64(state.Applied), false
+	r.lastApplied, r.gaveUp, r.toldLow = uint64(state.Applied), false, false
 	r.claimed = 0
 	return nil
 }
@@ -422,6 +426,9 @@ func (r *replica) drain() {
 // gather takes inputs together: those of the formation first come first, the
 // rest in one step of the core.
 func (r *replica) gather(ins ...node.Input) {
+	if r.core != nil && r.low != r.toldLow {
+		ins, r.toldLow = append(slices.Clip(ins), node.DiskLow{Low: r.low}), r.low
+	}
 	r.traceInputs(ins)
 	life := r.life
 	if r.core == nil {
@@ -465,6 +472,7 @@ const slowLoop = 20
 func (r *replica) step(ins []node.Input) {
 	w := r.w
 	w.entropy.now = r.raft.Rand
+	full := r.core.Status().StorageFull
 	effects := r.core.Step(ins...)
 	if d := w.setup.loopTime + r.slow/slowLoop; d > 0 {
 		r.busy = true
@@ -472,6 +480,9 @@ func (r *replica) step(ins []node.Input) {
 	}
 	w.judge.stepped(r)
 	w.judge.digested(r, ins, effects)
+	if full {
+		w.judge.roomless(r, ins, effects)
+	}
 	life := r.life
 	r.dispatch(effects)
 	for _, in := range ins {

@@ -117,6 +117,7 @@ var states = []string{
 	"watcher does not read",
 	"write checked again with a quorum",
 	"write not checked: no quorum answered in time",
+	"write of another node refused for want of room",
 	"write refused where it was accepted",
 	"write: compacted",
 	"write: denied",

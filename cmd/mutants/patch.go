@@ -31,7 +31,7 @@ var planted = []string{"fsm/", "node/", "transport/", "wal/"}
 // linearizability as sim calls them.
 var judges = []string{
 	"answers", "durability", "freshness", "idempotency", "invariant", "linearizability", "liveness", "not-applied", "policy",
-	"porcupine", "session", "split-brain", "staleness", "state", "stop", "time", "traffic", "watch", "wire",
+	"porcupine", "room", "session", "split-brain", "staleness", "state", "stop", "time", "traffic", "watch", "wire",
 }
 
 // mutant is one planted bug: a unified diff behind a header of such lines:
