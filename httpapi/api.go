@@ -32,6 +32,7 @@ type api struct {
 	requests atomic.Int64                // being worked on
 	public   atomic.Int64                // the same, of those that anybody may make
 	callers  callerCounts                // the same, of each caller who is known
+	rates    rates                       // how often each may call
 	bodies   *semaphore.Weighted         // bytes of bodies held in memory
 	shares   shares                      // of callers in that
 	exports  *semaphore.Weighted         // exports under way
@@ -87,6 +88,7 @@ func newAPI(cfg Config) *api {
 	}
 	a.granted.seed = maphash.MakeSeed()
 	a.callers.seed = maphash.MakeSeed()
+	a.rates.Rates = cfg.Rates
 	a.denials.node, a.denials.now, a.denials.log = a.Node, a.Now, a.Logger
 	a.pages, _ = cfg.writers() // valid
 	a.leader.Store(&leaderHeader{value: []string{unknown}})
@@ -212,6 +214,9 @@ func (a *api) serve(h handler, public bool, w http.ResponseWriter, r *http.Reque
 	defer c.end()
 	c.setID()
 	err := c.admit()
+	if err == nil && !public {
+		err = c.inRate()
+	}
 	if err == nil {
 		err = h(c)
 	}

@@ -223,7 +223,10 @@ func (c *call) fail(err error) {
 	}
 	c.buf = p.appendJSON(c.buf[:0], c.id, leader, outcome)
 	h := c.w.Header()
-	if p.retryable && p.status == http.StatusServiceUnavailable {
+	switch {
+	case p.after > 0:
+		h["Retry-After"] = []string{strconv.FormatInt(int64((p.after+time.Second-1)/time.Second), 10)}
+	case p.retryable && p.status == http.StatusServiceUnavailable:
 		h["Retry-After"] = retryAfter
 	}
 	h["Cache-Control"] = noStoreHeader

@@ -57,6 +57,8 @@ type Config struct {
 	MaxStaleness time.Duration
 	// MaxValueBytes bounds one value (default and most: fsm.MaxValueBytes).
 	MaxValueBytes int
+	// Rates bound how often one caller may call (default: not at all).
+	Rates Rates
 	// MaxConnections bounds the connections of a Server (default and most: MaxConnections). Each
 	// takes a file descriptor, and the node needs some of its own.
 	MaxConnections int
@@ -108,6 +110,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxValueBytes < 0 || c.MaxValueBytes > fsm.MaxValueBytes {
 		errs = append(errs, fmt.Errorf("httpapi: MaxValueBytes is %d, want at most %d", c.MaxValueBytes, fsm.MaxValueBytes))
+	}
+	if err := c.Rates.validate(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.MaxConnections < 0 || c.MaxConnections > MaxConnections {
 		errs = append(errs, fmt.Errorf("httpapi: MaxConnections is %d, want at most %d", c.MaxConnections, MaxConnections))

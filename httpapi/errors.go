@@ -37,6 +37,7 @@ func causeOf(err error) *problem {
 		limit   *fsm.LimitError
 		old     *fsm.CompactedError
 		refused *auth.Error
+		quota   *node.QuotaError
 	)
 	switch {
 	case errors.As(err, &p):
@@ -65,7 +66,11 @@ func causeOf(err error) *problem {
 	case errors.Is(err, node.ErrStopped):
 		return problemf(kindStopping, "the node is stopping; ask another one")
 	case errors.Is(err, node.ErrStorageFull):
-		return problemf(kindStorageFull, "the disk of the leader is full: it takes no writes")
+		return problemf(kindStorageFull, "the disk of this node or of the leader is full, or has less free space than Data.MinFreeBytes: it takes no writes until there is more")
+	case errors.As(err, &quota):
+		return problemf(kindQuota, "%d bytes of this node's store are in use, of %d that it may have (Data.StoreQuotaBytes): only what does not make it larger is taken. "+
+			"Delete what is not needed; it makes room once the history does not keep it any more (History.KeepFor, KeepVersions). Or raise the quota, on all nodes", quota.Used, quota.Quota).
+			with("used_bytes", quota.Used).with("quota_bytes", quota.Quota)
 	case errors.Is(err, node.ErrLost):
 		return problemf(kindLeadershipLost, "another leader's entry took the write's place in the log")
 	case errors.Is(err, node.ErrOvertaken):

@@ -17,17 +17,9 @@ type callerCounts struct {
 	slots [callerSlots]atomic.Int64
 }
 
-// of is the count of who, with whatever token it calls.
+// of is the count of who.
 func (n *callerCounts) of(who *fsm.Principal) *atomic.Int64 {
-	type caller struct {
-		kind                        fsm.PrincipalKind
-		issuer, tenant, object, app string
-	}
-	key := caller{kind: who.Kind, issuer: who.Issuer, tenant: who.Tenant, object: who.Object}
-	if who.Kind == fsm.ServicePrincipal {
-		key.object, key.app = "", who.App
-	}
-	return &n.slots[maphash.Comparable(n.seed, key)%callerSlots]
+	return &n.slots[maphash.Comparable(n.seed, keyOf(who))%callerSlots]
 }
 
 // inTurn is h, unless the caller has as many requests under way as one may have.

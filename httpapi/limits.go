@@ -18,6 +18,14 @@ const (
 	MaxCallerRequests = MaxRequests / 2
 	MaxPublicRequests = 256
 
+	// minRate and MaxRate bound Rates, in requests a second, and MaxRate a burst: more is no limit.
+	minRate = 0.001
+	MaxRate = 1_000_000
+
+	// MaxRatedCallers bounds the callers whose requests are counted for Rates: those that came
+	// last. At some 500 bytes each they take 16 MiB.
+	MaxRatedCallers = 1 << 15
+
 	// MaxHeaderBytes bounds a request's line and headers. The longest key takes 3
 	// KiB when every byte is escaped, its cursor half of that.
 	MaxHeaderBytes = 32 << 10

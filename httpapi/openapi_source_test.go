@@ -424,7 +424,7 @@ func (x *expander) allHeaders(own *object) *object {
 func (x *expander) refusal(status int, names []string, method string) *object {
 	slices.Sort(names)
 	own := members("Cache-Control", ref("headers/NoStore"))
-	if status == 503 {
+	if status == 429 || status == 503 {
 		own.set("Retry-After", ref("headers/Retry-After"))
 	}
 	if status == 401 || status == 403 {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/confman/confman/node"
 )
@@ -51,6 +52,7 @@ var (
 	kindSubtreeTooLarge  = kind{"subtree-too-large", "The subtree is too large for one transaction", http.StatusRequestEntityTooLarge, false}
 	kindMisdirectedHost  = kind{"misdirected-host", "The node is not the host that was asked for", http.StatusMisdirectedRequest, false}
 	kindUnsupportedMedia = kind{"unsupported-media-type", "The body's type is not taken here", http.StatusUnsupportedMediaType, false}
+	kindRateLimited      = kind{"rate-limited", "The caller makes too many requests", http.StatusTooManyRequests, true}
 	kindOverloaded       = kind{"overloaded", "Too much is in flight", http.StatusServiceUnavailable, true}
 	kindTooManyWatchers  = kind{"too-many-watchers", "The node has as many watchers as it takes", http.StatusServiceUnavailable, true}
 	kindKeysUnavailable  = kind{"keys-unavailable", "The issuer of the token cannot be asked", http.StatusServiceUnavailable, true}
@@ -68,6 +70,7 @@ var (
 	kindDamaged          = kind{"damaged", "The data of this node is damaged", http.StatusInternalServerError, true}
 	kindInternal         = kind{"internal", "The node has a bug", http.StatusInternalServerError, false}
 	kindStorageFull      = kind{"storage-full", "The disk is full", http.StatusInsufficientStorage, true}
+	kindQuota            = kind{"quota", "The store has reached its quota", http.StatusInsufficientStorage, false}
 	kindPolicyFull       = kind{"policy-full", "There are as many namespaces as there can be", http.StatusInsufficientStorage, false}
 )
 
@@ -75,8 +78,9 @@ var (
 type problem struct {
 	kind
 	detail  string
-	outcome node.Outcome // zero: not a write, or one that was refused before it was proposed
-	leader  uint64       // raft id of the node to try, as the error said; 0: it did not
+	outcome node.Outcome  // zero: not a write, or one that was refused before it was proposed
+	leader  uint64        // raft id of the node to try, as the error said; 0: it did not
+	after   time.Duration // when to ask again; 0: no more is known than the status says
 	members []member
 	cause   error // for the log; never shown
 }

@@ -377,6 +377,16 @@ var errorCases = []errorCase{
 	{name: "write repeated", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.Unknown, 0, node.ErrRepeated)},
 	{name: "write undecodable", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.NotApplied, 0, node.ErrUndecodable)},
 	{name: "disk full", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.NotApplied, 2, node.ErrStorageFull)},
+	{name: "store at its quota", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.NotApplied, 2, &node.QuotaError{Used: 1000, Quota: 900})},
+	{name: "import into a store at its quota", request: "POST /api/v1/import/a", body: `{"b":1}`, setup: writeFails(node.NotApplied, 2, &node.QuotaError{Used: 1000, Quota: 900})},
+	{name: "too many requests of one caller", request: "GET /api/v1/config/seed", setup: func(f *fixture) {
+		f.rates.Rates = Rates{Requests: Rate{PerSecond: 0.1}}
+		f.do("GET", "/api/v1/config/seed", "")
+	}},
+	{name: "too many writes of one caller", request: "PUT /api/v1/config/seed", body: "1", setup: func(f *fixture) {
+		f.rates.Rates = Rates{Writes: Rate{PerSecond: 0.5}}
+		f.do("PUT", "/api/v1/config/seed", "1")
+	}},
 	{name: "write while forming", request: "PUT /api/v1/config/a", body: "1", setup: forming},
 	{name: "write while stopping", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.Unknown, 0, node.ErrStopped)},
 	{name: "write fails for an unknown reason", request: "PUT /api/v1/config/a", body: "1", setup: writeFails(node.Unknown, 0, errors.New("secret"))},
