@@ -312,6 +312,7 @@ func TestWhoIsToBlame(t *testing.T) {
 		{"contended", problem(409, "contended", `,"retryable":true`), false},
 		{"no room for keys", problem(503, "idempotency-full", `,"retryable":true`), false},
 		{"disk of the leader", problem(507, "storage-full", `,"retryable":true`), false},
+		{"its store is full", problem(507, "quota", `,"outcome":"not_applied"`), false},
 		{"another leader", problem(503, "leadership-lost", `,"retryable":true`), false},
 		{"bug", problem(500, "internal", ``), false},
 	} {

@@ -62,6 +62,12 @@ const (
 	DefaultMinBackoff = 100 * time.Millisecond
 	DefaultMaxBackoff = 2 * time.Second
 
+	// MaxRetryAfter bounds the pause that a node may ask for (429, Retry-After) where no deadline
+	// does: with more, the request fails.
+	MaxRetryAfter = time.Minute
+	// maxTold bounds what is taken of that header.
+	maxTold = 24 * time.Hour
+
 	// MaxRetryAge is how long after its first attempt a write whose outcome is unknown is
 	// still sent again: half of how long the servers remember its idempotency key, so that
 	// an attempt that is slow to arrive is known too.

@@ -61,10 +61,11 @@ func (r *request) writes() bool { return r.method != http.MethodGet && r.method 
 // failure is why an attempt failed.
 type failure struct {
 	err     error
-	outcome Outcome // of a write; "" of a read
-	again   bool    // another attempt may succeed
-	settled bool    // outcome is that of all attempts
-	health  health  // of the endpoint
+	outcome Outcome       // of a write; "" of a read
+	again   bool          // another attempt may succeed
+	settled bool          // outcome is that of all attempts
+	wait    time.Duration // no other attempt before; 0: the node did not say
+	health  health        // of the endpoint
 }
 
 // health is what an attempt tells about the endpoint: whether others should be asked first.
@@ -121,8 +122,13 @@ func (c *Client) do(ctx context.Context, r *request, consume func(*http.Response
 				}
 			}
 			stop := !f.again || f.outcome == Unknown && !r.repeatable
-			if stop || c.exhausted(r, result.Attempts) || ctx.Err() != nil {
+			if stop || c.exhausted(r, result.Attempts) || ctx.Err() != nil || tooLate(ctx, f.wait, r.unbounded) {
 				return result
+			}
+			if f.wait > 0 {
+				if err := pauseFor(ctx, f.wait); err != nil {
+					return result.ended(err)
+				}
 			}
 		}
 		if c.opts.OnRetry != nil {
@@ -150,7 +156,18 @@ func (e *Error) ended(err error) error {
 
 // pause waits for half of d to d.
 func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d/2 + rand.N(d/2+1))
+	return pauseFor(ctx, d/2+rand.N(d/2+1))
+}
+
+// tooLate tells whether there is no point in waiting for d: the caller will not.
+func tooLate(ctx context.Context, d time.Duration, unbounded bool) bool {
+	deadline, ok := ctx.Deadline()
+	return d > 0 && (ok && time.Until(deadline) < d || d > MaxRetryAfter && !unbounded)
+}
+
+// pauseFor waits for d.
+func pauseFor(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -255,13 +272,19 @@ func (r *request) refused(resp *http.Response) *failure {
 	if err != nil || kind != "application/problem+json" || json.Unmarshal(text, p) != nil {
 		p = &Problem{Status: resp.StatusCode}
 		f := &failure{err: p, outcome: r.outcome(true)}
-		if p.Status >= http.StatusInternalServerError {
+		switch {
+		case p.Status >= http.StatusInternalServerError:
 			p.Retryable, f.again, f.health = true, true, bad
+		case p.Status == http.StatusTooManyRequests:
+			p.Retryable, f.again, f.wait = true, true, retryAfter(resp)
 		}
 		return f
 	}
 	p.Status = resp.StatusCode
 	f := &failure{err: p, again: p.Retryable, health: p.health()}
+	if p.Status == http.StatusTooManyRequests {
+		f.wait = retryAfter(resp)
+	}
 	if r.writes() {
 		// Of several transactions the outcome is that of the rest: the write has an effect.
 		if f.outcome = p.Outcome; f.outcome != NotApplied || p.AppliedRecords > 0 {
@@ -275,11 +298,21 @@ func (r *request) refused(resp *http.Response) *failure {
 	return f
 }
 
+// retryAfter is how long a node wants to be left alone by a caller who asked it too often. It is the
+// caller who is bounded, so another node is no way around it.
+func retryAfter(resp *http.Response) time.Duration {
+	seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
+	if err != nil || seconds < 1 {
+		seconds = 1
+	}
+	return time.Duration(min(seconds, int(maxTold/time.Second))) * time.Second
+}
+
 // health is what the problem tells about the node: it is well if the request is to blame,
 // or the cluster. A node that stops, or lags, or is cut off, is not.
 func (p *Problem) health() health {
 	switch p.Name() {
-	case "idempotency-full", "storage-full", "policy-full", "leadership-lost", "repeated":
+	case "idempotency-full", "storage-full", "policy-full", "quota", "leadership-lost", "repeated":
 		return good
 	case "internal":
 		return unsure

@@ -63,7 +63,7 @@ func (s *Store) readBase(txid uint64) (_ *base, err error) {
 	if b.pages, err = newPages(s.mem[:min(int64(len(s.mem)), size.Size())], txid); err != nil {
 		return nil, err
 	}
-	b.used = (int64(b.pages.meta.pages) - int64(b.pages.freeCount())) * pageBytes //nolint:gosec // they fit in the file
+	b.used = (int64(b.pages.meta.pages) - int64(b.pages.freeCount())) * pageBytes
 	for in := current; in <= changes; in++ {
 		if *b.tree(in), err = b.pages.openTree(in); err != nil {
 			return nil, err

@@ -125,7 +125,7 @@ func diskFree(path string) (int64, error) {
 	if err := unix.Statfs(path, &st); err != nil {
 		return 0, fmt.Errorf("node: free space of %s: %w", path, err)
 	}
-	return int64(st.Bavail) * st.Bsize, nil //nolint:gosec // file systems are not as large
+	return int64(st.Bavail) * st.Bsize, nil
 }
 
 // look measures the room on the disk. What the loop does not know yet it tells the core with its

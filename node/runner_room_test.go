@@ -75,7 +75,7 @@ func TestQuota(t *testing.T) {
 	conditional.Compares = []fsm.Compare{{Kind: fsm.KeyExists, Key: "absent"}}
 	conditional.Else = []fsm.Op{{Kind: fsm.Put, Key: "more", Value: []byte(value)}}
 	_, err = r.Propose(t.Context(), conditional)
-	requireQuota(t, err)
+	require.ErrorIs(t, err, ErrQuota)
 	again := put(key(0), value)
 	again.Idempotency.Key = "first"
 	res, err = r.Propose(t.Context(), again)
@@ -107,9 +107,9 @@ func TestQuotaOfManyAtOnce(t *testing.T) {
 	require.NoError(t, r.admit(m, put("a", "b"), plainGrowth, 2<<20), "a node without a store says so itself")
 	m.store.Store(store)
 	require.NoError(t, r.admit(m, put("a", "b"), plainGrowth, 1<<19))
-	requireQuota(t, r.notApplied(r.admit(m, put("a", "b"), plainGrowth, 1<<20)))
+	require.ErrorIs(t, r.admit(m, put("a", "b"), plainGrowth, 1<<20), ErrQuota)
 	require.NoError(t, r.admit(m, put("a", "b"), undoGrowth, 1<<20))
-	requireQuota(t, r.notApplied(r.admit(m, put("a", "b"), undoGrowth, 9<<17)))
+	require.ErrorIs(t, r.admit(m, put("a", "b"), undoGrowth, 9<<17), ErrQuota)
 }
 
 // newStore makes an empty store.

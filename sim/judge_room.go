@@ -16,6 +16,7 @@ func (j *judge) roomless(r *replica, ins []node.Input, effects []node.Effect) {
 			return
 		case node.Propose:
 			writes[in.Request] = true
+		default:
 		}
 	}
 	for _, e := range effects {
