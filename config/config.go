@@ -37,6 +37,7 @@ type Config struct {
 	Log     Log
 	Trace   Trace
 	Auth    Auth
+	Limits  Limits
 }
 
 // API is how a node serves REST.
@@ -119,7 +120,54 @@ type Data struct {
 	// beside what the database does not hold yet; 0: 256 MiB. More than 10,000 entries
 	// never do. A follower that needs more gets the whole database.
 	CatchUpBytes int
+	// StoreQuotaBytes bounds what of the database is in use. A node at its quota refuses what would
+	// make it larger (507 quota); reads and deletions go on. It should be the same on all nodes. The
+	// file may become twice as large.
+	StoreQuotaBytes int
+	// MinFreeBytes is the floor of the free space on the disk of Dir: below it, until there is a
+	// quarter more, the node takes no writes (507 storage-full), and none of others if it leads. 0: none.
+	MinFreeBytes int
 }
+
+const (
+	// DefaultStoreQuotaBytes and DefaultMinFreeBytes hold unless the file says otherwise.
+	DefaultStoreQuotaBytes = 8 << 30
+	DefaultMinFreeBytes    = 256 << 20
+
+	// MinStoreQuotaBytes is less than a cluster of some use needs. MaxStoreQuotaBytes bounds the
+	// address space that is mapped, twice as much.
+	MinStoreQuotaBytes = 16 << 20
+	MaxStoreQuotaBytes = 1 << 40
+
+	// MaxMinFreeBytes bounds Data.MinFreeBytes: more is a slip of the pen.
+	MaxMinFreeBytes = 1 << 50
+)
+
+// Limits are what one caller may ask of a node, and what the node may take of its machine.
+type Limits struct {
+	// RequestsPerSecond and WritesPerSecond are how often one caller may call this node, all in all
+	// and to write; who goes beyond is refused (429 rate-limited). A caller is who its token or
+	// certificate says, or else its address. RequestBurst and WriteBurst are how often it may at once,
+	// after a silence; 0: what a second allows. 0 per second: as often as it likes.
+	RequestsPerSecond int
+	RequestBurst      int
+	WritesPerSecond   int
+	WriteBurst        int
+	// MemoryBytes is what the process tries to stay below (Go's soft limit), beside the database,
+	// which is mapped. 0: three quarters of what its control group allows, if that has a limit. The
+	// environment variable GOMEMLIMIT wins.
+	MemoryBytes int
+}
+
+const (
+	// MaxRate bounds the rates of Limits, and the bursts.
+	MaxRate = 1_000_000
+
+	// MinMemoryBytes is the least Limits.MemoryBytes but 0: with less the node would do nothing but
+	// collect garbage. MaxMemoryBytes bounds it: more is a slip of the pen.
+	MinMemoryBytes = 64 << 20
+	MaxMemoryBytes = 1 << 44
+)
 
 // MaxCatchUpBytes bounds Data.CatchUpBytes: more is a slip of the pen.
 const MaxCatchUpBytes = 1 << 40
@@ -302,6 +350,13 @@ func (c Config) Validate() error {
 	if c.Data.CatchUpBytes < 0 || c.Data.CatchUpBytes > MaxCatchUpBytes {
 		bad("Data.CatchUpBytes: %d is not 0 to %d", c.Data.CatchUpBytes, MaxCatchUpBytes)
 	}
+	if n := c.Data.StoreQuotaBytes; n < MinStoreQuotaBytes || n > MaxStoreQuotaBytes {
+		bad("Data.StoreQuotaBytes: %d is not %d to %d", n, MinStoreQuotaBytes, MaxStoreQuotaBytes)
+	}
+	if n := c.Data.MinFreeBytes; n < 0 || n > MaxMinFreeBytes {
+		bad("Data.MinFreeBytes: %d is not 0 (no floor) to %d", n, MaxMinFreeBytes)
+	}
+	errs = append(errs, c.Limits.validate()...)
 	if d := c.History.KeepFor; d != 0 && d < MinKeepFor {
 		bad("History.KeepFor: %v is less than %v, which replays and pages rest on (\"0\": for ever)", d, MinKeepFor)
 	}
@@ -361,6 +416,31 @@ func (c Config) validateRaft() (errs []error) {
 		if nodeID.MatchString(n.ID) && !dnsName.MatchString(n.ID) {
 			errs = append(errs, fmt.Errorf("Cluster.Nodes[%d].Id: %q is no DNS name, and with Raft.Tls the Id is one in the node's certificate", i, n.ID))
 		}
+	}
+	return errs
+}
+
+// validate reports everything wrong with l.
+func (l Limits) validate() (errs []error) {
+	for _, rate := range []struct {
+		name, burst     string
+		perSecond, once int
+	}{
+		{"RequestsPerSecond", "RequestBurst", l.RequestsPerSecond, l.RequestBurst},
+		{"WritesPerSecond", "WriteBurst", l.WritesPerSecond, l.WriteBurst},
+	} {
+		if n := rate.perSecond; n < 0 || n > MaxRate {
+			errs = append(errs, fmt.Errorf("Limits.%s: %d is not 0 (no limit) to %d", rate.name, n, MaxRate))
+		}
+		switch n := rate.once; {
+		case n < 0 || n > MaxRate:
+			errs = append(errs, fmt.Errorf("Limits.%s: %d is not 0 (what a second allows) to %d", rate.burst, n, MaxRate))
+		case n > 0 && rate.perSecond == 0:
+			errs = append(errs, fmt.Errorf("Limits.%s: %d, and Limits.%s sets no limit: set that, or remove it", rate.burst, n, rate.name))
+		}
+	}
+	if n := l.MemoryBytes; n != 0 && (n < MinMemoryBytes || n > MaxMemoryBytes) {
+		errs = append(errs, fmt.Errorf("Limits.MemoryBytes: %d is not %d to %d, nor 0 for what the control group allows", n, MinMemoryBytes, MaxMemoryBytes))
 	}
 	return errs
 }

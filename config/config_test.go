@@ -19,7 +19,7 @@ func want() Config {
 			{ID: "node3", Address: "10.0.1.12", APIPort: 5000, RaftPort: 5001},
 		}},
 		Raft:    Raft{TLS: RaftTLS{CAFile: "/etc/confman/raft-ca.crt", CertFile: "/etc/confman/node1.crt", KeyFile: "/etc/confman/node1.key"}},
-		Data:    Data{Dir: "/var/lib/confman"},
+		Data:    Data{Dir: "/var/lib/confman", StoreQuotaBytes: 8 << 30, MinFreeBytes: 256 << 20},
 		History: History{KeepFor: 90 * 24 * time.Hour, KeepVersions: 1000},
 		Clock:   Clock{MaxDriftPPM: 500},
 		Log:     Log{Level: "info"},
@@ -85,6 +85,16 @@ func TestHistoryIsKept(t *testing.T) {
 	c, err := Load("testdata/good.json", []string{"CONFMAN_History__KeepFor=720h", "CONFMAN_History__KeepVersions=5"}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, History{KeepFor: 720 * time.Hour, KeepVersions: 5}, c.History)
+}
+
+func TestLimitsAreRead(t *testing.T) {
+	c, err := Load("testdata/good.json", []string{
+		"CONFMAN_Data__StoreQuotaBytes=16777216", "CONFMAN_Data__MinFreeBytes=0", "CONFMAN_Limits__RequestsPerSecond=100",
+		"CONFMAN_Limits__RequestBurst=500", "CONFMAN_Limits__WritesPerSecond=10", "CONFMAN_Limits__WriteBurst=20", "CONFMAN_Limits__MemoryBytes=67108864",
+	}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, Data{Dir: "/var/lib/confman", StoreQuotaBytes: MinStoreQuotaBytes}, c.Data)
+	assert.Equal(t, Limits{RequestsPerSecond: 100, RequestBurst: 500, WritesPerSecond: 10, WriteBurst: 20, MemoryBytes: MinMemoryBytes}, c.Limits)
 }
 
 // TestFaults holds the whole message of each fault: it is all that the person at
@@ -161,6 +171,12 @@ Api.Cors.Origins[4]: "a.example" is not`,
 		{"text for a duration", `{"Api":{"DrainDelay":"soon"}}`, `Api.DrainDelay: "soon", want a duration such as "15s"`},
 		{"delay out of range", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"DrainDelay":"1h"},"Data":{"Dir":"/a"}}`, "Api.DrainDelay: 1h0m0s is not 0s to 5m0s"},
 		{"negative delay", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Api":{"DrainDelay":"-1s"},"Data":{"Dir":"/a"}}`, "Api.DrainDelay: -1s is not 0s to 5m0s"},
+		{"no quota", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a","StoreQuotaBytes":0}}`, "Data.StoreQuotaBytes: 0 is not 16777216 to 1099511627776"},
+		{"floor below nothing", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a","MinFreeBytes":-1}}`, "Data.MinFreeBytes: -1 is not 0 (no floor) to 1125899906842624"},
+		{"rates of no caller", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"Limits":{"RequestsPerSecond":-1,"RequestBurst":1000001,"WriteBurst":2}}`, `Limits.RequestsPerSecond: -1 is not 0 (no limit) to 1000000
+Limits.RequestBurst: 1000001 is not 0 (what a second allows) to 1000000
+Limits.WriteBurst: 2, and Limits.WritesPerSecond sets no limit: set that, or remove it`},
+		{"memory for nothing", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"Limits":{"MemoryBytes":1024}}`, "Limits.MemoryBytes: 1024 is not 67108864 to 17592186044416, nor 0 for what the control group allows"},
 		{"history too short", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"History":{"KeepFor":"14m59s"}}`, "History.KeepFor: 14m59s is less than 15m0s, which replays and pages rest on (\"0\": for ever)"},
 		{"negative history", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"History":{"KeepFor":"-1h","KeepVersions":-1}}`, "History.KeepFor: -1h0m0s is less than 15m0s, which replays and pages rest on (\"0\": for ever)\nHistory.KeepVersions: -1 is not 1 to 100000, nor 0 for all"},
 		{"history too long", `{"Cluster":{"NodeId":"a","Nodes":[` + node + `]},"Data":{"Dir":"/a"},"History":{"KeepVersions":100001}}`, "History.KeepVersions: 100001 is not 1 to 100000, nor 0 for all"},

@@ -51,6 +51,7 @@ func Load(path string, environ []string, flags map[string]string) (Config, error
 	c.History = History{KeepFor: DefaultKeepFor, KeepVersions: DefaultKeepVersions}
 	c.Clock.MaxDriftPPM = DefaultMaxDriftPPM
 	c.Trace.Ratio = DefaultTraceRatio
+	c.Data = Data{StoreQuotaBytes: DefaultStoreQuotaBytes, MinFreeBytes: DefaultMinFreeBytes}
 	c.Auth.MaxPolicyStaleness = DefaultMaxPolicyStaleness
 	if err := decode(reflect.ValueOf(&c).Elem(), "", k.Raw()); err != nil {
 		return Config{}, fmt.Errorf("config: %w", err)

@@ -64,6 +64,7 @@ itself, the reason and what to do about it are printed, and the exit code is 1.`
 		if err != nil {
 			return err
 		}
+		limitMemory(e.environ, cfg.Limits.MemoryBytes, "/", log)
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(ctx, stop) // from then on a signal ends the process at once

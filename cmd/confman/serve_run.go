@@ -59,6 +59,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	apiConfig := httpapi.Config{
 		Name: self.ID, Members: s.members(), Logger: s.log, Certificate: certificate,
+		Rates:   rates(s.config.Limits),
 		Origins: s.config.API.CORS.Origins, Hosts: s.config.API.Hosts, MaxClockDriftPPM: s.config.Clock.MaxDriftPPM,
 	}
 	var helpers sync.WaitGroup
@@ -94,7 +95,8 @@ func (s *server) run(ctx context.Context) error {
 		Bootstrap:        s.config.Auth.Bootstrap,
 		Resolve:          s.resolve,
 		Dir:              s.config.Data.Dir, Name: self.ID, Names: s.config.Names(), Dial: s.dial, Logger: s.log,
-		OnCopy: onCopy,
+		OnCopy:          onCopy,
+		StoreQuotaBytes: int64(s.config.Data.StoreQuotaBytes), MinFreeBytes: int64(s.config.Data.MinFreeBytes),
 	})
 	if err != nil {
 		return errors.Join(explained(err), listener.Close())
@@ -191,6 +193,14 @@ func (s *server) stop(api *httpapi.Server, runner *node.Runner) error {
 		s.log.Info("stopped", slog.String("node", s.config.Cluster.NodeID))
 	}
 	return err
+}
+
+// rates are how often one caller may call.
+func rates(l config.Limits) httpapi.Rates {
+	return httpapi.Rates{
+		Requests: httpapi.Rate{PerSecond: float64(l.RequestsPerSecond), Burst: l.RequestBurst},
+		Writes:   httpapi.Rate{PerSecond: float64(l.WritesPerSecond), Burst: l.WriteBurst},
+	}
 }
 
 func (s *server) members() []httpapi.Member {
