@@ -57,6 +57,9 @@ const (
 	// diskInterval is how often a node looks at the free space of its disk.
 	diskInterval = time.Second
 
+	// sayQuotaInterval is how often at most a node says that it refuses writes for its quota.
+	sayQuotaInterval = time.Minute
+
 	// maxMergeBytes bounds the entries merged into one write of the log. What is
 	// left over shares its sync.
 	maxMergeBytes = 4 << 20

@@ -150,18 +150,38 @@ func (r *Runner) watchDisk() {
 	ticker := time.NewTicker(r.cfg.diskInterval)
 	defer ticker.Stop()
 	said := false
+	var quota quotaSaid
 	for {
 		select {
 		case <-r.stop:
 			return
 		case <-ticker.C:
 		}
+		r.sayQuota(&quota)
 		err := r.look()
 		if err != nil && !said {
 			r.log.Warn("the free space of the disk cannot be found out", slogError(err))
 		}
 		said = err != nil
 	}
+}
+
+// quotaSaid is what the log said last of writes refused for the quota.
+type quotaSaid struct {
+	refused uint64
+	at      time.Duration
+}
+
+// sayQuota says in the log that writes are refused, when that begins and from time to time.
+func (r *Runner) sayQuota(said *quotaSaid) {
+	n, now := r.room.refusedQuota.Load(), bootTime()
+	if n == said.refused || said.refused > 0 && now-said.at < sayQuotaInterval {
+		return
+	}
+	*said = quotaSaid{n, now}
+	s := r.Status()
+	r.log.Warn("the store has reached its quota: what would make it larger is refused",
+		slog.Int64("used", s.StoreBytes), slog.Int64("quota", s.StoreQuota), slog.Uint64("refused", n))
 }
 
 // tellRoom is what the core must be told of the disk with this tick, if anything.

@@ -60,8 +60,9 @@ func TestE2EQuota(t *testing.T) {
 		require.True(t, same)
 	}
 
-	a := f.ask(f.nodes[1], http.MethodDelete, configPath+"fill/", "")
+	a := f.ask(f.nodes[1], http.MethodDelete, configPath+"fill/?recursive=true", "")
 	require.Equal(t, http.StatusOK, a.status, a.body)
+	f.until(readyWait, "the log says so", func() bool { return strings.Contains(f.nodes[1].output(), "the store has reached its quota") })
 	f.until(readyWait, "what was deleted makes room at all nodes", func() bool {
 		for _, p := range f.nodes {
 			if a := f.ask(p, http.MethodPut, configPath+"more", value); a.status >= 300 {
