@@ -422,6 +422,7 @@ func (c Config) validateRaft() (errs []error) {
 
 // validate reports everything wrong with l.
 func (l Limits) validate() (errs []error) {
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	for _, rate := range []struct {
 		name, burst     string
 		perSecond, once int
@@ -430,17 +431,17 @@ func (l Limits) validate() (errs []error) {
 		{"WritesPerSecond", "WriteBurst", l.WritesPerSecond, l.WriteBurst},
 	} {
 		if n := rate.perSecond; n < 0 || n > MaxRate {
-			errs = append(errs, fmt.Errorf("Limits.%s: %d is not 0 (no limit) to %d", rate.name, n, MaxRate))
+			bad("Limits.%s: %d is not 0 (no limit) to %d", rate.name, n, MaxRate)
 		}
 		switch n := rate.once; {
 		case n < 0 || n > MaxRate:
-			errs = append(errs, fmt.Errorf("Limits.%s: %d is not 0 (what a second allows) to %d", rate.burst, n, MaxRate))
+			bad("Limits.%s: %d is not 0 (what a second allows) to %d", rate.burst, n, MaxRate)
 		case n > 0 && rate.perSecond == 0:
-			errs = append(errs, fmt.Errorf("Limits.%s: %d, and Limits.%s sets no limit: set that, or remove it", rate.burst, n, rate.name))
+			bad("Limits.%s: %d, and Limits.%s sets no limit: set that, or remove it", rate.burst, n, rate.name)
 		}
 	}
 	if n := l.MemoryBytes; n != 0 && (n < MinMemoryBytes || n > MaxMemoryBytes) {
-		errs = append(errs, fmt.Errorf("Limits.MemoryBytes: %d is not %d to %d, nor 0 for what the control group allows", n, MinMemoryBytes, MaxMemoryBytes))
+		bad("Limits.MemoryBytes: %d is not %d to %d, nor 0 for what the control group allows", n, MinMemoryBytes, MaxMemoryBytes)
 	}
 	return errs
 }

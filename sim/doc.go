@@ -34,8 +34,8 @@
 // leader, with a bridge, in a ring, and flapping; connections reset with all that
 // is on its way; crashes of one, several and all nodes that lose or tear what was
 // not synced, at any time, in loops, and at the tender points of the protocol; clean
-// restarts; pauses; nodes and disks that are slow; disks that are full or fail in a
-// write, a part of it, a sync or a read; clocks whose rates differ and change, wall
+// restarts; pauses; nodes and disks that are slow; disks that are full,
+// below their floor, or fail in a write, a part of it, a sync or a read; clocks whose rates differ and change, wall
 // clocks that jump; transfers of leadership.
 //
 // Bits of a log rot after they were synced: such a node has lost its votes and stays

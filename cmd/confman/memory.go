@@ -66,7 +66,7 @@ func groupLimit(root string) int64 {
 		}
 		for at := filepath.Clean("/" + group); ; at = filepath.Dir(at) {
 			for _, name := range [...]string{"memory.max", "memory.high"} {
-				text, err := os.ReadFile(filepath.Join(root, "sys/fs/cgroup", at, name)) //nolint:gosec // the same
+				text, err := os.ReadFile(filepath.Join(root, "sys/fs/cgroup", at, name))
 				if err != nil {
 					continue // the root group has none; in a namespace, others are not shown
 				}
