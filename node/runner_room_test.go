@@ -42,8 +42,7 @@ func TestQuota(t *testing.T) {
 	const quota = 4 << 20
 	c := newTrio(t, "only")
 	c.configure("only", func(cfg *RunnerConfig) {
-		cfg.StoreQuotaBytes = quota
-		cfg.KeepFor, cfg.MaintenanceInterval = 500*time.Millisecond, 20*time.Millisecond
+		cfg.StoreQuotaBytes, cfg.MaintenanceInterval = quota, 20*time.Millisecond
 	})
 	c.start()
 	c.ready()
@@ -83,12 +82,21 @@ func TestQuota(t *testing.T) {
 	assert.Equal(t, beginning, res.Revision)
 
 	// It is undone by going back, though that is no deletion, and by deletions.
-	_, err = r.Propose(t.Context(), &fsm.Command{Ops: []fsm.Op{{Kind: fsm.Restore, Key: "k/", Revision: beginning}}})
+	res, err = r.Propose(t.Context(), &fsm.Command{Ops: []fsm.Op{{Kind: fsm.Restore, Key: "k/", Revision: beginning}}})
 	require.NoError(t, err)
+	require.Equal(t, fsm.Applied, res.Outcome)
 	_, found := get(t, r, key(n-1))
 	assert.False(t, found)
 	_, err = r.Propose(t.Context(), remove(key(0)))
 	require.NoError(t, err)
+	_, err = r.Propose(t.Context(), put("more", value))
+	require.ErrorIs(t, err, ErrQuota, "all of it can be read yet")
+
+	c.close("only")
+	c.configure("only", func(cfg *RunnerConfig) { cfg.KeepFor = time.Millisecond })
+	c.start()
+	c.ready()
+	r = c.runners["only"]
 	require.Eventually(t, func() bool {
 		_, err := r.Propose(t.Context(), put("more", value))
 		return err == nil
