@@ -57,8 +57,9 @@ const (
 	// diskInterval is how often a node looks at the free space of its disk.
 	diskInterval = time.Second
 
-	// sayQuotaInterval is how often at most a node says that it refuses writes for its quota.
-	sayQuotaInterval = time.Minute
+	// quotaSlack is by which part of its quota a store must be below it not to count as full any
+	// more: a 64th.
+	quotaSlack = 64
 
 	// maxMergeBytes bounds the entries merged into one write of the log. What is
 	// left over shares its sync.

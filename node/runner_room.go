@@ -18,6 +18,7 @@ type room struct {
 	free atomic.Int64 // of the data directory's file system; negative: not known
 	low  atomic.Bool  // free came below the floor, and is not well above it again
 
+	atQuota atomic.Bool  // a write was refused for the quota, and the store is not well below it again
 	growing atomic.Int64 // bytes of the commands in flight here that make the store larger
 
 	refusedQuota, refusedStorage, refusedLoad atomic.Uint64
@@ -108,6 +109,7 @@ func (r *room) countRefused(err error) {
 	switch {
 	case errors.Is(err, ErrQuota):
 		r.refusedQuota.Add(1)
+		r.atQuota.Store(true)
 	case errors.Is(err, ErrStorageFull):
 		r.refusedStorage.Add(1)
 	case errors.Is(err, ErrOverloaded):
@@ -150,14 +152,14 @@ func (r *Runner) watchDisk() {
 	ticker := time.NewTicker(r.cfg.diskInterval)
 	defer ticker.Stop()
 	said := false
-	var quota quotaSaid
+	quota := false
 	for {
 		select {
 		case <-r.stop:
 			return
 		case <-ticker.C:
 		}
-		r.sayQuota(&quota)
+		r.watchQuota(&quota)
 		err := r.look()
 		if err != nil && !said {
 			r.log.Warn("the free space of the disk cannot be found out", slogError(err))
@@ -166,22 +168,28 @@ func (r *Runner) watchDisk() {
 	}
 }
 
-// quotaSaid is what the log said last of writes refused for the quota.
-type quotaSaid struct {
-	refused uint64
-	at      time.Duration
-}
-
-// sayQuota says in the log that writes are refused, when that begins and from time to time.
-func (r *Runner) sayQuota(said *quotaSaid) {
-	n, now := r.room.refusedQuota.Load(), bootTime()
-	if n == said.refused || said.refused > 0 && now-said.at < sayQuotaInterval {
+// watchQuota says in the log when writes begin to be refused for the quota, and when the store is
+// well below it again. said is whether the log has the first.
+func (r *Runner) watchQuota(said *bool) {
+	m := r.member.Load()
+	if m == nil || !r.room.atQuota.Load() {
 		return
 	}
-	*said = quotaSaid{n, now}
-	s := r.Status()
-	r.log.Warn("the store has reached its quota: what would make it larger is refused",
-		slog.Int64("used", s.StoreBytes), slog.Int64("quota", s.StoreQuota), slog.Uint64("refused", n))
+	store := m.store.Load()
+	if store == nil {
+		return
+	}
+	used, quota := store.UsedBytes(), r.cfg.StoreQuotaBytes
+	attrs := []any{slog.Int64("used", used), slog.Int64("quota", quota), slog.Uint64("refused", r.room.refusedQuota.Load())}
+	if !*said {
+		*said = true
+		r.log.Warn("the store has reached its quota: what would make it larger is refused", attrs...)
+	}
+	if used <= quota-quota/quotaSlack {
+		*said = false
+		r.room.atQuota.Store(false)
+		r.log.Info("the store is below its quota again", attrs...)
+	}
 }
 
 // tellRoom is what the core must be told of the disk with this tick, if anything.

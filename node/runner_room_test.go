@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -42,7 +43,7 @@ func TestQuota(t *testing.T) {
 	const quota = 4 << 20
 	c := newTrio(t, "only")
 	c.configure("only", func(cfg *RunnerConfig) {
-		cfg.StoreQuotaBytes, cfg.MaintenanceInterval = quota, 20*time.Millisecond
+		cfg.StoreQuotaBytes, cfg.MaintenanceInterval, cfg.diskInterval = quota, 20*time.Millisecond, time.Hour
 	})
 	c.start()
 	c.ready()
@@ -68,6 +69,7 @@ func TestQuota(t *testing.T) {
 	assert.Equal(t, int64(quota), s.StoreQuota)
 	assert.Greater(t, s.StoreBytes, int64(quota-128<<10))
 	assert.Equal(t, RefusedWrites{Quota: 1}, s.Refused)
+	assert.True(t, s.AtQuota)
 
 	mustGet(t, r, key(n-1), value)
 	conditional := remove("absent")
@@ -118,6 +120,38 @@ func TestQuotaOfManyAtOnce(t *testing.T) {
 	require.ErrorIs(t, r.admit(m, put("a", "b"), plainGrowth, 1<<20), ErrQuota)
 	require.NoError(t, r.admit(m, put("a", "b"), undoGrowth, 1<<20))
 	require.ErrorIs(t, r.admit(m, put("a", "b"), undoGrowth, 9<<17), ErrQuota)
+}
+
+// TestQuotaIsSaid: the log and the status say when writes begin to be refused, and when that is over.
+func TestQuotaIsSaid(t *testing.T) {
+	var said strings.Builder
+	r := &Runner{log: slog.New(slog.NewTextHandler(&said, nil))}
+	store, err := fsm.Open(newStore(t), watchedOptions)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	told := false
+	look := func(quota int64) string {
+		said.Reset()
+		r.cfg.StoreQuotaBytes = quota
+		r.watchQuota(&told)
+		return said.String()
+	}
+	r.room.countRefused(&QuotaError{})
+	assert.Empty(t, look(1), "there is no store yet")
+	m := &member{}
+	r.member.Store(m)
+	assert.Empty(t, look(1))
+	m.store.Store(store)
+	used := store.UsedBytes()
+	assert.Contains(t, look(used), "has reached its quota")
+	assert.Empty(t, look(used), "it is said once")
+	assert.Empty(t, look(used+1), "it is not well below")
+	assert.True(t, r.room.atQuota.Load())
+	assert.Contains(t, look(2*used), "is below its quota again")
+	assert.False(t, r.room.atQuota.Load())
+	assert.Empty(t, look(2*used))
+	r.room.countRefused(&QuotaError{})
+	assert.Contains(t, look(used), "has reached its quota")
 }
 
 // newStore makes an empty store.

@@ -86,6 +86,8 @@ type NodeStatus struct { //nolint:revive // Status is the core's
 	// StoreBytes is what of the store is in use, of StoreQuota: past it what would make it larger
 	// is refused.
 	StoreBytes, StoreQuota int64
+	// AtQuota: a write was refused for that, and the store is not well below its quota again.
+	AtQuota bool
 	// DiskFree is the free space on the disk of the data directory, about a second ago; negative:
 	// not known. MinFree is its floor (0: none).
 	DiskFree, MinFree int64
@@ -98,7 +100,8 @@ type NodeStatus struct { //nolint:revive // Status is the core's
 func (r *Runner) Status() NodeStatus {
 	out := NodeStatus{
 		Name: r.cfg.Name, StoreQuota: r.cfg.StoreQuotaBytes,
-		DiskFree: r.room.free.Load(), MinFree: r.cfg.MinFreeBytes, Refused: r.room.refused(),
+		DiskFree: r.room.free.Load(), MinFree: r.cfg.MinFreeBytes,
+		AtQuota: r.room.atQuota.Load(), Refused: r.room.refused(),
 	}
 	m := r.member.Load()
 	if m == nil {
