@@ -3,7 +3,9 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -130,6 +132,14 @@ func (d *decoder) membership(l *logical) {
 	for range d.count(MaxGaps) {
 		l.gaps = append(l.gaps, Gap{From: Revision(d.uint64()), To: Revision(d.uint64())})
 	}
+}
+
+// RaftAddress is where the member listens for the others, host:port; "" if nodes have that from their configuration.
+func (s *MemberSpec) RaftAddress() string {
+	if s.Address == "" {
+		return ""
+	}
+	return net.JoinHostPort(s.Address, strconv.Itoa(int(s.RaftPort)))
 }
 
 func (s *MemberSpec) append(b []byte) []byte {

@@ -254,6 +254,8 @@ func (c *Core) receive(m transport.Message) {
 		c.digestHeard(m.From, m.Digest)
 	case m.Claim != nil:
 		c.claimed(m.From, m.Claim)
+	case m.ClaimReply != nil:
+		c.welcomed(m.ClaimReply)
 	}
 }
 

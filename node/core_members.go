@@ -37,6 +37,8 @@ type membership struct {
 	confs     []appliedConf // of the Apply that is under way
 
 	claimAt   time.Duration
+	// introduced are members that came after all that is applied here: one of them may lead by now.
+	introduced []transport.Peer
 	reporting bool // a Report is on its way
 	reportAt  time.Duration
 
@@ -77,10 +79,15 @@ func (c *Core) membershipApplied(s *fsm.State) {
 		return
 	}
 	c.adopt(s)
-	c.emit(Reconfigure{Members: c.members, Conf: c.conf, LastRaftID: c.lastRaftID})
+	c.introduced = slices.DeleteFunc(c.introduced, func(p transport.Peer) bool { return p.RaftID <= c.lastRaftID })
+	c.reconfigure()
 	if !c.isMember(c.cfg.ID) {
 		c.stop(ErrRemoved)
 	}
+}
+
+func (c *Core) reconfigure() {
+	c.emit(Reconfigure{Members: c.members, Conf: c.conf, LastRaftID: c.lastRaftID, Introduced: slices.Clone(c.introduced)})
 }
 
 func (c *Core) member(id uint64) *fsm.Member {
@@ -257,6 +264,14 @@ func (c *Core) election() time.Duration {
 // tickClaim tells the leader what this node is, until the state says so.
 func (c *Core) tickClaim() {
 	m := c.member(c.cfg.ID)
+	if c.leader == 0 && c.now-c.lostAt >= 2*c.election() && c.now >= c.claimAt {
+		// Whoever leads may be somebody of whom this node has not heard yet.
+		c.claimAt = c.now + claimInterval
+		for _, p := range c.peers {
+			c.send(transport.Message{To: p, Claim: &transport.Claim{Life: c.cfg.Life, Version: c.cfg.Version}})
+		}
+		return
+	}
 	if m == nil || c.leader == 0 || m.Life == c.cfg.Life && m.Version == c.cfg.Version || c.now < c.claimAt {
 		return
 	}
@@ -290,7 +305,28 @@ func (c *Core) claimed(from uint64, claim *transport.Claim) {
 		c.cfg.mark("seat is taken")
 		verdict = transport.ClaimTaken
 	}
-	c.send(transport.Message{To: from, ClaimReply: &transport.ClaimReply{Life: claim.Life, Verdict: verdict}})
+	r := &transport.ClaimReply{Life: claim.Life, Verdict: verdict}
+	if verdict == transport.ClaimWelcome {
+		r.Last = c.lastRaftID
+		for i := range c.members {
+			r.Members = append(r.Members, transport.Peer{RaftID: c.members[i].RaftID, Name: c.members[i].Name, Address: c.members[i].RaftAddress()})
+		}
+	}
+	c.send(transport.Message{To: from, ClaimReply: r})
+}
+
+// welcomed takes the word of a member on who came since.
+func (c *Core) welcomed(r *transport.ClaimReply) {
+	if r.Verdict != transport.ClaimWelcome || r.Life != c.cfg.Life || r.Last <= c.lastRaftID {
+		return
+	}
+	newcomers := slices.DeleteFunc(slices.Clone(r.Members), func(p transport.Peer) bool { return p.RaftID <= c.lastRaftID })
+	if slices.Equal(newcomers, c.introduced) || len(newcomers) > fsm.MaxMembers {
+		return
+	}
+	c.cfg.mark("members introduced that are not here yet")
+	c.introduced = newcomers
+	c.reconfigure()
 }
 
 // report puts a member's word on itself into the log, if this node leads.

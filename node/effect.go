@@ -81,6 +81,8 @@ type Reconfigure struct {
 	Members    []fsm.Member
 	Conf       fsm.ConfState
 	LastRaftID uint64
+	// Introduced are members whom the state does not have yet: one that it has spoke for them.
+	Introduced []transport.Peer
 }
 
 // ProposeReply answers a Propose: Err is nil if the command was applied, or

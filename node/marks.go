@@ -16,6 +16,7 @@ var marks = []string{
 	"forward seen before",
 	"hard state written alone before a proof",
 	"leader removes itself",
+	"members introduced that are not here yet",
 	"proof of freshness merged: too many",
 	"raft refuses a batch of writes",
 	"raft refuses a step of the configuration",

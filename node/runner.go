@@ -260,9 +260,6 @@ func (r *Runner) open() (err error) {
 	if self.Formed {
 		r.wire.SetMembers(r.peersOf(&known, self.RaftID), known.LastRaftID)
 	}
-	if self.Life != (fsm.Life{}) && !self.Formed {
-		r.wire.SetCluster(self.Cluster) // who is not a member yet has that to ask
-	}
 	return nil
 }
 

@@ -5,9 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/confman/confman/fsm"
@@ -68,7 +66,7 @@ func (r *Runner) peersOf(m *Membership, self uint64) []transport.Peer {
 func (r *Runner) resolve(m *fsm.Member) string {
 	switch {
 	case m.Address != "":
-		return net.JoinHostPort(m.Address, strconv.Itoa(int(m.RaftPort)))
+		return m.RaftAddress()
 	case r.cfg.Resolve != nil:
 		return r.cfg.Resolve(m.Name)
 	}
@@ -79,7 +77,14 @@ func (r *Runner) resolve(m *fsm.Member) string {
 func (r *Runner) reconfigured(m *member, e Reconfigure) {
 	now := Membership{Members: e.Members, Conf: e.Conf, LastRaftID: e.LastRaftID}
 	r.log.Info("the members changed", slog.String("members", describeMembers(&now)))
-	r.wire.SetMembers(r.peersOf(&now, m.core.cfg.ID), e.LastRaftID)
+	peers := r.peersOf(&now, m.core.cfg.ID)
+	for _, p := range e.Introduced {
+		if p.Address == "" && r.cfg.Resolve != nil {
+			p.Address = r.cfg.Resolve(p.Name)
+		}
+		peers = append(peers, p)
+	}
+	r.wire.SetMembers(peers, e.LastRaftID)
 }
 
 // describeMembers is a membership as a line of the log has it.

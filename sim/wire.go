@@ -47,7 +47,12 @@ func encodeMessage(b []byte, m *transport.Message) []byte {
 	case m.Claim != nil:
 		return append(append(append(b, 9), m.Claim.Life[:]...), m.Claim.Version)
 	case m.ClaimReply != nil:
-		return append(append(append(b, 10), m.ClaimReply.Life[:]...), uint8(m.ClaimReply.Verdict))
+		r := m.ClaimReply
+		b = put(append(append(append(b, 10), r.Life[:]...), uint8(r.Verdict)), r.Last, uint64(len(r.Members)))
+		for _, p := range r.Members {
+			b = putBytes(putBytes(put(b, p.RaftID), p.Name), p.Address)
+		}
+		return b
 	}
 	return b
 }
@@ -110,6 +115,7 @@ func cloneMessage(m *transport.Message) transport.Message {
 		c.Claim = &l
 	case m.ClaimReply != nil:
 		r := *m.ClaimReply
+		r.Members = slices.Clone(r.Members)
 		c.ClaimReply = &r
 	}
 	return c

@@ -173,7 +173,7 @@ type Digest struct {
 }
 
 // Claim says to the leader whose data directory a seat belongs to, and what its program
-// knows. Members send it, and so does a node that starts with an empty directory for a seat
+// knows. Members send it, to all that they know if they hear of no leader, and so does a node that starts with an empty directory for a seat
 // that was made for it: it takes no part before it is welcomed.
 type Claim struct {
 	// Life is random and of one data directory: it was made durable there before this was sent.
@@ -187,6 +187,10 @@ type ClaimReply struct {
 	// Life is the Claim's: an answer to another life's is none.
 	Life    [16]byte
 	Verdict ClaimVerdict
+	// Members are those that the sender knows, and Last the greatest raft id that any member ever had
+	// (ClaimWelcome only): one who comes back may not know who leads now, and would not hear it.
+	Members []Peer
+	Last    uint64
 }
 
 // ClaimVerdict is what became of a claim.

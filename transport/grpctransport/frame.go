@@ -51,7 +51,11 @@ func frameOf(msgs []transport.Message) *wire.Frame {
 		case m.Claim != nil:
 			f.Claims = append(f.Claims, &wire.Claim{Life: m.Claim.Life[:], Version: uint32(m.Claim.Version)})
 		case m.ClaimReply != nil:
-			f.ClaimReplies = append(f.ClaimReplies, &wire.ClaimReply{Life: m.ClaimReply.Life[:], Verdict: uint32(m.ClaimReply.Verdict)})
+			r := &wire.ClaimReply{Life: m.ClaimReply.Life[:], Verdict: uint32(m.ClaimReply.Verdict), Last: m.ClaimReply.Last}
+			for _, p := range m.ClaimReply.Members {
+				r.Members = append(r.Members, &wire.Member{RaftId: p.RaftID, Name: p.Name, Address: p.Address})
+			}
+			f.ClaimReplies = append(f.ClaimReplies, r)
 		}
 	}
 	return f
@@ -158,7 +162,16 @@ func claimsOf(out []transport.Message, f *wire.Frame, from, to uint64) ([]transp
 		if m.GetVerdict() == 0 || m.GetVerdict() > uint32(transport.ClaimGone) {
 			return nil, fmt.Errorf("verdict %d on a claim: %w", m.GetVerdict(), errFrame)
 		}
-		r := &transport.ClaimReply{Verdict: transport.ClaimVerdict(m.GetVerdict())}
+		if len(m.GetMembers()) > maxMembers {
+			return nil, fmt.Errorf("answer to a claim with %d members: %w", len(m.GetMembers()), errFrame)
+		}
+		r := &transport.ClaimReply{Verdict: transport.ClaimVerdict(m.GetVerdict()), Last: m.GetLast()}
+		for _, p := range m.GetMembers() {
+			if len(p.GetName()) > maxNameBytes || len(p.GetAddress()) > maxNameBytes {
+				return nil, fmt.Errorf("answer to a claim with a member of a long name or address: %w", errFrame)
+			}
+			r.Members = append(r.Members, transport.Peer{RaftID: p.GetRaftId(), Name: p.GetName(), Address: p.GetAddress()})
+		}
 		if copy(r.Life[:], m.GetLife()) != len(r.Life) || len(m.GetLife()) != len(r.Life) {
 			return nil, fmt.Errorf("answer to a claim of no life: %w", errFrame)
 		}
@@ -167,5 +180,6 @@ func claimsOf(out []transport.Message, f *wire.Frame, from, to uint64) ([]transp
 	return out, nil
 }
 
-// isForm tells what may be said before both sides are members of the cluster.
-func isForm(m transport.Message) bool { return m.Form != nil }
+// isForm tells what may be said before both sides are members of the cluster: how that begins, and who comes
+// for a seat.
+func isForm(m transport.Message) bool { return m.Form != nil || m.Claim != nil || m.ClaimReply != nil }

@@ -71,6 +71,10 @@ const (
 	// streamWindowBytes is the flow-control window of a stream and a connection.
 	streamWindowBytes = 1 << 20
 
+	// maxMembers bounds the members in an answer to a claim (fsm.MaxMembers), maxNameBytes their names and addresses.
+	maxMembers   = 16
+	maxNameBytes = 512
+
 	// refusalInterval is how often one and the same refusal is logged; maxRefusals
 	// bounds the refusals that are remembered for that, and so the lines in that time;
 	// maxReasonBytes bounds a line, of which the refused may have chosen a part.

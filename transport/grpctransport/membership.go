@@ -110,7 +110,8 @@ func (t *Transport) name(id uint64) string {
 // who have been one, so that they stop.
 func (t *Transport) member(ctx context.Context, h hello, chain []*x509.Certificate) (*peer, error) {
 	m, self, cluster := t.members.Load(), t.name(t.cfg.RaftID), t.clusterID()
-	ours := cluster != (clusterID{}) && h.cluster == cluster.String()
+	// Or it has an empty directory, and a raft id from before.
+	ours := cluster != (clusterID{}) && (h.cluster == cluster.String() || h.cluster == (clusterID{}).String())
 	if ours && m.left(h.from) {
 		return nil, dismiss(ctx, h.from, self)
 	}

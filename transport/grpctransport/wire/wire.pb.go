@@ -777,6 +777,8 @@ type ClaimReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Life          []byte                 `protobuf:"bytes,1,opt,name=life,proto3" json:"life,omitempty"`
 	Verdict       uint32                 `protobuf:"varint,2,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	Members       []*Member              `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	Last          uint64                 `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -823,6 +825,80 @@ func (x *ClaimReply) GetVerdict() uint32 {
 		return x.Verdict
 	}
 	return 0
+}
+
+func (x *ClaimReply) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *ClaimReply) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+type Member struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RaftId        uint64                 `protobuf:"varint,1,opt,name=raft_id,json=raftId,proto3" json:"raft_id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_transport_grpctransport_wire_wire_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_transport_grpctransport_wire_wire_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_transport_grpctransport_wire_wire_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Member) GetRaftId() uint64 {
+	if x != nil {
+		return x.RaftId
+	}
+	return 0
+}
+
+func (x *Member) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Member) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
 }
 
 var File_transport_grpctransport_wire_wire_proto protoreflect.FileDescriptor
@@ -889,11 +965,17 @@ const file_transport_grpctransport_wire_wire_proto_rawDesc = "" +
 	"\x04hash\x18\x03 \x01(\fR\x04hash\"5\n" +
 	"\x05Claim\x12\x12\n" +
 	"\x04life\x18\x01 \x01(\fR\x04life\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\rR\aversion\":\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\"\x81\x01\n" +
 	"\n" +
 	"ClaimReply\x12\x12\n" +
 	"\x04life\x18\x01 \x01(\fR\x04life\x12\x18\n" +
-	"\averdict\x18\x02 \x01(\rR\averdict2C\n" +
+	"\averdict\x18\x02 \x01(\rR\averdict\x121\n" +
+	"\amembers\x18\x03 \x03(\v2\x17.confman.wire.v1.MemberR\amembers\x12\x12\n" +
+	"\x04last\x18\x04 \x01(\x04R\x04last\"O\n" +
+	"\x06Member\x12\x17\n" +
+	"\araft_id\x18\x01 \x01(\x04R\x06raftId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress2C\n" +
 	"\x04Peer\x12;\n" +
 	"\x06Stream\x12\x16.confman.wire.v1.Frame\x1a\x15.confman.wire.v1.Pong(\x010\x01B9Z7github.com/confman/confman/transport/grpctransport/wireb\x06proto3"
 
@@ -909,7 +991,7 @@ func file_transport_grpctransport_wire_wire_proto_rawDescGZIP() []byte {
 	return file_transport_grpctransport_wire_wire_proto_rawDescData
 }
 
-var file_transport_grpctransport_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_transport_grpctransport_wire_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_transport_grpctransport_wire_wire_proto_goTypes = []any{
 	(*Frame)(nil),          // 0: confman.wire.v1.Frame
 	(*Pong)(nil),           // 1: confman.wire.v1.Pong
@@ -922,10 +1004,11 @@ var file_transport_grpctransport_wire_wire_proto_goTypes = []any{
 	(*Digest)(nil),         // 8: confman.wire.v1.Digest
 	(*Claim)(nil),          // 9: confman.wire.v1.Claim
 	(*ClaimReply)(nil),     // 10: confman.wire.v1.ClaimReply
-	(*raftpb.Message)(nil), // 11: raftpb.Message
+	(*Member)(nil),         // 11: confman.wire.v1.Member
+	(*raftpb.Message)(nil), // 12: raftpb.Message
 }
 var file_transport_grpctransport_wire_wire_proto_depIdxs = []int32{
-	11, // 0: confman.wire.v1.Frame.raft:type_name -> raftpb.Message
+	12, // 0: confman.wire.v1.Frame.raft:type_name -> raftpb.Message
 	2,  // 1: confman.wire.v1.Frame.forwards:type_name -> confman.wire.v1.Forward
 	3,  // 2: confman.wire.v1.Frame.replies:type_name -> confman.wire.v1.ForwardReply
 	4,  // 3: confman.wire.v1.Frame.forms:type_name -> confman.wire.v1.Form
@@ -935,13 +1018,14 @@ var file_transport_grpctransport_wire_wire_proto_depIdxs = []int32{
 	8,  // 7: confman.wire.v1.Frame.digests:type_name -> confman.wire.v1.Digest
 	9,  // 8: confman.wire.v1.Frame.claims:type_name -> confman.wire.v1.Claim
 	10, // 9: confman.wire.v1.Frame.claim_replies:type_name -> confman.wire.v1.ClaimReply
-	0,  // 10: confman.wire.v1.Peer.Stream:input_type -> confman.wire.v1.Frame
-	1,  // 11: confman.wire.v1.Peer.Stream:output_type -> confman.wire.v1.Pong
-	11, // [11:12] is the sub-list for method output_type
-	10, // [10:11] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	11, // 10: confman.wire.v1.ClaimReply.members:type_name -> confman.wire.v1.Member
+	0,  // 11: confman.wire.v1.Peer.Stream:input_type -> confman.wire.v1.Frame
+	1,  // 12: confman.wire.v1.Peer.Stream:output_type -> confman.wire.v1.Pong
+	12, // [12:13] is the sub-list for method output_type
+	11, // [11:12] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_transport_grpctransport_wire_wire_proto_init() }
@@ -955,7 +1039,7 @@ func file_transport_grpctransport_wire_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_transport_grpctransport_wire_wire_proto_rawDesc), len(file_transport_grpctransport_wire_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
