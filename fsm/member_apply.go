@@ -249,7 +249,7 @@ func (a *applier) reconfigure(ch *ConfChange) Result {
 	}
 	being.forget()
 	st.conf, st.members = conf, being.members
-	return Result{Outcome: ConfChanged, Conf: &st.conf}
+	return Result{Outcome: ConfChanged, Conf: &conf} // its own: the next entry of the same batch may change the state's
 }
 
 // after is the configuration after a step; false if the step does not lead from c towards what members are to be.

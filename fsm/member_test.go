@@ -232,7 +232,7 @@ func TestMembershipIsSafe(t *testing.T) {
 				r.do(memberOp(RemoveMember, strings.Join(rapid.SliceOfNDistinct(names, 1, 3, rapid.ID[string]).Draw(t, "names"), ",")))
 			},
 			"replace": func(t *rapid.T) { r.do(memberOp(ReplaceMember, names.Draw(t, "name"))) },
-			"claim": func(t *rapid.T) {
+			"claim": func(*rapid.T) {
 				for _, m := range r.s.State().Members {
 					r.report(m.RaftID, byte(m.RaftID), Version)
 				}

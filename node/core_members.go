@@ -36,11 +36,11 @@ type membership struct {
 	stepAt    time.Duration
 	confs     []appliedConf // of the Apply that is under way
 
-	claimAt   time.Duration
+	claimAt time.Duration
 	// introduced are members that came after all that is applied here: one of them may lead by now.
 	introduced []transport.Peer
-	reporting bool // a Report is on its way
-	reportAt  time.Duration
+	reporting  bool // a Report is on its way
+	reportAt   time.Duration
 
 	draining bool
 	handAt   time.Duration // when a leader may try again to hand over

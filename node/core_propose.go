@@ -430,6 +430,7 @@ func (c *Core) proposalApplied(r fsm.Result) {
 	case fsm.ConfChanged, fsm.ConfRefused:
 		c.confApplied(r)
 		return
+	default: // of a command that somebody may wait for
 	}
 	if r.Origin.Node != c.cfg.ID || r.Origin.Incarnation != c.cfg.Incarnation {
 		return

@@ -72,6 +72,9 @@ const (
 	// that the caller hears what became of its write and not only that time is up.
 	answerTicks = 2
 
+	// handOverAgain is how long a leader that is to hand over is given before it is asked again.
+	handOverAgain = time.Second
+
 	// bootstrapWait bounds one attempt to have the first administrator bound; minBootstrapPause and
 	// maxBootstrapPause the pause before the next, which doubles: a person waits for it.
 	bootstrapWait     = MaxReadWait + MaxWriteWait

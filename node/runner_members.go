@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/transport"
@@ -156,6 +157,8 @@ func (r *Runner) leadNoMore(ctx context.Context, in Input) error {
 		return r.notYet()
 	}
 	r.inbox.report(in)
+	again := time.NewTicker(handOverAgain)
+	defer again.Stop()
 	for {
 		changed := r.changed.next() // before the look, so that nothing comes between
 		st := r.status.Load()
@@ -165,6 +168,8 @@ func (r *Runner) leadNoMore(ctx context.Context, in Input) error {
 		}
 		select {
 		case <-changed:
+		case <-again.C:
+			r.inbox.report(in) // whoever is to lead may have been out of reach
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-r.stop:

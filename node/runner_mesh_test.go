@@ -87,7 +87,7 @@ func (p *port) Send(msgs []transport.Message) {
 			panic("a node sent in the name of another")
 		}
 		to := p.mesh.to(p.self, m.To)
-		if to == nil || (m.Form == nil && (p.clusterID() == fsm.ClusterID{} || to.clusterID() != p.clusterID())) {
+		if to == nil || (m.Form == nil && m.Claim == nil && m.ClaimReply == nil && (p.clusterID() == fsm.ClusterID{} || to.clusterID() != p.clusterID())) {
 			p.handler.Unreachable(m.To)
 			continue
 		}
