@@ -49,6 +49,9 @@ func (s *Store) BeginFlush() *Flush {
 // Applied is the index that the database holds once Commit returned.
 func (f *Flush) Applied() Index { return f.state.applied }
 
+// Bytes is what the frozen overlay takes in memory.
+func (f *Flush) Bytes() int { return f.frozen.bytes }
+
 // Term is that of the entry at Applied.
 func (f *Flush) Term() uint64 { return f.state.term }
 

@@ -392,6 +392,22 @@ func (s *Store) OverlayBytes() int { return int(s.overlayBytes.Load()) }
 // goes there. Any goroutine.
 func (s *Store) UsedBytes() int64 { return s.usedBytes.Load() }
 
+// Size is how large the database's file is, and how much of it held nothing when it was committed
+// last: pages that the next commits use before the file grows. 0 once the store is closed. Any goroutine.
+func (s *Store) Size() (bytes, freeBytes int64) {
+	p := s.acquire()
+	if p == nil {
+		return 0, 0
+	}
+	defer p.base.release()
+	info, err := s.file.Stat()
+	if err != nil {
+		return 0, 0
+	}
+	free := len(p.base.pages.free) + int(info.Size()/pageBytes) - int(p.base.pages.meta.pages)
+	return info.Size(), max(0, int64(free)) * pageBytes
+}
+
 // acquire returns the newest snapshot with a reference to its base, or nil once
 // the store is closed. Any goroutine.
 func (s *Store) acquire() *snapshot {

@@ -98,6 +98,7 @@ type Runner struct {
 
 	inbox inbox
 	loop  loopState
+	meter meter
 
 	member   atomic.Pointer[member]     // nil until the cluster is formed
 	drained  atomic.Bool                // clients should go elsewhere
@@ -209,6 +210,7 @@ func (r *Runner) open() (err error) {
 	if r.dir, err = openDataDir(r.cfg.Dir, r.cfg.openFS, r.cfg.logOptions); err != nil {
 		return err
 	}
+	r.dir.syncs = &r.meter.logSync
 	defer func() {
 		if err != nil {
 			if m := r.member.Load(); m != nil {

@@ -41,6 +41,7 @@ type dataDir struct {
 	// openFS makes the file system of the directory or of one in it.
 	openFS     func(path string) wal.FS
 	logOptions wal.Options
+	syncs      *Histogram // how long those of the log take; nil: nobody asks
 }
 
 // openDataDir makes the directory if it does not exist, and locks it.
@@ -150,7 +151,11 @@ func (d *dataDir) openLog() (*wal.Log, wal.Recovered, error) {
 	} else if !ok {
 		return nil, wal.Recovered{}, fmt.Errorf("node: %s is missing: %w", d.join(logDir), ErrDiskLost)
 	}
-	log, found, err := wal.Open(d.openFS(d.join(logDir)), d.logOptions)
+	fsys := d.openFS(d.join(logDir))
+	if d.syncs != nil {
+		fsys = meteredFS{fsys, d.syncs}
+	}
+	log, found, err := wal.Open(fsys, d.logOptions)
 	if err != nil {
 		return nil, wal.Recovered{}, fmt.Errorf("node: %s: %w", d.join(logDir), err)
 	}

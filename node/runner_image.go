@@ -32,6 +32,10 @@ type imageWork struct {
 func (r *Runner) imageLoop(m *member) {
 	var w imageWork
 	defer w.close()
+	report := func(in Input) {
+		r.meter.image(in)
+		r.inbox.report(in)
+	}
 	drain(r, m.workers.images, func(effects []Effect) bool {
 		for _, e := range effects {
 			if r.stopping() {
@@ -39,20 +43,21 @@ func (r *Runner) imageLoop(m *member) {
 			}
 			switch e := e.(type) {
 			case OpenImage:
-				r.inbox.report(w.openImage(m, e))
+				report(w.openImage(m, e))
 			case ReadImage:
-				r.inbox.report(w.read(e))
+				report(w.read(e))
 			case CloseImage:
 				w.closeImage()
 			case WriteImage:
 				err := w.write(r.dir, e)
-				r.inbox.report(ImageWritten{Offset: e.Offset + uint64(len(e.Data)), Err: err})
+				r.meter.imageWrittenBytes.Add(uint64(len(e.Data)))
+				report(ImageWritten{Offset: e.Offset + uint64(len(e.Data)), Err: err})
 			case VerifyImage:
 				state, err := w.verify(r, m, e.Index)
 				if err != nil {
 					r.log.Warn("an image that came in is of no use", slogIndex(e.Index), slogError(err))
 				}
-				r.inbox.report(ImageVerified{State: state, Err: err})
+				report(ImageVerified{State: state, Err: err})
 			case DropImage:
 				if err := w.drop(r.dir); err != nil {
 					r.fail(fmt.Errorf("node: removing an image: %w", err))
@@ -200,6 +205,7 @@ func (r *Runner) install(m *member, index uint64) error {
 			}
 		})
 	}
+	r.meter.imagesInstalled.Add(1)
 	state := store.State()
 	if err := r.keepMembership(m, &state); err != nil {
 		return err
@@ -217,6 +223,7 @@ func (r *Runner) install(m *member, index uint64) error {
 // more is done with it. Any goroutine.
 func (r *Runner) damaged(m *member, err error) {
 	if m.broken.CompareAndSwap(false, true) {
+		r.meter.damages.Add(1)
 		r.log.Error("the store is damaged; nothing is served until a peer's has taken its place", slogError(err))
 		r.inbox.report(Damaged{Err: err})
 	}

@@ -170,7 +170,9 @@ func (r *Runner) step(m *member, items []item, tick bool) {
 	if len(ins) == 0 {
 		return
 	}
+	began := time.Now()
 	effects := m.core.Step(ins...)
+	r.meter.step.Observe(time.Since(began))
 	if tick {
 		progress := m.core.Progress()
 		r.progress.Store(&progress)
@@ -275,6 +277,9 @@ func (r *Runner) publish(m *member) {
 	defer r.changed.notify()
 	if old == nil {
 		return
+	}
+	if st.Leader != old.Leader && st.Leader != 0 {
+		r.meter.leaderChanges.Add(1)
 	}
 	attrs := func() []any {
 		return []any{

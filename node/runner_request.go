@@ -19,6 +19,13 @@ var waiterPool = sync.Pool{New: func() any { return &waiter{answer: make(chan an
 // ticks away is given to the core a little earlier, so that it says what is known.
 // See [WithStages] for where the time went.
 func (r *Runner) Propose(ctx context.Context, cmd *fsm.Command) (fsm.Result, error) {
+	since := time.Now()
+	res, err := r.encodeAndPropose(ctx, cmd)
+	r.meter.proposed(time.Since(since), err)
+	return res, err
+}
+
+func (r *Runner) encodeAndPropose(ctx context.Context, cmd *fsm.Command) (fsm.Result, error) {
 	m := r.member.Load()
 	if m == nil {
 		return fsm.Result{}, r.notApplied(r.notYet())
@@ -48,11 +55,8 @@ func (r *Runner) propose(ctx context.Context, m *member, cmd *fsm.Command, comma
 		}
 	}
 	w := newWaiter(true)
-	stages, _ := ctx.Value(stagesKey{}).(*Stages)
-	if stages != nil || r.cfg.OnWrite != nil {
-		w.timed = &timed{Stages: Stages{Accepted: time.Now()}}
-	}
-	t := w.timed
+	t := &timed{Stages: Stages{Accepted: time.Now()}}
+	w.timed = t
 	if err := r.inbox.request(w, command, r.deadline(ctx, MaxWriteWait)); err != nil {
 		return fsm.Result{}, r.notApplied(err)
 	}
@@ -60,7 +64,8 @@ func (r *Runner) propose(ctx context.Context, m *member, cmd *fsm.Command, comma
 	if !ok {
 		return fsm.Result{}, &WriteError{Outcome: Unknown, Leader: r.leader(), Err: ctx.Err()}
 	}
-	if stages != nil {
+	r.meter.passed(&t.Stages)
+	if stages, _ := ctx.Value(stagesKey{}).(*Stages); stages != nil {
 		*stages = t.Stages
 	}
 	if r.cfg.OnWrite != nil {
@@ -73,6 +78,14 @@ func (r *Runner) propose(ctx context.Context, m *member, cmd *fsm.Command, comma
 // acknowledged anywhere before the call. ctx bounds the wait; with no deadline,
 // MaxReadWait does. Errors: ErrNoQuorum, ErrOverloaded, ErrForming, ErrStopped, ctx's.
 func (r *Runner) Linearize(ctx context.Context) error {
+	since := time.Now()
+	err := r.linearize(ctx)
+	r.meter.read.Observe(time.Since(since))
+	r.meter.reads.add(err)
+	return err
+}
+
+func (r *Runner) linearize(ctx context.Context) error {
 	if r.member.Load() == nil {
 		return r.notYet()
 	}

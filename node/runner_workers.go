@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/wal"
@@ -110,11 +111,13 @@ func (r *Runner) appendGroup(m *member, group []Effect) error {
 	if len(group) == 0 {
 		return nil
 	}
+	began := time.Now()
 	for _, b := range mergeBatches(group) {
 		if err := m.log.Append(b); err != nil {
 			return err
 		}
 	}
+	r.meter.logAppend.Observe(time.Since(began))
 	r.inbox.report(Appended{Seq: group[len(group)-1].(Append).Seq, Full: m.log.Full()})
 	return nil
 }
@@ -202,6 +205,7 @@ func (r *Runner) applyLoop(m *member) {
 
 func (r *Runner) apply(m *member, e Apply) error {
 	store := m.store.Load()
+	began := time.Now()
 	results, err := store.Apply(e.Entries)
 	if errors.Is(err, fsm.ErrDamaged) {
 		r.damaged(m, err)
@@ -210,6 +214,8 @@ func (r *Runner) apply(m *member, e Apply) error {
 	if err != nil {
 		return applyError(e, err)
 	}
+	r.meter.storeApply.Observe(time.Since(began))
+	r.meter.appliedEntries.Add(uint64(len(e.Entries)))
 	state := store.State()
 	if err := r.keepMembership(m, &state); err != nil {
 		return err
@@ -241,6 +247,7 @@ func (r *Runner) flush(m *member, f *fsm.Flush) {
 	if r.failed() || m.broken.Load() {
 		return
 	}
+	began, bytes := time.Now(), f.Bytes()
 	err := f.Commit()
 	switch {
 	case errors.Is(err, fsm.ErrDamaged):
@@ -248,6 +255,8 @@ func (r *Runner) flush(m *member, f *fsm.Flush) {
 	case err != nil:
 		r.fail(fmt.Errorf("node: writing the database: %w: the node stopped, because a failed write cannot be trusted; see to the disk (space, health), then start the node again: the log holds what the database lacks", err))
 	default:
+		r.meter.storeFlush.Observe(time.Since(began))
+		r.meter.flushedBytes.Add(uint64(bytes))
 		r.inbox.report(Flushed{Index: f.Applied(), Term: f.Term(), OverlayBytes: m.store.Load().OverlayBytes()})
 	}
 }
@@ -262,6 +271,7 @@ func (r *Runner) scrubLoop(m *member) {
 			}
 			if err != nil {
 				m.broken.Store(true) // the core gives the store up when it hears of it
+				r.meter.damages.Add(1)
 			}
 			r.inbox.report(Scrubbed{Err: err})
 		}

@@ -1,6 +1,10 @@
 package transport
 
-import "go.etcd.io/raft/v3/raftpb"
+import (
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
 
 // Message is one message between two nodes, named by their raft ids. Exactly one
 // of the pointers is set.
@@ -233,4 +237,21 @@ type Handler interface {
 	// member of their cluster any more. It is the word of one peer, which may be mistaken, and
 	// may come again and again.
 	Dismissed(peer uint64)
+}
+
+// PeerStats is a peer's connection at the moment, of a transport that can tell.
+type PeerStats struct {
+	ID   uint64
+	Name string
+	// Address is where this node connects to; "": nowhere, it waits for the peer to connect.
+	Address string
+	// Connected: a stream to the peer is open, of wire version Version.
+	Connected bool
+	Version   int
+	// Queued and QueuedBytes wait to be sent; Dropped found no room, ever.
+	Queued      int
+	QueuedBytes int
+	Dropped     uint64
+	// RoundTrip is the last ping's, with what it waited behind; zero: not known yet.
+	RoundTrip time.Duration
 }

@@ -77,8 +77,8 @@ func (p *peer) put(m transport.Message) {
 	}
 }
 
-func (p *peer) stats() PeerStats {
-	s := PeerStats{ID: p.id, Name: p.t.name(p.id), Address: *p.address.Load()}
+func (p *peer) stats() transport.PeerStats {
+	s := transport.PeerStats{ID: p.id, Name: p.t.name(p.id), Address: *p.address.Load()}
 	if f := p.flow.Load(); f != nil {
 		s.Connected, s.Version, s.RoundTrip = true, f.version, f.roundTrip()
 	}

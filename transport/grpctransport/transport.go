@@ -190,31 +190,14 @@ func (t *Transport) clusterID() clusterID {
 	return t.cluster
 }
 
-// PeerStats is a peer's connection at the moment.
-type PeerStats struct {
-	ID   uint64
-	Name string
-	// Address is where this node connects to; "": nowhere, it waits for the peer to connect.
-	Address string
-	// Connected: a stream to the peer is open, of wire version Version.
-	Connected bool
-	Version   int
-	// Queued and QueuedBytes wait to be sent; Dropped found no room, ever.
-	Queued      int
-	QueuedBytes int
-	Dropped     uint64
-	// RoundTrip is the last ping's, with what it waited behind; zero: not known yet.
-	RoundTrip time.Duration
-}
-
 // Stats returns the state of each peer, in ascending order of ids.
-func (t *Transport) Stats() []PeerStats {
+func (t *Transport) Stats() []transport.PeerStats {
 	peers := t.members.Load().peers
-	out := make([]PeerStats, 0, len(peers))
+	out := make([]transport.PeerStats, 0, len(peers))
 	for _, p := range peers {
 		out = append(out, p.stats())
 	}
-	slices.SortFunc(out, func(a, b PeerStats) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(out, func(a, b transport.PeerStats) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 
