@@ -31,6 +31,7 @@ type api struct {
 
 	requests atomic.Int64                // being worked on
 	public   atomic.Int64                // the same, of those that anybody may make
+	scrapes  atomic.Int64                // the same, of /metrics
 	callers  callerCounts                // the same, of each caller who is known
 	rates    rates                       // how often each may call
 	bodies   *semaphore.Weighted         // bytes of bodies held in memory
@@ -39,6 +40,7 @@ type api struct {
 	encoders *semaphore.Weighted         // compressions under way
 	pages    *http.CrossOriginProtection // whose may write
 	denials  denialLog                   // what was refused, until it is reported
+	counted  *metrics
 	granted  grantMemory
 	policy   atomic.Pointer[seenPolicy] // the newest; nil: none was seen yet
 	batches  chan struct{}              // watches gathering changes
@@ -92,6 +94,7 @@ func newAPI(cfg Config) *api {
 	a.denials.node, a.denials.now, a.denials.log = a.Node, a.Now, a.Logger
 	a.pages, _ = cfg.writers() // valid
 	a.leader.Store(&leaderHeader{value: []string{unknown}})
+	a.counted = newMetrics(a)
 	a.route()
 	return a
 }
@@ -102,11 +105,11 @@ func (a *api) route() {
 	r.RedirectTrailingSlash = false
 	r.RedirectFixedPath = false
 	// What a preflight asks comes without credentials, and what is served is no secret.
-	r.GlobalOPTIONS = a.observed(noRoute, a.open((*call).options))
-	r.MethodNotAllowed = a.observed(noRoute, a.open((*call).methodNotAllowed))
-	r.NotFound = a.observed(noRoute, a.open((*call).noRoute))
+	r.GlobalOPTIONS = a.unrouted(a.observed(noRoute, a.open((*call).options)))
+	r.MethodNotAllowed = a.unrouted(a.observed(noRoute, a.open((*call).methodNotAllowed)))
+	r.NotFound = a.unrouted(a.observed(noRoute, a.open((*call).noRoute)))
 	for _, rt := range a.routes() {
-		r.Handle(rt.method, rt.path, a.observed(rt.path, rt.entry).handle)
+		r.Handle(rt.method, rt.path, a.observed(rt.path, rt.entry).countedBy(a.counted.of(rt.path, rt.method)))
 	}
 }
 
@@ -154,6 +157,7 @@ func (a *api) routes() []route {
 	one(http.MethodHead, "/openapi.json", a.open((*call).openAPI))
 	one(http.MethodGet, "/health/live", a.health((*call).live))
 	one(http.MethodGet, "/health/ready", a.health((*call).ready))
+	one(http.MethodGet, "/metrics", a.bounded((*call).metrics, true, &a.scrapes, MaxScrapes))
 	return all
 }
 
@@ -164,19 +168,24 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.router.Serve
 // to answer it returns nil.
 type handler func(*call) error
 
-// entry is a handler as httprouter and net/http know it.
-type entry func(http.ResponseWriter, *http.Request, string)
+// entry is a handler as routes have it; its last argument is the catch-all part of the path.
+type entry func(http.ResponseWriter, *http.Request, *routeMetrics, string)
 
-func (e entry) handle(w http.ResponseWriter, r *http.Request, ps httprouter.Params) {
-	param := ""
-	if len(ps) > 0 {
-		param = ps[0].Value
+// countedBy is e as httprouter knows it, counted by m.
+func (e entry) countedBy(m *routeMetrics) httprouter.Handle {
+	return func(w http.ResponseWriter, r *http.Request, ps httprouter.Params) {
+		param := ""
+		if len(ps) > 0 {
+			param = ps[0].Value
+		}
+		e(w, r, m, param)
 	}
-	e(w, r, param)
 }
 
-// ServeHTTP makes an entry the answer to what the router does not route.
-func (e entry) ServeHTTP(w http.ResponseWriter, r *http.Request) { e(w, r, "") }
+// unrouted makes e the answer to what the router does not route.
+func (a *api) unrouted(e entry) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { e(w, r, a.counted.unrouted(r.Method), "") })
+}
 
 // limited answers callers who are known with h, unless MaxRequests are being worked on, or
 // MaxCallerRequests of the same one.
@@ -187,30 +196,34 @@ func (a *api) limited(h handler) entry { return a.bounded(h.inTurn, false, &a.re
 func (a *api) open(h handler) entry { return a.bounded(h, true, &a.public, MaxPublicRequests) }
 
 func (a *api) bounded(h handler, public bool, requests *atomic.Int64, most int64) entry {
-	return func(w http.ResponseWriter, r *http.Request, param string) {
+	return func(w http.ResponseWriter, r *http.Request, m *routeMetrics, param string) {
 		defer requests.Add(-1)
 		if requests.Add(1) > most {
-			a.serve(func(*call) error { return overloaded(most) }, true, w, r, param)
+			a.serve(func(*call) error { return overloaded(most) }, true, w, r, m, param)
 			return
 		}
-		a.serve(h, public, w, r, param)
+		a.serve(h, public, w, r, m, param)
 	}
 }
 
 // unlimited answers callers who are known without a bound of its own.
 func (a *api) unlimited(h handler) entry {
-	return func(w http.ResponseWriter, r *http.Request, param string) { a.serve(h, false, w, r, param) }
+	return func(w http.ResponseWriter, r *http.Request, m *routeMetrics, param string) {
+		a.serve(h, false, w, r, m, param)
+	}
 }
 
 // health answers everybody, always: an overloaded node is alive.
 func (a *api) health(h handler) entry {
-	return func(w http.ResponseWriter, r *http.Request, param string) { a.serve(h, true, w, r, param) }
+	return func(w http.ResponseWriter, r *http.Request, m *routeMetrics, param string) {
+		a.serve(h, true, w, r, m, param)
+	}
 }
 
 // serve answers with h, once it is known who calls unless it is for everybody.
-func (a *api) serve(h handler, public bool, w http.ResponseWriter, r *http.Request, param string) {
+func (a *api) serve(h handler, public bool, w http.ResponseWriter, r *http.Request, m *routeMetrics, param string) {
 	c := calls.Get().(*call)
-	*c = call{api: a, w: w, r: r, param: param, buf: c.buf[:0], needs: c.needs[:0], public: public}
+	*c = call{api: a, w: w, r: r, param: param, buf: c.buf[:0], needs: c.needs[:0], public: public, counted: m, began: a.Now()}
 	defer c.end()
 	c.setID()
 	err := c.admit()

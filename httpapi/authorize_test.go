@@ -62,7 +62,7 @@ func TestForgottenNeed(t *testing.T) {
 			r := httptest.NewRequest("GET", "/", nil)
 			r.Header.Set("Authorization", "Bearer root")
 			w := httptest.NewRecorder()
-			f.api.serve(h, false, w, r, "")
+			f.api.serve(h, false, w, r, f.counted.unrouted("GET"), "")
 			assert.Equal(t, kindInternal.name, kindOf(w), name)
 			assert.Zero(t, f.proposedSince(before), name)
 		}

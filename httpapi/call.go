@@ -26,6 +26,11 @@ type call struct {
 	proposed bool
 	begun    bool // the answer's headers are out of our hands
 
+	counted *routeMetrics
+	began   time.Time
+	status  int    // of the answer, once it has begun
+	name    string // the name of that it was answered with; "": none
+
 	public  bool // the route is for everybody
 	who     caller
 	needs   []fsm.Need   // what the caller must be allowed to do
@@ -45,11 +50,13 @@ const maxKeptBytes = 64 << 10
 func (c *call) end() {
 	if cause := recover(); cause != nil {
 		if cause == http.ErrAbortHandler { //nolint:errorlint // compared as net/http does
+			c.done(outcomeAborted)
 			panic(cause)
 		}
 		c.api.Logger.Error("panic in a handler", slog.String("request_id", c.id),
 			slog.Any("cause", cause), slog.String("stack", string(debug.Stack())))
 		if c.begun {
+			c.done(outcomeAborted)
 			panic(http.ErrAbortHandler)
 		}
 		p := problemf(kindInternal, "the log of this node tells more, under the request's id")
@@ -58,11 +65,21 @@ func (c *call) end() {
 		}
 		c.fail(p)
 	}
+	outcome := outcomeOK
+	if c.name != "" {
+		outcome = c.name
+	}
+	c.done(outcome)
 	if cap(c.buf) > maxKeptBytes {
 		c.buf = nil
 	}
 	*c = call{buf: c.buf, needs: c.needs[:0]}
 	calls.Put(c)
+}
+
+// done counts the call.
+func (c *call) done(outcome string) {
+	c.counted.done(c.status, outcome, c.api.Now().Sub(c.began))
 }
 
 const unknown = "unknown"
@@ -176,7 +193,7 @@ func (c *call) head(a answer, st standing, status *node.NodeStatus) {
 	if a.etag != 0 {
 		h["Etag"] = values[3:4:4]
 	}
-	c.begun = true
+	c.begun, c.status = true, a.status
 	c.w.WriteHeader(a.status)
 }
 
@@ -231,6 +248,7 @@ func (c *call) fail(err error) {
 	}
 	h["Cache-Control"] = noStoreHeader
 	c.guard(p, err)
+	c.name = p.name
 	c.send(answer{status: p.status, contentType: problemHeader}, standingFor(err, &status), &status)
 }
 

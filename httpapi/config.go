@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/node"
 )
@@ -28,6 +30,8 @@ type Node interface {
 	Watch(path string, from fsm.Revision) (*node.Watcher, error)
 	// Status is called for every request: it must be cheap.
 	Status() node.NodeStatus
+	// Measures is what the node counted; it is asked at each scrape of /metrics.
+	Measures() node.Measures
 	// StoreDamaged tells the node that reading v, which is open, met damage (fsm.ErrDamaged).
 	StoreDamaged(v *fsm.View, err error)
 	// Done is closed when the node has stopped.
@@ -84,6 +88,9 @@ type Config struct {
 	// MaxClockDriftPPM is node.RunnerConfig's, for what is measured within one request (default
 	// node.DefaultClockDriftPPM).
 	MaxClockDriftPPM int
+	// Registry is where what the API and its node count is registered, and what GET /metrics shows
+	// (default: one of its own).
+	Registry *prometheus.Registry
 	// Now is the wall clock, for the time a write was accepted at, which is for
 	// display only, and for measuring within one request (default time.Now).
 	Now func() time.Time
@@ -157,6 +164,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Registry == nil {
+		c.Registry = prometheus.NewRegistry()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -172,7 +172,12 @@ func (c *call) denied(kind fsm.DenialKind, missing fsm.Need) {
 // if that is one.
 func (c *call) strangerDenied(err error) {
 	var refused *auth.Error
-	if !errors.As(err, &refused) || refused.Reason == auth.KeysUnavailable {
+	if !errors.As(err, &refused) {
+		c.api.counted.turnedAway(resultError)
+		return
+	}
+	c.api.counted.turnedAway(string(refused.Reason))
+	if refused.Reason == auth.KeysUnavailable {
 		return
 	}
 	path := ""
@@ -186,6 +191,7 @@ func (c *call) count(d *fsm.Denial) {
 	now := c.api.Now().UnixNano()
 	d.Count, d.First, d.Last = 1, now, now
 	d.RequestID, d.Source = c.id, c.source()
+	c.api.counted.denials[d.Kind].Inc()
 	c.api.denials.add(d)
 }
 

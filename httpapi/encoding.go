@@ -36,7 +36,7 @@ var (
 
 	// encodedTypes are what is worth the work. The rest, bare octets for one, may be compressed
 	// already; and an event stream (text/event-stream) must arrive event by event.
-	encodedTypes = []string{typeJSON, typeText, typeRecords, typeYAML, typeProblem}
+	encodedTypes = []string{typeJSON, typeText, typeRecords, typeYAML, typeProblem, typeMetrics}
 
 	varyEncodingHeader = []string{"Accept-Encoding"}
 )

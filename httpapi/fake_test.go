@@ -29,9 +29,10 @@ type fakeNode struct {
 	done  chan struct{}
 	hub   *node.Watches
 
-	mu     sync.Mutex
-	index  fsm.Index
-	status node.NodeStatus
+	mu       sync.Mutex
+	index    fsm.Index
+	status   node.NodeStatus
+	measures node.Measures
 	// The faults to inject; nil or false: none.
 	proposeErr   func(n int, cmd *fsm.Command) error // n counts the proposals, from 1
 	linearizeErr error
@@ -166,6 +167,12 @@ func (n *fakeNode) View() (*fsm.View, node.Freshness, error) {
 
 func (n *fakeNode) Watch(path string, from fsm.Revision) (*node.Watcher, error) {
 	return n.hub.Watch(path, from)
+}
+
+func (n *fakeNode) Measures() node.Measures {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.measures
 }
 
 func (n *fakeNode) Status() node.NodeStatus {

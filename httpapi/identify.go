@@ -40,10 +40,13 @@ func (c *call) identify() error {
 	}
 	if err != nil {
 		c.strangerDenied(err)
-	} else if s := c.sees(); s != nil {
+		return err
+	}
+	c.api.counted.letIn(id.Kind)
+	if s := c.sees(); s != nil {
 		s.caller = c.who.principal.String()
 	}
-	return err
+	return nil
 }
 
 // identity is that of the token in the Authorization header or, without one, of the client

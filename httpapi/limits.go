@@ -26,6 +26,9 @@ const (
 	// last. At some 500 bytes each they take 16 MiB.
 	MaxRatedCallers = 1 << 15
 
+	// MaxScrapes bounds those of /metrics, which anybody may ask for, and which take more than others.
+	MaxScrapes = 4
+
 	// MaxHeaderBytes bounds a request's line and headers. The longest key takes 3
 	// KiB when every byte is escaped, its cursor half of that.
 	MaxHeaderBytes = 32 << 10

@@ -112,7 +112,7 @@ func TestEveryLimitIsTold(t *testing.T) {
 		"yamlNodeBytes", "MaxRecordsBytes", "MaxImportInFlight", "deletePage", "MaxPageBytes", "MaxJSONDepth", "HeaderTimeout", "IdleTimeout",
 		"MaxConnections", "MaxStreams", "MaxConnectionBufferBytes", "MaxStreamBufferBytes", "PingInterval", "PingTimeout",
 		"certificateCheck", "MaxEncoders", "encoderWindow", "maxKeptEncodedBytes", "MaxBatches", "MaxLargeBatches", "MaxWaitingBatchBytes",
-		"DenialInterval", "maxStrangerRows", "minRate", "MaxRate", "MaxRatedCallers",
+		"DenialInterval", "maxStrangerRows", "minRate", "MaxRate", "MaxRatedCallers", "MaxScrapes",
 	}
 	f, err := parser.ParseFile(token.NewFileSet(), "limits.go", nil, 0)
 	require.NoError(t, err)

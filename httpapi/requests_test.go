@@ -89,6 +89,12 @@ func (f *fixture) shown(w *httptest.ResponseRecorder) string {
 		head = strings.Replace(head, tag, `"(the document's hash)"`, 1)
 		text = []byte(strings.Replace(head, fmt.Sprint("Content-Length: ", len(document)), "Content-Length: (the document's)", 1) + "\n\n(the document, but for HEAD and 304)\n")
 	}
+	if w.Header().Get("Content-Type") == typeMetrics {
+		head, body, _ := strings.Cut(string(text), "\n\n")
+		length := fmt.Sprint("Content-Length: ", w.Body.Len())
+		require.Contains(f.tb, body, "confman_http_requests_total")
+		text = []byte(strings.Replace(head, length, "Content-Length: (that of the metrics)", 1) + "\n\n(the metrics)\n")
+	}
 	if f.refused != "" {
 		text = fmt.Appendf(text, "The document refuses it: %s.\n", f.refused)
 	}

@@ -79,14 +79,14 @@ func (a *api) observed(route string, e entry) entry {
 	if !strings.HasPrefix(route, base) {
 		tracer = nil
 	}
-	return func(w http.ResponseWriter, r *http.Request, param string) {
+	return func(w http.ResponseWriter, r *http.Request, m *routeMetrics, param string) {
 		began := a.Now()
 		s := &seen{ResponseWriter: w}
 		if tracer != nil {
 			s.span = tracer.Begin(r, route)
 		}
 		defer func() { a.ended(r, route, s, began) }() // also if the handler cuts the connection by a panic
-		e(s, r, param)
+		e(s, r, m, param)
 	}
 }
 

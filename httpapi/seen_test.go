@@ -114,9 +114,9 @@ func TestSeenIsCutOff(t *testing.T) {
 	f := newFixture(t)
 	var log bytes.Buffer
 	f.observe(&log, nil)
-	e := f.observed("/x", func(http.ResponseWriter, *http.Request, string) { panic(http.ErrAbortHandler) })
+	e := f.observed("/x", func(http.ResponseWriter, *http.Request, *routeMetrics, string) { panic(http.ErrAbortHandler) })
 	assert.PanicsWithValue(t, http.ErrAbortHandler, func() {
-		e(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/x", nil), "")
+		e(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/x", nil), nil, "")
 	})
 	assert.InDelta(t, 0, lines(t, &log)[0]["status"], 0)
 }
@@ -171,5 +171,5 @@ func TestTracer(t *testing.T) {
 func TestNothingIsSeenUnasked(t *testing.T) {
 	f := newFixture(t)
 	r := httptest.NewRecorder()
-	f.observed("/x", func(w http.ResponseWriter, _ *http.Request, _ string) { assert.Same(t, r, w) })(r, nil, "")
+	f.observed("/x", func(w http.ResponseWriter, _ *http.Request, _ *routeMetrics, _ string) { assert.Same(t, r, w) })(r, nil, nil, "")
 }

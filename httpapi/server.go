@@ -24,6 +24,7 @@ type Server struct {
 func NewServer(cfg Config) *Server {
 	a := newAPI(cfg)
 	open := newConnections(a.MaxConnections, a.Logger)
+	serverMetrics(a.Registry, open)
 	s := &Server{api: a, open: open, http: &http.Server{
 		ConnState:         open.changed,
 		Handler:           a,

@@ -24,7 +24,9 @@ func (f *fixture) serve(tb testing.TB) (*Server, string) { return f.serveWith(tb
 // serveWith is serve with a server that tune has changed.
 func (f *fixture) serveWith(tb testing.TB, tune func(*Server)) (*Server, string) {
 	tb.Helper()
-	s := NewServer(f.Config)
+	cfg := f.Config
+	cfg.Registry = nil // one of its own
+	s := NewServer(cfg)
 	s.api.age = f.age
 	tune(s)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -248,5 +250,5 @@ func TestPanicAfterTheHeaders(t *testing.T) {
 
 func (f *fixture) serveCall(h handler, w http.ResponseWriter) {
 	r, _ := http.NewRequest("GET", "/", nil)
-	f.api.serve(h, true, w, r, "")
+	f.api.serve(h, true, w, r, f.counted.unrouted("GET"), "")
 }

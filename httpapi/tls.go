@@ -42,6 +42,9 @@ func loadCertificate(files CertificateFiles, logger *slog.Logger, now func() tim
 	return &Certificate{source, files.ClientCAFile != ""}, nil
 }
 
+// Current is what the next handshake uses.
+func (c *Certificate) Current() *tlsfiles.Material { return c.files.Current() }
+
 // tlsConfig is TLS 1.3, or 1.2 with forward secrecy and authenticated encryption: what RFC 9325
 // recommends and HTTP/2 (RFC 9113 §9.2) takes. Go chooses the suites of 1.3 itself.
 func (c *Certificate) tlsConfig() *tls.Config {

@@ -152,6 +152,7 @@ func (c *call) longPoll(r *watchRequest, w *node.Watcher, control *http.Response
 	for timeout := false; ; {
 		st, err := g.gather(func(batch []node.WatchChange, through fsm.Revision) {
 			if len(batch) > 0 || timeout {
+				c.api.counted.watchEvents.Add(float64(len(batch)))
 				c.buf = appendChanges(c.buf, through, batch)
 			}
 		})
@@ -261,6 +262,7 @@ func (s *eventStream) change(ch *node.WatchChange) {
 	at := len(b)
 	b = appendWatchChange(b, ch)
 	s.c.buf = append(splitLines(b, at), "\n\n"...)
+	s.c.api.counted.watchEvents.Inc()
 }
 
 // bookmark appends a heartbeat that moves the id on without an event.
@@ -273,6 +275,7 @@ func (s *eventStream) bookmark(through fsm.Revision) {
 func (s *eventStream) fail(err error) {
 	s.c.buf = append(s.c.buf, "event: error\ndata: "...)
 	p, _, leader := s.c.problem(err)
+	s.c.api.counted.watchErrors.WithLabelValues(p.name).Inc()
 	s.c.buf = append(p.appendJSON(s.c.buf, s.c.id, leader, 0), '\n')
 	s.flush()
 }

@@ -61,6 +61,7 @@ func (s *server) run(ctx context.Context) error {
 		Name: self.ID, Members: s.members(), Logger: s.log, Certificate: certificate,
 		Rates:   rates(s.config.Limits),
 		Origins: s.config.API.CORS.Origins, Hosts: s.config.API.Hosts, MaxClockDriftPPM: s.config.Clock.MaxDriftPPM,
+		Registry: newRegistry(certificate, s.raft),
 	}
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
