@@ -75,6 +75,7 @@ func newMetrics(a *api) *metrics {
 	for _, reason := range auth.Reasons() {
 		m.callers[string(reason)] = callers.WithLabelValues(string(reason))
 	}
+	m.watchErrors.WithLabelValues(kindStopping.name) // that of every shutdown: so the metric is always there
 	m.callers[resultError] = callers.WithLabelValues(resultError)
 	for kind, name := range map[fsm.DenialKind]string{fsm.DeniedRead: "read", fsm.DeniedWrite: "write", fsm.DeniedAccess: "access"} {
 		m.denials[kind] = denials.WithLabelValues(name)
