@@ -109,7 +109,7 @@ func histogram(name, help string, value func(s *sight) node.Times) timing {
 }
 
 var stageDesc = prometheus.NewDesc("confman_node_proposal_stage_duration_seconds",
-	"The stages of writes here. queue: until the loop took one; then of batches: append, until they are durable here, and replicate, on a leader, until a quorum has them, both from when they were handed out; apply, from when they were committed.",
+	"Where the time of answered writes went, as this node saw it: queue, until its loop took one; forward, until the leader, another node, gave it a place; append, until its own log had it, synced; replicate, from its place until it was known to be committed; apply, from then on. Append and replicate overlap.",
 	[]string{"stage"}, nil)
 
 func stage(name string, value func(s *sight) node.Times) timing {
@@ -120,11 +120,12 @@ func stage(name string, value func(s *sight) node.Times) timing {
 var timings = []timing{
 	histogram("confman_node_proposal_duration_seconds", "What writes took, from being proposed here to their outcome.", func(s *sight) node.Times { return s.Propose }),
 	stage("queue", func(s *sight) node.Times { return s.Queue }),
+	stage("forward", func(s *sight) node.Times { return s.Forward }),
 	stage("append", func(s *sight) node.Times { return s.Append }),
 	stage("replicate", func(s *sight) node.Times { return s.Replicate }),
 	stage("apply", func(s *sight) node.Times { return s.Apply }),
 	histogram("confman_node_read_duration_seconds", "What it took to have a quorum confirm a read.", func(s *sight) node.Times { return s.Read }),
-	histogram("confman_node_step_duration_seconds", "What the node's loop took for all that had come in; nothing else is decided meanwhile.", func(s *sight) node.Times { return s.Step }),
+	histogram("confman_node_step_duration_seconds", "What it took to decide what to do about all that had come in; nothing else is decided meanwhile.", func(s *sight) node.Times { return s.Step }),
 	histogram("confman_wal_append_duration_seconds", "Writes of the log, with their sync.", func(s *sight) node.Times { return s.LogAppend }),
 	histogram("confman_wal_sync_duration_seconds", "Syncs of the log's files.", func(s *sight) node.Times { return s.LogSync }),
 	histogram("confman_store_apply_duration_seconds", "Applying a batch of entries.", func(s *sight) node.Times { return s.StoreApply }),

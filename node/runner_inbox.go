@@ -41,7 +41,7 @@ type item struct {
 type waiter struct {
 	answer chan answer // of capacity 1, and answered once: the loop never waits
 	write  bool
-	timed  *timed // nil: nobody wants to know
+	timed  *timed // of a write
 }
 
 type answer struct {

@@ -11,11 +11,11 @@ import (
 
 // meter is what a Runner counts. Measures shows all of it; nothing decides by it.
 type meter struct {
-	propose, read Histogram // what callers wait for
+	propose, read                            Histogram // what callers wait for
 	queue, forward, append, replicate, apply Histogram // the stages of proposals
-	step                            Histogram // of the loop
-	logAppend, logSync              Histogram
-	storeApply, storeFlush          Histogram
+	step                                     Histogram // of the loop
+	logAppend, logSync                       Histogram
+	storeApply, storeFlush                   Histogram
 
 	proposals [Unknown + 1]reasonCounts // by outcome; 0: applied
 	reads     reasonCounts
