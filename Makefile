@@ -10,10 +10,10 @@ GO    ?= go
 VULNDB ?= v0.0.0-20261105234957-e22db6528018
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev test race lint fmt generate tidy check e2e failpoints jepsen fuzz sim nightly mutants bench cover vuln vuln-db clean
+.PHONY: help build dev test race lint fmt generate tidy check deploy-check e2e failpoints jepsen fuzz sim nightly mutants bench cover vuln vuln-db clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the programs, into bin/
 	$(GO) build -o bin/ ./cmd/...
@@ -54,6 +54,10 @@ check: lint ## all that CI asks of the sources: build, vet, lint, format, tidy, 
 	$(GO) mod tidy -diff
 	$(GO) tool golangci-lint fmt --diff ./...
 	$(GO) test -short ./...
+
+deploy-check: ## what is in deploy, judged by Debian's promtool, HAProxy and systemd
+	deploy/tools.sh
+	deploy/check.sh
 
 e2e: ## real processes: crashes, bad input, a full disk; the real tree if ../shared/data has it
 	$(GO) test -count=1 -timeout 15m -run 'E2E' ./cmd/confman
