@@ -15,6 +15,16 @@ echo "prometheus/rules.yml"
 "$tools/usr/bin/promtool" check rules --lint=all --lint-fatal prometheus/rules.yml
 "$tools/usr/bin/promtool" test rules prometheus/rules_test.yml
 
+echo "grafana/confman.json"
+# Its expressions as rules, with values for Grafana's variables: a JSON string is one of YAML.
+{
+	echo 'groups: [{name: dashboard, rules: ['
+	sed -n 's/\$__rate_interval/5m/g; s/\$job/confman/g; s/\$instance/.*/g; s/^ *"expr": \(".*"\),\{0,1\}$/\1/p' grafana/confman.json |
+		awk '{ print "{record: \"dashboard:expression:" NR "\", expr: " $0 "}," }'
+	echo ']}]'
+} >"$scratch/dashboard.yml"
+"$tools/usr/bin/promtool" check rules --lint=all --lint-fatal "$scratch/dashboard.yml"
+
 echo "haproxy/haproxy.cfg"
 # The account comes with the installed package: without it the rest can be judged all the same.
 sed '/^\tuser haproxy$/d; /^\tgroup haproxy$/d' haproxy/haproxy.cfg >"$scratch/haproxy.cfg"
