@@ -124,6 +124,7 @@ func TestLibrariesStayBehindTheirPackage(t *testing.T) {
 		"github.com/spf13/cobra":            {"cmd/confman", "cmd/jepsen", "cmd/lincheck", "cmd/mutants", "cmd/sim"},
 		"github.com/anishathalye/porcupine": {"linearizability"},
 		"github.com/coreos/go-oidc/v3":      {"auth"},
+		"github.com/prometheus":             {"cmd/confman", "httpapi"},
 		"github.com/go-jose/go-jose/v4":     {"auth", "auth/localissuer"},
 	}
 	got := imports(t, ".")
