@@ -22,6 +22,8 @@ fetch() {
 		dpkg -x "$deb" "$tools"
 		rm "$deb"
 	done
+	# Among the examples are Go sources, which "go build ./..." would find.
+	rm -rf "$tools/usr/share" "$tools/etc" "$tools/var"
 	cd - >/dev/null
 }
 
