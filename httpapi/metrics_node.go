@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/node"
 )
 
@@ -198,7 +199,9 @@ func (n nodeCollector) Collect(to chan<- prometheus.Metric) {
 
 func (s *sight) peers(put func(*prometheus.Desc, prometheus.ValueType, float64, ...string)) {
 	for _, m := range s.State.Members {
-		if m.RaftID == s.ID {
+		// Two have one name while one replaces the other: the newer is shown.
+		replaced := slices.ContainsFunc(s.State.Members, func(o fsm.Member) bool { return o.Name == m.Name && o.RaftID > m.RaftID })
+		if m.RaftID == s.ID || replaced {
 			continue
 		}
 		put(reachableDesc, prometheus.GaugeValue, truth(slices.Contains(s.Reachable, m.RaftID)), m.Name)

@@ -194,6 +194,23 @@ func TestNodeMetrics(t *testing.T) {
 	assert.InDelta(t, 0, f.shows(t, "confman_node_role", "role=follower"), 0, "it has none yet")
 }
 
+// TestMembersOfOneName: while one replaces another, only it is shown; no sample is there twice.
+func TestMembersOfOneName(t *testing.T) {
+	s := &sight{}
+	s.ID = 1
+	s.State.Members = []fsm.Member{{RaftID: 1, Name: "node1"}, {RaftID: 4, Name: "node2"}, {RaftID: 2, Name: "node2"}}
+	s.Reachable = []uint64{4}
+	s.Peers = []transport.PeerStats{{ID: 2, Connected: false}, {ID: 4, Connected: true}}
+	seen := map[*prometheus.Desc]float64{}
+	s.peers(func(d *prometheus.Desc, _ prometheus.ValueType, value float64, labels ...string) {
+		assert.Equal(t, []string{"node2"}, labels)
+		assert.NotContains(t, seen, d)
+		seen[d] = value
+	})
+	assert.InDelta(t, 1, seen[reachableDesc], 0)
+	assert.InDelta(t, 1, seen[connectedDesc], 0)
+}
+
 // TestMetricsAreFew: whoever asks for everything there is, and more, makes no label of it.
 func TestMetricsAreFew(t *testing.T) {
 	f := newFixture(t)
