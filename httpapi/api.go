@@ -41,6 +41,7 @@ type api struct {
 	pages    *http.CrossOriginProtection // whose may write
 	denials  denialLog                   // what was refused, until it is reported
 	counted  *metrics
+	clock    func() time.Duration // sinceStart, but in tests
 	granted  grantMemory
 	policy   atomic.Pointer[seenPolicy] // the newest; nil: none was seen yet
 	batches  chan struct{}              // watches gathering changes
@@ -77,6 +78,7 @@ func newAPI(cfg Config) *api {
 	a := &api{
 		Config:     cfg.withDefaults(),
 		router:     httprouter.New(),
+		clock:      sinceStart,
 		age:        node.Freshness.Age,
 		transfer:   TransferTimeout,
 		bodies:     semaphore.NewWeighted(MaxBodyMemoryBytes),
@@ -223,7 +225,7 @@ func (a *api) health(h handler) entry {
 // serve answers with h, once it is known who calls unless it is for everybody.
 func (a *api) serve(h handler, public bool, w http.ResponseWriter, r *http.Request, m *routeMetrics, param string) {
 	c := calls.Get().(*call)
-	*c = call{api: a, w: w, r: r, param: param, buf: c.buf[:0], needs: c.needs[:0], public: public, counted: m, began: a.Now()}
+	*c = call{api: a, w: w, r: r, param: param, buf: c.buf[:0], needs: c.needs[:0], public: public, counted: m, began: a.clock()}
 	defer c.end()
 	c.setID()
 	err := c.admit()

@@ -27,7 +27,7 @@ type call struct {
 	begun    bool // the answer's headers are out of our hands
 
 	counted *routeMetrics
-	began   time.Time
+	began   time.Duration
 	status  int    // of the answer, once it has begun
 	name    string // the name of that it was answered with; "": none
 
@@ -79,7 +79,7 @@ func (c *call) end() {
 
 // done counts the call.
 func (c *call) done(outcome string) {
-	c.counted.done(c.status, outcome, c.api.Now().Sub(c.began))
+	c.counted.done(c.status, outcome, c.api.clock()-c.began)
 }
 
 const unknown = "unknown"
