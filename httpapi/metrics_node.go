@@ -63,8 +63,10 @@ var numbers = []number{
 	counter("confman_store_applied_entries_total", "Entries applied.", func(s *sight) float64 { return float64(s.AppliedEntries) }),
 	gauge("confman_store_overlay_bytes", "What is applied and not in the database yet.", func(s *sight) float64 { return float64(s.OverlayBytes) }),
 	counter("confman_store_flushed_bytes_total", "What was in the overlay and is in the database now.", func(s *sight) float64 { return float64(s.FlushedBytes) }),
-	gauge("confman_store_bytes", "The size of the database's file.", func(s *sight) float64 { return float64(s.Measures.StoreBytes) }),
-	gauge("confman_store_free_bytes", "What of it holds nothing.", func(s *sight) float64 { return float64(s.StoreFreeBytes) }),
+	gauge("confman_store_bytes", "What of the store is in use, as its quota counts.", func(s *sight) float64 { return float64(s.StoreBytes) }),
+	gauge("confman_store_quota_bytes", "The quota: past it, what would make the store larger is refused.", func(s *sight) float64 { return float64(s.StoreQuota) }),
+	gauge("confman_store_file_bytes", "The size of the database's file.", func(s *sight) float64 { return float64(s.FileBytes) }),
+	gauge("confman_store_file_free_bytes", "What of the file holds nothing, and is used before it grows.", func(s *sight) float64 { return float64(s.FileFreeBytes) }),
 	gauge("confman_store_damaged", "1 while the database is damaged, and rebuilt from a peer.", func(s *sight) float64 { return truth(s.Damage != nil) }),
 	counter("confman_store_damages_total", "How often the database was found damaged.", func(s *sight) float64 { return float64(s.Damages) }),
 	gauge("confman_store_disputed", "1 if another member's state differed when they were compared last, and no majority says whose is wrong.",
@@ -74,6 +76,7 @@ var numbers = []number{
 
 	gauge("confman_disk_bytes", "The size of the file system that the data directory is on.", func(s *sight) float64 { return float64(s.DiskBytes) }),
 	gauge("confman_disk_free_bytes", "What of it is to be had.", func(s *sight) float64 { return float64(s.DiskFreeBytes) }),
+	gauge("confman_disk_floor_bytes", "The floor of that, below which no writes are taken.", func(s *sight) float64 { return float64(s.MinFree) }),
 
 	counter("confman_image_opened_total", "Images of the database that were opened to be sent.", func(s *sight) float64 { return float64(s.ImagesOpened) }),
 	counter("confman_image_read_bytes_total", "What was read of them.", func(s *sight) float64 { return float64(s.ImageReadBytes) }),
@@ -192,6 +195,7 @@ func (n nodeCollector) Collect(to chan<- prometheus.Metric) {
 		put(readsDesc, prometheus.CounterValue, float64(e.Count), e.Outcome, e.Reason)
 	}
 	put(refusedDesc, prometheus.GaugeValue, truth(s.StorageFull), kindStorageFull.name)
+	put(refusedDesc, prometheus.GaugeValue, truth(s.AtQuota), kindQuota.name)
 	put(verifiedDesc, prometheus.CounterValue, float64(s.ImagesVerified), "good")
 	put(verifiedDesc, prometheus.CounterValue, float64(s.ImagesRejected), "useless")
 	s.peers(put)

@@ -152,13 +152,14 @@ func TestNodeMetrics(t *testing.T) {
 	h.Observe(3 * time.Millisecond)
 	h.Observe(time.Minute)
 	f.node.measures = node.Measures{
-		LogSync: h.Times(), StoreBytes: 7, Watchers: 3, LeaderChanges: 2,
+		LogSync: h.Times(), FileBytes: 7, Watchers: 3, LeaderChanges: 2,
 		Proposals: []node.Ended{{Outcome: "not_applied", Reason: "overloaded", Count: 5}},
 		Peers:     []transport.PeerStats{{ID: 2, Connected: true, QueuedBytes: 9, Dropped: 4, RoundTrip: time.Millisecond}, {ID: 9}},
 	}
 	f.node.status.StorageFull, f.node.status.Disputed = true, true
+	f.node.status.StoreBytes, f.node.status.StoreQuota = 5, 10
 	for name, want := range map[string]float64{
-		"confman_store_bytes": 7, "confman_watch_watchers": 3, "confman_node_leader_changes_total": 2, "confman_store_disputed": 1,
+		"confman_store_file_bytes": 7, "confman_store_bytes": 5, "confman_store_quota_bytes": 10, "confman_watch_watchers": 3, "confman_node_leader_changes_total": 2, "confman_store_disputed": 1,
 		"confman_store_damaged": 0, "confman_node_ready": 1, "confman_node_has_leader": 1, "confman_node_members": 3,
 		"confman_node_staleness_seconds": 0.025,
 	} {
@@ -170,6 +171,9 @@ func TestNodeMetrics(t *testing.T) {
 	}
 	assert.InDelta(t, 5, f.shows(t, "confman_node_proposals_total", "outcome=not_applied reason=overloaded"), 0)
 	assert.InDelta(t, 1, f.shows(t, "confman_writes_refused", "reason=storage-full"), 0)
+	assert.InDelta(t, 0, f.shows(t, "confman_writes_refused", "reason=quota"), 0)
+	f.node.status.AtQuota = true
+	assert.InDelta(t, 1, f.shows(t, "confman_writes_refused", "reason=quota"), 0)
 	assert.InDelta(t, 1, f.shows(t, "confman_node_member_reachable", "member=node2"), 0)
 	assert.InDelta(t, 0, f.shows(t, "confman_node_member_reachable", "member=node3"), 0)
 	assert.Nil(t, f.sample(t, "confman_node_member_reachable", "member=node1"), "it is the node itself")

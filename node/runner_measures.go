@@ -36,8 +36,8 @@ type Measures struct {
 	// LogBytes are those of the log's files, of which there are LogFiles, the reserve included.
 	LogBytes int64
 	LogFiles int
-	// StoreBytes are those of the database's file, of which StoreFreeBytes hold nothing.
-	StoreBytes, StoreFreeBytes int64
+	// FileBytes are those of the database's file, of which FileFreeBytes hold nothing.
+	FileBytes, FileFreeBytes int64
 	// DiskBytes are those of the file system of the data directory, of which DiskFreeBytes are to
 	// be had; both 0 if it does not say.
 	DiskBytes, DiskFreeBytes uint64
@@ -85,7 +85,7 @@ func (r *Runner) Measures() Measures {
 	if m := r.member.Load(); m != nil {
 		if s := m.store.Load(); s != nil {
 			out.OverlayBytes = int64(s.OverlayBytes())
-			out.StoreBytes, out.StoreFreeBytes = s.Size()
+			out.FileBytes, out.FileFreeBytes = s.Size()
 		}
 	}
 	return out

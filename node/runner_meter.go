@@ -35,6 +35,7 @@ var reasons = [...]struct {
 	{"overloaded", ErrOverloaded},
 	{"no-quorum", ErrNoQuorum},
 	{"storage-full", ErrStorageFull},
+	{"quota", ErrQuota},
 	{"leadership-lost", ErrLost},
 	{"overtaken", ErrOvertaken},
 	{"repeated", ErrRepeated},

@@ -74,7 +74,7 @@ func TestEveryErrorIsAReason(t *testing.T) {
 	var m meter
 	seen := map[string]bool{}
 	for _, err := range []error{
-		ErrOverloaded, ErrNoQuorum, ErrStorageFull, ErrLost, ErrOvertaken, ErrRepeated, ErrUndecodable,
+		ErrOverloaded, ErrNoQuorum, ErrStorageFull, ErrQuota, ErrLost, ErrOvertaken, ErrRepeated, ErrUndecodable,
 		ErrForming, ErrRebuilding, ErrStopped, context.Canceled, context.DeadlineExceeded, errors.New("another"),
 	} {
 		before := m.proposals[Unknown].counts("unknown", true)

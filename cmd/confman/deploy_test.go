@@ -17,9 +17,8 @@ import (
 
 const deploy = "../../deploy"
 
-// sometimes are metrics that a node shows only if it is configured so: it makes backups by itself, or
-// its store has a quota.
-var sometimes = []string{"confman_backup_last_success_timestamp_seconds", "confman_store_quota_bytes"}
+// sometimes are metrics that a node shows only if it is configured so: that it makes backups by itself.
+var sometimes = []string{"confman_backup_last_success_timestamp_seconds"}
 
 // metricName is the name of a metric or of what a rule records, wherever it stands.
 var metricName = regexp.MustCompile(`\b[a-z_]*:?confman_[a-z0-9_]+(?::[a-z0-9_]+)?`)

@@ -125,7 +125,7 @@ func TestMetrics(t *testing.T) {
 			rose(1, some)
 		}
 		for _, some := range []string{
-			"confman_wal_bytes", "confman_wal_files", "confman_store_bytes", "confman_disk_bytes", "confman_disk_free_bytes",
+			"confman_wal_bytes", "confman_wal_files", "confman_store_bytes", "confman_store_quota_bytes", "confman_store_file_bytes", "confman_disk_bytes", "confman_disk_free_bytes",
 			"confman_http_connections", "confman_tls_certificate_expiry_timestamp_seconds", "process_resident_memory_bytes", "go_goroutines",
 		} {
 			assert.Positive(t, now.value(some), some)
