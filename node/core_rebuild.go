@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/raft/v3/tracker"
+
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/transport"
 )
@@ -91,11 +93,12 @@ func (c *Core) peerAfter(id uint64) uint64 {
 	return c.peers[0]
 }
 
-// mostAdvanced is the voter that has most of the log, of those that are heard and may lead; 0 if there is none.
+// mostAdvanced is the voter that has most of the log, of those that are heard and may lead; 0 if there is none that
+// lacks so little of it that writes would hardly wait for it: until it has all, or an election has passed, raft takes none.
 func (c *Core) mostAdvanced(may func(id uint64) bool) (best uint64) {
 	progress := c.raft.Status().Progress
 	for _, p := range c.conf.Voters {
-		if p == c.cfg.ID || !c.hearsNow(p) || !may(p) {
+		if at := progress[p]; p == c.cfg.ID || !c.hearsNow(p) || !may(p) || at.State != tracker.StateReplicate || at.Match+promoteLag < c.commit {
 			continue
 		}
 		if best == 0 || progress[p].Match > progress[best].Match {

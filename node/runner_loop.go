@@ -20,6 +20,7 @@ type loopState struct {
 
 	low         bool          // what the core was told of the disk last
 	saidWaiting time.Duration // when the log last named whom formation waits for
+	members     string        // as the log named them last
 }
 
 // former is how a node becomes a member: Formation or Joining.

@@ -77,7 +77,10 @@ func (r *Runner) resolve(m *fsm.Member) string {
 // reconfigured has the wire hear those who are members now.
 func (r *Runner) reconfigured(m *member, e Reconfigure) {
 	now := Membership{Members: e.Members, Conf: e.Conf, LastRaftID: e.LastRaftID}
-	r.log.Info("the members changed", slog.String("members", describeMembers(&now)))
+	if text := describeMembers(&now); text != r.loop.members {
+		r.loop.members = text
+		r.log.Info("the members changed", slog.String("members", text))
+	}
 	peers := r.peersOf(&now, m.core.cfg.ID)
 	for _, p := range e.Introduced {
 		if p.Address == "" && r.cfg.Resolve != nil {
