@@ -268,7 +268,7 @@ func decodeAs(b []byte, newest uint8) (*Command, error) {
 		return nil, fmt.Errorf("%w: it is empty", ErrUndecodable)
 	}
 	if b[0] < MinVersion || b[0] > newest {
-		return nil, fmt.Errorf("%w: %d, newest known is %d", ErrUnknownVersion, b[0], newest)
+		return nil, fmt.Errorf("%w: command of version %d, newest known is %d", ErrUnknownVersion, b[0], newest)
 	}
 	if len(b) > 1 && b[0] == MinVersion {
 		switch b[1] {

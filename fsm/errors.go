@@ -6,9 +6,9 @@ import (
 )
 
 var (
-	// ErrUnknownVersion means that a committed command is of a version this
-	// program does not know: the node must stop before applying it.
-	ErrUnknownVersion = errors.New("fsm: command of an unknown version")
+	// ErrUnknownVersion means that a committed command, or a database, is of a version that this
+	// program does not know: the node must stop before it applies the one, or opens the other.
+	ErrUnknownVersion = errors.New("fsm: of a version that this program does not know")
 	// ErrUndecodable means that a command's bytes are not a command; all replicas
 	// refuse it alike.
 	ErrUndecodable = errors.New("fsm: command does not decode")

@@ -71,6 +71,11 @@ func (a *applier) membership(cmd *Command) (Result, error) {
 	if refusal != 0 {
 		return Result{Origin: cmd.Origin, Outcome: refusal}, nil
 	}
+	// Whether it is done says the state alone, the same on every replica. A program that does not know the version,
+	// since it took the place of one that did, goes no further.
+	if v := a.members.version; v > a.s.opts.MaxVersion {
+		return Result{}, fmt.Errorf("%w: the cluster goes over to version %d of commands, newest known is %d", ErrUnknownVersion, v, a.s.opts.MaxVersion)
+	}
 	a.members.forget()
 	a.changed = a.changed[:0]
 	if a.members.version == st.version && slices.Equal(a.members.members, st.members) {
@@ -182,7 +187,7 @@ func (b *membersBeing) finalize(version uint8) Outcome {
 	if version == b.version {
 		return 0
 	}
-	if version != b.version+1 || version > Version {
+	if version != b.version+1 {
 		return VersionUnknown
 	}
 	for i := range b.members {

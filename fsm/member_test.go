@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -183,6 +184,58 @@ func TestUpgradeIsFinalizedWhenAllMembersKnowTheVersion(t *testing.T) {
 	assert.Equal(t, Unchanged, r.do(finalize).Outcome)
 	assert.Equal(t, VersionUnknown, r.do(Command{Ops: []Op{{Kind: FinalizeUpgrade, Value: []byte{Version + 1}}}}).Outcome)
 	assert.Equal(t, VersionUnknown, r.do(Command{Ops: []Op{{Kind: FinalizeUpgrade, Value: []byte{MinVersion}}}}).Outcome, "there is no way back")
+}
+
+// TestWhetherAnUpgradeIsFinalizedSaysTheStateAlone: a program that took the place of a newer one, of which the state does
+// not know yet, stops where the others go over, and goes no other way than they do.
+func TestWhetherAnUpgradeIsFinalizedSaysTheStateAlone(t *testing.T) {
+	g := testGenesis
+	g.Version = MinVersion
+	r := newReplicaOf(t, g)
+	older := testOptions
+	older.MaxVersion = MinVersion
+	path := filepath.Join(t.TempDir(), "db")
+	require.NoError(t, Create(path, g, older))
+	old, err := Open(path, older)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, old.Close()) })
+	follow := func() error {
+		_, err := old.Apply(r.log[old.State().Applied:])
+		return err
+	}
+	finalize := Command{Ops: []Op{{Kind: FinalizeUpgrade, Value: []byte{MinVersion + 1}}}}
+	finalize.Origin = Origin{Node: 1, Incarnation: 1, Seq: 1}
+	b, err := finalize.EncodeAs(MinVersion)
+	require.NoError(t, err)
+	assert.Equal(t, VersionUnknown, r.apply(b).Outcome)
+	require.NoError(t, follow())
+	require.Equal(t, r.s.State().Hash, old.State().Hash, "a refusal is the same for both")
+	for id := range uint64(3) {
+		r.apply(encode(t, Command{Report: &Report{RaftID: id + 1, Life: Life(g.Cluster), Version: MinVersion + 1}}))
+	}
+	require.NoError(t, follow())
+	before := old.State()
+	finalize.Origin.Seq++
+	b, err = finalize.EncodeAs(MinVersion)
+	require.NoError(t, err)
+	require.Equal(t, Applied, r.apply(b).Outcome)
+	err = follow()
+	require.ErrorIs(t, err, ErrUnknownVersion)
+	require.ErrorContains(t, err, "the cluster goes over to version 2 of commands, newest known is 1")
+	require.Equal(t, before, old.State(), "it stops before it applies that")
+}
+
+// TestADatabaseOfAnotherLayoutIsNotDamaged: who finds one would else throw it away, or think that who sent it is damaged.
+func TestADatabaseOfAnotherLayoutIsNotDamaged(t *testing.T) {
+	r := newReplica(t)
+	b := bytes.Clone(r.s.state.encode())
+	b[checksumBytes] = layoutVersion + 1
+	_, err := decodeLogical(b)
+	require.ErrorIs(t, err, ErrDamaged, "but a flipped bit is damage")
+	seal(metadata, metaKey, b)
+	_, err = decodeLogical(b)
+	require.ErrorIs(t, err, ErrUnknownVersion)
+	require.NotErrorIs(t, err, ErrDamaged)
 }
 
 func TestChangeOfMembersTakesTheVerbOfTheCluster(t *testing.T) {

@@ -3,6 +3,7 @@ package fsm
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -196,8 +197,11 @@ func decodeLogical(value []byte) (logical, error) {
 	if _, err := unseal(metadata, metaKey, value); err != nil {
 		return logical{}, err
 	}
-	if len(value) < metaHeaderBytes || value[checksumBytes] != layoutVersion {
-		return logical{}, damaged("state record: %d bytes of an unknown layout", len(value))
+	if len(value) < metaHeaderBytes {
+		return logical{}, damaged("state record: %d bytes", len(value))
+	}
+	if v := value[checksumBytes]; v != layoutVersion { // it was written so: the checksum is right
+		return logical{}, fmt.Errorf("%w: database of layout %d, known is %d", ErrUnknownVersion, v, layoutVersion)
 	}
 	d := decoder{b: value[checksumBytes+1:]}
 	var l logical

@@ -51,7 +51,7 @@ func NewCore(cfg Config) (*Core, error) {
 	def(&cfg.Version, fsm.Version)
 	def(&cfg.Life, fsm.Life(cfg.State.Cluster))
 	if cfg.State.Version > cfg.Version {
-		return nil, fmt.Errorf("node: the cluster uses version %d, this program knows %d: %w", cfg.State.Version, cfg.Version, ErrNewerCluster)
+		return nil, newerThan(cfg.Version, cfg.State.Version)
 	}
 	must(cfg.MaxProposals <= maxProposals, "%d proposals in flight are more than the store's window of %d", cfg.MaxProposals, maxProposals)
 	log, err := newTail(cfg)

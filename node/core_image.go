@@ -3,6 +3,8 @@ package node
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"hash/crc32"
 	"math"
 	"slices"
@@ -446,6 +448,15 @@ func (c *Core) imageWritten(r ImageWritten) {
 func (c *Core) imageVerified(r ImageVerified) {
 	in := c.incoming
 	must(in != nil && in.phase == imageVerifying, "an image was verified that nobody asked for")
+	// Not damage: its sender must not take its own store for that.
+	switch {
+	case errors.Is(r.Err, fsm.ErrUnknownVersion):
+		c.stop(fmt.Errorf("node: the image of index %d: %w: %w", in.index, r.Err, ErrNewerCluster))
+		return
+	case r.Err == nil && r.State.Version > c.cfg.Version:
+		c.stop(c.newer(&r.State))
+		return
+	}
 	if r.Err != nil || uint64(r.State.Applied) != in.index {
 		c.answerImage(transport.ImageDamaged)
 		c.dropImage()

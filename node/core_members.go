@@ -19,7 +19,7 @@ import (
 var ErrRemoved = errors.New("this node was removed from its cluster: its data directory is of no use any more; to take part again it needs an empty one and a seat (confman cluster add or replace)")
 
 // ErrNewerCluster means that the cluster uses a version of commands that this program does not know.
-var ErrNewerCluster = errors.New("the cluster was upgraded to a version that this program does not know: start the newer one")
+var ErrNewerCluster = errors.New("the cluster was upgraded to a version that this program does not know: start the release that the other members run")
 
 // membership is the core's side of who takes part. The state says what the members are to be
 // (fsm.Member.Want); the leader takes Raft's configuration there, one step at a time, each of which is an entry
@@ -78,6 +78,10 @@ func (c *Core) membershipApplied(s *fsm.State) {
 	if c.version == s.Version && slices.Equal(c.members, s.Members) && equalConf(&c.conf, &s.Conf) {
 		return
 	}
+	if s.Version > c.cfg.Version {
+		c.stop(c.newer(s))
+		return
+	}
 	c.adopt(s)
 	c.introduced = slices.DeleteFunc(c.introduced, func(p transport.Peer) bool { return p.RaftID <= c.lastRaftID })
 	c.reconfigure()
@@ -88,6 +92,13 @@ func (c *Core) membershipApplied(s *fsm.State) {
 
 func (c *Core) reconfigure() {
 	c.emit(Reconfigure{Members: c.members, Conf: c.conf, LastRaftID: c.lastRaftID, Introduced: slices.Clone(c.introduced)})
+}
+
+// newer is why a node stops whose program does not know what the cluster uses.
+func (c *Core) newer(s *fsm.State) error { return newerThan(c.cfg.Version, s.Version) }
+
+func newerThan(known, used uint8) error {
+	return fmt.Errorf("node: the cluster uses version %d of commands, this program knows up to %d: %w", used, known, ErrNewerCluster)
 }
 
 func (c *Core) member(id uint64) *fsm.Member {
@@ -286,6 +297,13 @@ func (c *Core) tickClaim() {
 // claimed takes a node's word on itself. Only what is applied is an answer.
 func (c *Core) claimed(from uint64, claim *transport.Claim) {
 	m := c.member(from)
+	if claim.Life == (fsm.Life{}) {
+		// Its program cannot say what it is, but so old is it.
+		if m != nil && m.Version != claim.Version {
+			c.report(from, m.Life, claim.Version)
+		}
+		return
+	}
 	verdict := transport.ClaimGone
 	switch {
 	case c.why != nil:

@@ -532,7 +532,7 @@ func TestUnknownVersion(t *testing.T) {
 		<-r.Done()
 		err := r.Close()
 		require.ErrorIs(t, err, fsm.ErrUnknownVersion)
-		require.ErrorContains(t, err, "start that version")
+		require.ErrorContains(t, err, "start the release that the other members run")
 		c.start()
 		r = c.runners["only"]
 	}

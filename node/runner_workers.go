@@ -229,7 +229,7 @@ func applyError(e Apply, err error) error {
 	first, last := e.Entries[0].Index, e.Entries[len(e.Entries)-1].Index
 	what := "the node stopped before it could serve anything wrong; replace it"
 	if errors.Is(err, fsm.ErrUnknownVersion) {
-		what = "a newer version wrote it; start that version here"
+		what = "the node stopped before it, nothing is lost: start the release that the other members run"
 	}
 	return fmt.Errorf("node: applying entries %d to %d: %w: %s", first, last, err, what)
 }

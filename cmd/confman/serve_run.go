@@ -248,6 +248,10 @@ func (s *server) dial(self node.Peering, h transport.Handler) (node.Transport, e
 	return wire{t}, nil
 }
 
+// newerRelease is what to do where a program is too old for its cluster.
+const newerRelease = "install the release that the other members run and start that: it goes on with the same directory. " +
+	"An upgrade that was finalized is not taken back (docs/upgrade.md)"
+
 // explained adds to why a node did not start, or stopped, what to do about it,
 // where the error does not say so itself.
 func explained(err error) error {
@@ -258,6 +262,8 @@ func explained(err error) error {
 		{node.ErrDiskLost, "if its disk is well and Data.Dir is the right one, replace the node; do not start it with an empty directory in its name"},
 		{node.ErrIdentityDamaged, "keep the directory for an inquiry, and replace the node"},
 		{node.ErrInconsistent, "log and store are not of one piece (was one of them restored from a copy?): replace the node"},
+		{node.ErrNewerCluster, newerRelease},
+		{fsm.ErrUnknownVersion, newerRelease},
 		{node.ErrOtherCluster, "see that Cluster.Nodes and each node's Data.Dir belong together"},
 		{wal.ErrDamaged, "what this node acknowledged may be lost here, never in the cluster: keep the directory for an inquiry, and replace the node"},
 		{fsm.ErrDamaged, "nothing wrong was served; the other nodes have the data: keep the directory for an inquiry, and replace the node"},
