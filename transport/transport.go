@@ -180,7 +180,8 @@ type Digest struct {
 // knows. Members send it, to all that they know if they hear of no leader, and so does a node that starts with an empty directory for a seat
 // that was made for it: it takes no part before it is welcomed.
 type Claim struct {
-	// Life is random and of one data directory: it was made durable there before this was sent.
+	// Life is random and of one data directory: it was made durable there before this was sent. Zero: the
+	// sender's program is too old to say, and whoever speaks its version of the wire says this for it.
 	Life [16]byte
 	// Version is the newest command version that the sender knows (package fsm).
 	Version uint8

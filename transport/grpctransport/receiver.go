@@ -37,6 +37,7 @@ type incoming struct {
 type hello struct {
 	from, to, incarnation uint64
 	cluster               string
+	newest                int // version of the wire that its opener speaks
 }
 
 // Stream is part of wire.PeerServer.
@@ -80,6 +81,9 @@ func (t *Transport) receive(ctx context.Context, s grpc.BidiStreamingServer[wire
 		if n := f.GetPing(); n != 0 {
 			if err := s.Send(&wire.Pong{Ping: n}); err != nil {
 				return err
+			}
+			if m, ok := t.claimFor(in); ok {
+				t.cfg.Handler.Receive(m)
 			}
 		}
 		msgs, err := messagesOf(f, in.from, t.cfg.RaftID, in.version)
@@ -156,7 +160,7 @@ func (t *Transport) greet(ctx context.Context) (hello, int, error) {
 		}
 		return ""
 	}
-	version, err := t.choose(md)
+	version, newest, err := t.choose(md)
 	if err != nil {
 		return hello{}, 0, err
 	}
@@ -166,7 +170,7 @@ func (t *Transport) greet(ctx context.Context) (hello, int, error) {
 	if err1 != nil || err2 != nil || err3 != nil {
 		return hello{}, 0, status.Error(codes.InvalidArgument, "the stream does not say who speaks to whom")
 	}
-	return hello{from: from, to: to, incarnation: incarnation, cluster: get(metaCluster)}, version, nil
+	return hello{from: from, to: to, incarnation: incarnation, cluster: get(metaCluster), newest: newest}, version, nil
 }
 
 // chainOf is the certificates by which the other end was let in, nil without TLS.

@@ -48,22 +48,30 @@ func (t *Transport) offer() []string {
 	return []string{metaVersion, strconv.Itoa(MinWireVersion), metaNewest, strconv.Itoa(t.newest)}
 }
 
-// choose is the version of a stream, by what its opener said.
-func (t *Transport) choose(md metadata.MD) (int, error) {
+// choose is the version of a stream, by what its opener said, and the newest that the opener speaks.
+func (t *Transport) choose(md metadata.MD) (chosen, newest int, err error) {
 	oldest, err := versionIn(md, metaVersion)
-	newest := oldest
+	newest = oldest
 	if err == nil && len(md.Get(metaNewest)) > 0 {
 		newest, err = versionIn(md, metaNewest)
 	}
 	if err != nil || oldest > newest {
-		return 0, status.Errorf(codes.FailedPrecondition, "a stream of wire version %.40q to %.40q, which are none", md.Get(metaVersion), md.Get(metaNewest))
+		return 0, 0, status.Errorf(codes.FailedPrecondition, "a stream of wire version %.40q to %.40q, which are none", md.Get(metaVersion), md.Get(metaNewest))
 	}
-	chosen := min(newest, t.newest)
+	chosen = min(newest, t.newest)
 	if chosen < max(oldest, MinWireVersion) {
-		return 0, status.Errorf(codes.FailedPrecondition, "a stream of wire versions %d to %d, %s speaks %d to %d: the two run programs that do not go together, upgrade the older one (one release at a time)",
+		return 0, 0, status.Errorf(codes.FailedPrecondition, "a stream of wire versions %d to %d, %s speaks %d to %d: the two run programs that do not go together, upgrade the older one (one release at a time)",
 			oldest, newest, t.name(t.cfg.RaftID), MinWireVersion, t.newest)
 	}
-	return chosen, nil
+	return chosen, newest, nil
+}
+
+// claimFor is what a peer would say of itself whose program speaks no version that has claims, not even of the stream
+// that it opens: commands of the first version are all that such programs know. It goes out with each ping, since who
+// leads then must hear it: a member that went back to such a program may have said better before.
+func (t *Transport) claimFor(in *incoming) (transport.Message, bool) {
+	claim := transport.Message{From: in.from, To: t.cfg.RaftID, Claim: &transport.Claim{Version: 1}}
+	return claim, in.member && in.newest < since(claim)
 }
 
 // chosen is the version that the answer to an offer names.

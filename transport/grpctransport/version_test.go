@@ -134,6 +134,18 @@ func TestNodesOfTwoReleasesSpeakTheOlderOnesVersion(t *testing.T) {
 	}
 	pass(t, a, b, beat(1, 2))
 	pass(t, b, a, beat(2, 1))
+	// What the older one cannot say of itself is said for it; of the newer one it is not, whoever hears it.
+	from := func(n *testNode) (all []transport.Claim) {
+		for _, m := range n.inbox.messages() {
+			if m.Claim != nil {
+				all = append(all, *m.Claim)
+			}
+		}
+		return all
+	}
+	eventually(t, func() bool { return len(from(a)) > 1 }, "the older one is known for what it is, again and again")
+	assert.Equal(t, transport.Claim{Version: 1}, from(a)[0])
+	assert.Empty(t, from(b))
 
 	require.NoError(t, b.Close())
 	b = startMember(t, 2, addresses[1], all, func(cfg *Config) { cfg.Incarnation = 2 })
@@ -165,7 +177,7 @@ func TestVersionsAreChosen(t *testing.T) {
 		"more than a number is": {[]string{metaVersion, "1", metaNewest, "99999999999999999999"}, 0, "which are none"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := n.choose(metadata.Pairs(c.offer...))
+			got, _, err := n.choose(metadata.Pairs(c.offer...))
 			if c.err != "" {
 				require.ErrorContains(t, err, c.err)
 				assert.Equal(t, codes.FailedPrecondition, status.Code(err))
