@@ -79,6 +79,9 @@ const (
 	// ImportAttemptTimeout bounds one attempt of one chunk: its transactions are
 	// under way together, but share the disks with those of other chunks.
 	ImportAttemptTimeout = 30 * time.Second
+	// BackupAttemptTimeout bounds the time until a backup begins, for which the node writes all that
+	// it holds in memory, and the silence within it.
+	BackupAttemptTimeout = time.Minute
 	// ChunkedTimeout bounds one attempt of a removal or a rollback in several transactions,
 	// VerifyTimeout that of a verification, which reads the whole history.
 	ChunkedTimeout = 10 * time.Minute

@@ -155,6 +155,7 @@ func (a *api) routes() []route {
 	one(http.MethodGet, base+"/whoami", a.limited((*call).whoAmI))
 	one(http.MethodPost, base+"/txn", a.limited((*call).txn))
 	one(http.MethodGet, base+"/cluster", a.limited((*call).cluster))
+	one(http.MethodGet, base+"/cluster/backup", a.limited((*call).backup))
 	one(http.MethodGet, "/openapi.json", a.open((*call).openAPI))
 	one(http.MethodHead, "/openapi.json", a.open((*call).openAPI))
 	one(http.MethodGet, "/health/live", a.health((*call).live))

@@ -28,6 +28,8 @@ type Node interface {
 	// Watch registers a watcher of a key, or of the subtree below path if that ends in a
 	// slash or is "", for the changes after revision from. Its views are this node's.
 	Watch(path string, from fsm.Revision) (*node.Watcher, error)
+	// Backup opens an image that holds every write acknowledged before the call.
+	Backup(ctx context.Context) (*node.Backup, error)
 	// Status is called for every request: it must be cheap.
 	Status() node.NodeStatus
 	// Measures is what the node counted; it is asked at each scrape of /metrics.

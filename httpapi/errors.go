@@ -57,6 +57,8 @@ func causeOf(err error) *problem {
 		return problemf(kindFutureRevision, "there is no revision %s", strings.TrimPrefix(err.Error(), fsm.ErrFuture.Error()+": "))
 	case errors.Is(err, node.ErrOverloaded):
 		return problemf(kindOverloaded, "the queue of this node or of the leader is full")
+	case errors.Is(err, node.ErrBackupUnderWay):
+		return problemf(kindOverloaded, "this node makes a backup for somebody else, and does one at a time; ask another node, or again")
 	case errors.Is(err, node.ErrTooManyWatchers):
 		return problemf(kindTooManyWatchers, "this node has %d watchers, the most it takes; ask another one", node.MaxWatchers).with("limit", node.MaxWatchers)
 	case errors.Is(err, node.ErrNoQuorum):

@@ -40,6 +40,7 @@ type fakeNode struct {
 	arrives      func(fsm.Revision) // called in each WaitRevision
 	viewErr      error
 	waitErr      error
+	backupErr    error
 	damage       []error // what StoreDamaged was told
 	proposals    int
 	linearized   int
@@ -163,6 +164,21 @@ func (n *fakeNode) View() (*fsm.View, node.Freshness, error) {
 	}
 	v, err := n.store.View()
 	return v, node.Freshness{}, err
+}
+
+func (n *fakeNode) Backup(context.Context) (*node.Backup, error) {
+	if n.backupErr != nil {
+		return nil, n.backupErr
+	}
+	if err := n.store.BeginFlush().Commit(); err != nil {
+		return nil, err
+	}
+	image, err := n.store.OpenImage()
+	if err != nil {
+		return nil, err
+	}
+	at := time.Date(2026, 1, 23, 10, 0, 0, 0, time.UTC)
+	return &node.Backup{Image: image, Info: image.Backup("node1", at), Until: at.Add(time.Hour)}, nil
 }
 
 func (n *fakeNode) Watch(path string, from fsm.Revision) (*node.Watcher, error) {

@@ -95,6 +95,10 @@ func (f *fixture) shown(w *httptest.ResponseRecorder) string {
 		require.Contains(f.tb, body, "confman_http_requests_total")
 		text = []byte(strings.Replace(head, length, "Content-Length: (that of the metrics)", 1) + "\n\n(the metrics)\n")
 	}
+	if strings.Contains(w.Header().Get("Content-Disposition"), ".backup") {
+		head, _, _ := strings.Cut(string(text), "\n\n")
+		text = []byte(head + "\n\n(a backup)\n")
+	}
 	if f.refused != "" {
 		text = fmt.Appendf(text, "The document refuses it: %s.\n", f.refused)
 	}

@@ -165,6 +165,8 @@ func (c *Core) take(in Input) {
 		c.applyDone(in)
 	case Flushed:
 		c.flushed(in)
+	case FlushNow:
+		c.flushWanted = c.applied
 	case Proved:
 		c.proving, c.full = false, in.Full
 	case DiskLow:

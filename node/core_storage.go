@@ -39,6 +39,7 @@ type storing struct {
 	previous    uint64 // what the commit of the database before that held; bbolt may fall back to it
 	flushing    bool
 	flushAt     time.Duration // when the last flush ended
+	flushWanted uint64        // FlushNow: the database is to hold this index
 	truncating  bool
 
 	// installing: the image takes the store's place. Until then, from the moment that
@@ -185,7 +186,8 @@ func (c *Core) startStorage() {
 	many := c.applied-c.durable >= flushEntries // they may all have changed nothing
 	// A member that has just come in takes an image only if that knows of it.
 	conf := c.confIndex > c.durable && c.applied >= c.confIndex
-	if !c.flushing && (old || many || conf || c.overlayBytes >= c.cfg.FlushBytes || full) {
+	wanted := c.flushWanted > c.durable && c.applied > c.durable // a rebuilt store can be behind the wish
+	if !c.flushing && (old || many || conf || wanted || c.overlayBytes >= c.cfg.FlushBytes || full) {
 		c.flushing = true
 		c.emit(Flush{})
 	}

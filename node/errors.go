@@ -32,6 +32,8 @@ var (
 	ErrNotLeader = errors.New("this node does not lead")
 	// ErrNoSuchVoter means that there is no voter of that name.
 	ErrNoSuchVoter = errors.New("no such voter")
+	// ErrBackupUnderWay means that this node makes a backup already.
+	ErrBackupUnderWay = errors.New("a backup is being made here already")
 	// ErrStopped means that the node is stopping or has stopped.
 	ErrStopped = errors.New("node is stopping")
 )

@@ -126,6 +126,10 @@ type Installed struct{ State fsm.State }
 // Flush: those are not done, and their effects not answered.
 type Damaged struct{ Err error }
 
+// FlushNow asks that the database take in what is applied now. No answer: the driver sees the Flush
+// that it leads to.
+type FlushNow struct{}
+
 // Unreachable says that messages to Peer were lost.
 type Unreachable struct{ Peer uint64 }
 
@@ -156,6 +160,7 @@ func (ImageWritten) isInput()       {}
 func (ImageVerified) isInput()      {}
 func (Installed) isInput()          {}
 func (Damaged) isInput()            {}
+func (FlushNow) isInput()           {}
 func (Unreachable) isInput()        {}
 func (TransferLeadership) isInput() {}
 func (Drain) isInput()              {}

@@ -108,6 +108,8 @@ type Runner struct {
 	waiting  atomic.Pointer[[]string]
 	room     room
 	applied  occasion // entries were applied, or an image installed
+	flushed  occasion // the database holds more than it did
+	backing  atomic.Bool
 	watches  *Watches
 	// watching is held while watches is told of a view, and while another store takes the
 	// place of a damaged one: it must not be told of that one afterwards.

@@ -212,6 +212,7 @@ func (r *Runner) install(m *member, index uint64) error {
 	}
 	r.log.Info("an image took the store's place", slogIndex(index), slogRevision(state))
 	r.applied.notify()
+	r.flushed.notify()
 	r.inbox.report(Installed{State: state})
 	// Only now: the core lets pass what it hears of damage before Installed, and nobody
 	// would take the mark from the new store again.

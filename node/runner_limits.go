@@ -65,6 +65,16 @@ const (
 	// left over shares its sync.
 	maxMergeBytes = 4 << 20
 
+	// MaxBackupWait bounds the time until a backup begins: for a quorum, and for a flush of all of
+	// the overlay by a slow disk.
+	MaxBackupWait = 30 * time.Second
+
+	// A backup may take backupSlack, and as long as its image takes at MinBackupBytesPerSecond: its
+	// read transaction makes the database grow by all that is flushed meanwhile. One is made at a
+	// time, so that this is so once.
+	backupSlack             = 30 * time.Second
+	MinBackupBytesPerSecond = 4 << 20
+
 	// sayWaitingInterval is how often a node that waits to form its cluster says so.
 	sayWaitingInterval = 10 * time.Second
 

@@ -257,6 +257,7 @@ func (r *Runner) flush(m *member, f *fsm.Flush) {
 	default:
 		r.meter.storeFlush.Observe(time.Since(began))
 		r.meter.flushedBytes.Add(uint64(bytes))
+		r.flushed.notify()
 		r.inbox.report(Flushed{Index: f.Applied(), Term: f.Term(), OverlayBytes: m.store.Load().OverlayBytes()})
 	}
 }

@@ -280,6 +280,8 @@ func (r *replica) traceInputs(ins []node.Input) {
 			t.add(20, in.Peer)
 		case node.DiskLow:
 			t.add(21)
+		case node.FlushNow:
+			t.add(22)
 		}
 	}
 }

@@ -149,6 +149,7 @@ func runExample(t *testing.T, line string) {
 
 	api, url := newFakeAPI(t)
 	exampleStore(api)
+	api.backup = exampleBackup(t)
 	for i, arg := range args { // nothing is sent to the addresses of examples
 		if i > 0 && args[i-1] == "--endpoints" {
 			args[i] = strings.Join(slices.Repeat([]string{url}, strings.Count(arg, ",")+1), ",")
@@ -158,6 +159,9 @@ func runExample(t *testing.T, line string) {
 	for name, text := range exampleFiles[args[0]] {
 		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+	}
+	if args[0] == "backup" && args[1] == "verify" {
+		require.NoError(t, os.WriteFile(args[2], api.backup, 0o600))
 	}
 	for _, dir := range []string{raftCADir, clientCADir} {
 		if args[0] == "cert" && len(args) > 2 && args[1] != "init" {

@@ -40,6 +40,7 @@ type fakeAPI struct {
 	denied     []client.AuditRow
 	// contended is how many more namespaces somebody else changes once they were read.
 	contended int
+	backup    []byte
 }
 
 // remembered is what a request was answered.
@@ -192,6 +193,8 @@ func (a *fakeAPI) answer(w http.ResponseWriter, r *http.Request) {
 		a.audit(w, r)
 	case path == "/whoami":
 		_ = json.NewEncoder(w).Encode(fakeWho)
+	case path == "/cluster/backup":
+		_, _ = w.Write(a.backup)
 	case route == "cluster":
 		_, _ = fmt.Fprintf(w, `{"node":"node1","role":"leader","leader":"node1","term":2,"revision":%d,"applied_index":%d,"commit_index":%d,
 			"state_hash":"%064d","staleness":0.012,"members":[]}`, a.revision, a.revision+3, a.revision+3, a.revision)

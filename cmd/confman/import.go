@@ -137,7 +137,7 @@ func (s *session) importTree(ctx context.Context, prefix, path string, o importF
 		sum.Leaves += f.leaves
 		sum.EmptyObjects += f.emptyObjects
 	}
-	bar := newProgress(s.env, "import", sum.Leaves)
+	bar := newProgress(s.env, "import", "leaves", sum.Leaves)
 	start := time.Now()
 	imp, err := c.NewImport(ctx, key, client.ImportOptions{
 		InFlight: o.inFlight, Comment: o.comment,

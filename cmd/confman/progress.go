@@ -20,18 +20,20 @@ type progress struct {
 	mu        sync.Mutex
 	w         io.Writer
 	what      string
+	unit      string
 	done, all int
 	start     time.Time
 	told      time.Time
 }
 
-func newProgress(e env, what string, all int) *progress {
+// newProgress begins at none of all, which are of a unit.
+func newProgress(e env, what, unit string, all int) *progress {
 	now := time.Now()
-	p := &progress{w: e.err, what: what, all: all, start: now, told: now}
+	p := &progress{w: e.err, what: what, unit: unit, all: all, start: now, told: now}
 	if e.errTerminal {
 		p.bar = progressbar.NewOptions(all,
 			progressbar.OptionSetWriter(e.err), progressbar.OptionSetDescription(what),
-			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("leaves"),
+			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(unit),
 			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetWidth(30),
 			progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth(),
 		)
@@ -54,7 +56,7 @@ func (p *progress) add(n int) {
 	}
 	p.told = now
 	rate := float64(p.done) / now.Sub(p.start).Seconds()
-	_, _ = fmt.Fprintf(p.w, "%s: %d of %d leaves (%d%%), %.0f leaves/s\n", p.what, p.done, p.all, 100*p.done/max(p.all, 1), rate)
+	_, _ = fmt.Fprintf(p.w, "%s: %d of %d %s (%d%%), %.0f %s/s\n", p.what, p.done, p.all, p.unit, 100*p.done/max(p.all, 1), rate, p.unit)
 }
 
 // end takes the bar away.

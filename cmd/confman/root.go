@@ -82,6 +82,10 @@ not do it.`,
 		s.flags(cmd)
 		root.AddCommand(cmd)
 	}
+	s := &session{env: e}
+	backup := newBackup(s) // has flags of its own: verify takes no cluster
+	backup.GroupID = groupClient
+	root.AddCommand(backup)
 	return root
 }
 

@@ -50,6 +50,7 @@ var routes = []struct {
 	{"GET", "/audit", "audit -o ndjson", "", "/audit"},
 	{"GET", "/whoami", "whoami", "", "/whoami"},
 	{"GET", "/cluster", "cluster", "", "/cluster"},
+	{"GET", "/cluster/backup", "backup --out DIR/x.backup", "", "/cluster/backup"},
 }
 
 // TestCommandsCoverEveryRoute: what the API can do, a command does.
@@ -60,6 +61,8 @@ func TestCommandsCoverEveryRoute(t *testing.T) {
 		t.Run(r.line, func(t *testing.T) {
 			api, _ := newFakeAPI(t)
 			exampleStore(api)
+			api.backup = exampleBackup(t)
+			dir := t.TempDir()
 			var (
 				mu   sync.Mutex
 				sent []string
@@ -71,7 +74,7 @@ func TestCommandsCoverEveryRoute(t *testing.T) {
 				api.ServeHTTP(w, req)
 			}))
 			defer s.Close()
-			got := command(t, s.URL, r.in, split(r.line)...)
+			got := command(t, s.URL, r.in, split(strings.ReplaceAll(r.line, "DIR", dir))...)
 			assert.Equal(t, exitOK, got.code, got.err)
 			require.NotEmpty(t, sent)
 			assert.Equal(t, r.method+" /api/v1"+r.sends, sent[0])

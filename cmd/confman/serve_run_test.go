@@ -318,7 +318,7 @@ func TestLogFormats(t *testing.T) {
 
 func TestProgress(t *testing.T) {
 	var out bytes.Buffer
-	p := newProgress(env{err: &out}, "import", 1000)
+	p := newProgress(env{err: &out}, "import", "leaves", 1000)
 	p.add(100)
 	assert.Empty(t, out.String(), "not a line for each chunk")
 	p.told = p.told.Add(-progressEvery)
@@ -327,7 +327,7 @@ func TestProgress(t *testing.T) {
 	p.end()
 
 	out.Reset()
-	p = newProgress(env{err: &out, errTerminal: true}, "import", 1000)
+	p = newProgress(env{err: &out, errTerminal: true}, "import", "leaves", 1000)
 	p.add(250)
 	p.end()
 	assert.Contains(t, out.String(), "import")
