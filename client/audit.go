@@ -46,7 +46,7 @@ type AuditRow struct {
 // AuditChange is what a change did to one key or namespace.
 type AuditChange struct {
 	Path string `json:"path"`
-	// Action is put, delete, namespace-put or namespace-delete.
+	// Action is put, delete, namespace-put, namespace-delete or restored.
 	Action string `json:"action"`
 	// OldRevision is that of what was there before, Revision of what is there since; 0: nothing.
 	OldRevision uint64 `json:"old_revision"`

@@ -473,7 +473,7 @@ func (a *applier) expand(op *Op) error {
 func (a *applier) view() *View {
 	st := &a.s.state
 	return &View{p: &snapshot{
-		state:  State{Revision: st.revision, Floor: st.floor},
+		state:  State{Revision: st.revision, Floor: st.floor, Gaps: st.gaps},
 		active: a.s.active, frozen: a.frozen, base: a.base,
 	}}
 }

@@ -290,6 +290,9 @@ func (v *View) AuditEnd() AuditPosition {
 func (v *View) Audit(from AuditPosition, fn func(AuditEntry, AuditPosition) bool) error {
 	end := v.AuditEnd()
 	at := AuditPosition{Change: min(from.Change, end.Change), Row: min(from.Row, end.Row)}
+	if g, lost := v.p.state.GapAt(at.Change); lost {
+		at.Change = g.From
+	}
 	var (
 		ch  *Change
 		row *DenialRow
@@ -324,7 +327,7 @@ func (v *View) Audit(from AuditPosition, fn func(AuditEntry, AuditPosition) bool
 			at.Row--
 		default:
 			e.Change, ch = ch, nil
-			at.Change--
+			at.Change = v.p.state.Before(at.Change)
 		}
 		if !fn(e, at) {
 			return nil

@@ -41,6 +41,9 @@ func (c *ChangedKey) IsNamespace() bool { return c.Kind.isNamespace() }
 // IsMembers tells that it is of the members called Key, or of the cluster's version, not of a key.
 func (c *ChangedKey) IsMembers() bool { return c.Kind.isMembers() }
 
+// IsKey tells that it is of a key.
+func (c *ChangedKey) IsKey() bool { return !c.Kind.alone() }
+
 // A change as bucket changes stores it, integers little-endian; texts and counts
 // as in a command:
 //

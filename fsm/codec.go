@@ -181,7 +181,7 @@ func appendOps(b []byte, ops []Op) []byte {
 			b = append(b, op.Value...)
 		case Restore:
 			b = binary.LittleEndian.AppendUint64(b, uint64(op.Revision))
-		case Delete, DeleteTree, DeleteNamespace, PromoteMember:
+		case Delete, DeleteTree, DeleteNamespace, PromoteMember, Restored:
 		}
 	}
 	return b
@@ -404,7 +404,7 @@ func (d *decoder) ops() (ops []Op) {
 			op.Value = d.bytes()
 		case Restore:
 			op.Revision = Revision(d.uint64())
-		case Delete, DeleteTree, DeleteNamespace, PromoteMember:
+		case Delete, DeleteTree, DeleteNamespace, PromoteMember, Restored:
 		}
 	}
 	return ops

@@ -195,6 +195,8 @@ const (
 	// FinalizeUpgrade makes Value, one byte, the version of the cluster, which must be the next one, or
 	// there is nothing to do. There is no way back. Outcomes: VersionUnknown if a member's program does not know it.
 	FinalizeUpgrade
+	// Restored is in no command: it is what the first change of a restored cluster did. See RestoreTo.
+	Restored
 )
 
 // EvenFewer is the value of a RemoveMember that is to be done though fewer failures can be borne then.
@@ -223,7 +225,7 @@ func (k OpKind) isNamespace() bool {
 func (k OpKind) isMembers() bool { return k >= AddMember && k <= FinalizeUpgrade }
 
 // alone tells whether an operation is the only one of its command.
-func (k OpKind) alone() bool { return k.isNamespace() || k.isMembers() }
+func (k OpKind) alone() bool { return k.isNamespace() || k.isMembers() || k == Restored }
 
 // identity is what names a principal for ever: unlike its roles and groups it does not change.
 func (p *Principal) identity() []byte {

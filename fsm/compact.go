@@ -63,6 +63,9 @@ type compaction struct {
 	trimmedKeys uint64
 }
 
+// next is the revision that comes after rev.
+func (c *compaction) next(rev Revision) Revision { return gaps(c.a.s.state.gaps).after(rev) }
+
 // compact does what is due by now. It tells whether there may be more of it.
 func (c *compaction) compact(m *Maintenance, now int64) (more bool, err error) {
 	c.past = c.view.merge(superseded)
@@ -84,7 +87,7 @@ func (c *compaction) compact(m *Maintenance, now int64) (more bool, err error) {
 func (c *compaction) sweep(until int64) (more bool, err error) {
 	room := MaxMaintenance
 	for room > 0 && c.floor < c.view.Revision() {
-		ch, err := c.view.Change(c.floor + 1)
+		ch, err := c.view.Change(c.next(c.floor))
 		if err != nil || int64(ch.Time) > until {
 			return false, err
 		}
@@ -105,7 +108,7 @@ func (c *compaction) ended(changed *ChangedKey, rev Revision) error {
 	if changed.IsNamespace() {
 		return c.endedNamespace(changed)
 	}
-	if changed.IsMembers() {
+	if !changed.IsKey() {
 		return nil
 	}
 	ok, err := c.past.seekIn(supersededKey(key, rev-1), pastOf(key))
@@ -143,7 +146,7 @@ func (c *compaction) trim(keep int) (more bool, err error) {
 	room := MaxMaintenance
 	done := map[string]bool{} // their surplus is in the writes already
 	for room > 0 && c.trimmed < c.view.Revision() {
-		ch, err := c.view.Change(c.trimmed + 1)
+		ch, err := c.view.Change(c.next(c.trimmed))
 		if err != nil {
 			return false, err
 		}
@@ -167,7 +170,7 @@ func (c *compaction) trim(keep int) (more bool, err error) {
 				return true, err // the next command goes on with the same key
 			}
 		}
-		c.trimmed, c.trimmedKeys = c.trimmed+1, 0
+		c.trimmed, c.trimmedKeys = ch.Revision, 0
 	}
 	return room <= 0, nil
 }

@@ -41,10 +41,15 @@ func (e *LimitError) Error() string {
 type CompactedError struct {
 	// Floor is the oldest revision that it can be read at, and that a watch can start from.
 	Floor Revision
+	// Gap is what was asked for is in, if a restore skipped it; else zero.
+	Gap Gap
 }
 
 // Error names the floor.
 func (e *CompactedError) Error() string {
+	if e.Gap != (Gap{}) {
+		return fmt.Sprintf("fsm: no such revision: the cluster was restored at %d and went on at %d", e.Gap.From, e.Gap.To)
+	}
 	return fmt.Sprintf("fsm: compacted: the oldest revision held is %d", e.Floor)
 }
 

@@ -147,7 +147,8 @@ func (f *Flush) check(b *base) (err error) {
 // compacted are the changes that the database holds and that go, in their order.
 func (f *Flush) compacted() iter.Seq[Revision] {
 	return func(yield func(Revision) bool) {
-		for rev := f.durable.floor + 1; rev <= min(f.state.floor, f.durable.revision) && yield(rev); rev++ {
+		next := gaps(f.state.gaps).after
+		for rev := next(f.durable.floor); rev <= min(f.state.floor, f.durable.revision) && yield(rev); rev = next(rev) {
 			continue
 		}
 	}

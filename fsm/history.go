@@ -32,6 +32,9 @@ func (v *View) change(rev Revision) (Change, error) {
 	if floor := v.p.state.Floor; rev <= floor {
 		return Change{}, &CompactedError{Floor: floor}
 	}
+	if err := gaps(v.p.state.Gaps).refuse(rev); err != nil {
+		return Change{}, err
+	}
 	key := changeKey(rev)
 	for _, o := range [...]*overlay{v.p.active, v.p.frozen} {
 		if o == nil || len(o.changes) == 0 || o.changes[0].revision > rev {
@@ -66,7 +69,7 @@ func (v *View) RevisionAt(t time.Time) (Revision, error) {
 		if failed != nil {
 			return true
 		}
-		ch, err := v.Change(oldest + Revision(i) + 1)
+		ch, err := v.Change(v.p.state.After(oldest + Revision(i))) // of those in a gap, the one behind it
 		failed = err
 		return err != nil || time.Unix(0, ch.At).After(t)
 	})

@@ -101,7 +101,8 @@ const (
 	// MaxMemberNameBytes and MaxMemberAddressBytes bound names and addresses, as DNS does.
 	MaxMemberNameBytes    = 253
 	MaxMemberAddressBytes = 253
-	// MaxGaps bounds the restores that a store remembers; the history that is compacted forgets them.
+	// MaxGaps bounds the restores that a store remembers: the oldest is forgotten for the next one, if
+	// the history that is held does not reach back so far.
 	MaxGaps = 64
 )
 

@@ -86,6 +86,7 @@ func TestStoreAgainstModel(t *testing.T) {
 			"close views": func(*rapid.T) { x.closeViews() },
 			"hold image":  x.holdImage,
 			"read image":  x.readImage,
+			"restore":     x.restore,
 			"read":        x.read,
 			"scrub":       x.scrub,
 			"":            x.check,

@@ -22,6 +22,9 @@ func (v *View) At(rev Revision) (*View, error) {
 	if floor := v.p.state.Floor; rev < floor {
 		return nil, &CompactedError{Floor: floor}
 	}
+	if err := gaps(v.p.state.Gaps).refuse(rev); err != nil {
+		return nil, err
+	}
 	must(v.p.base.acquire(), "the base of an open view is gone")
 	return &View{p: v.p, past: true, at: rev}, nil
 }

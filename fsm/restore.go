@@ -12,6 +12,9 @@ func (a *applier) restore(op *Op, room *treeRoom) (refusal Result, err error) {
 	case op.Revision < now.p.state.Floor:
 		return Result{Outcome: Compacted, Floor: now.p.state.Floor}, nil
 	}
+	if g, lost := now.p.state.GapAt(op.Revision); lost {
+		return Result{Outcome: Compacted, Floor: g.To}, nil
+	}
 	then := now.asOf(op.Revision, room)
 	lo, hi := op.Key, op.Key+"\x00"
 	if op.isTree() {

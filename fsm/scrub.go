@@ -145,6 +145,7 @@ func (sc *scrubber) log(b *base, l *logical, budget int) (done bool, err error) 
 			return false, cmp.Or(err, chainError(l.floor, "it is still there, though compacted"))
 		}
 	}
+	after := gaps(l.gaps).after
 	ok, err := c.seek([]byte(changeKey(sc.revision + 1)))
 	for ; ok && err == nil; ok, err = c.next() {
 		if c.read > budget {
@@ -152,9 +153,9 @@ func (sc *scrubber) log(b *base, l *logical, budget int) (done bool, err error) 
 		}
 		ch, err := openChange(string(c.key), c.val)
 		if err != nil {
-			return false, asChainError(sc.revision+1, err)
+			return false, asChainError(after(sc.revision), err)
 		}
-		if sc.chain, err = follow(sc.revision, sc.chain, &ch, c.val); err != nil {
+		if sc.chain, err = follow(sc.revision, after(sc.revision), sc.chain, &ch, c.val); err != nil {
 			return false, err
 		}
 		sc.revision = ch.Revision
@@ -168,11 +169,15 @@ func (sc *scrubber) log(b *base, l *logical, budget int) (done bool, err error) 
 	return true, nil
 }
 
-// follow checks that ch, stored as value, comes right after the change of
-// revision rev with the chain before it, and returns the chain after it.
-func follow(rev Revision, before [32]byte, ch *Change, value []byte) ([32]byte, error) {
-	if ch.Revision != rev+1 {
-		return before, chainError(rev+1, "it is missing; %d follows %d", ch.Revision, rev)
+// follow checks that ch, stored as value, is that of revision next and comes right after the change of
+// revision rev with the chain before it, and returns the chain after it. Between the two may be a gap,
+// if the chain says so, too.
+func follow(rev, next Revision, before [32]byte, ch *Change, value []byte) ([32]byte, error) {
+	if ch.Revision != next {
+		return before, chainError(next, "it is missing; %d follows %d", ch.Revision, rev)
+	}
+	if gap := next > rev+1; gap && !ch.restores(rev) {
+		return before, chainError(next, "it follows %d, and is no restore of that", rev)
 	}
 	if chainHash(before, ch.Revision, value[changeAt:]) != ch.Chain {
 		return before, chainError(ch.Revision, "its hash does not follow from the one before")

@@ -173,17 +173,23 @@ func writeGenesis(path string, g *Genesis, opts Options) (err error) {
 			}
 		}
 		chain := genesisChain(g)
-		l := logical{cluster: g.Cluster, version: g.Version, chain: chain, floorChain: chain}
+		l := logical{version: g.Version, chain: chain, floorChain: chain}
 		if l.version == 0 {
 			l.version = Version
 		}
-		for _, m := range g.Members {
-			l.members = append(l.members, Member{RaftID: m.RaftID, Name: m.Name, Want: Voter, Life: Life(g.Cluster), Version: l.version})
-			l.conf.Voters = append(l.conf.Voters, m.RaftID)
-			l.lastRaftID = m.RaftID
-		}
+		l.found(g)
 		return tx.Bucket([]byte(metadata.String())).Put([]byte(metaKey), l.encode())
 	})
+}
+
+// found makes the cluster that of g, whose members have all of its voices.
+func (l *logical) found(g *Genesis) {
+	l.cluster, l.members, l.conf, l.lastRaftID = g.Cluster, nil, ConfState{}, 0
+	for _, m := range g.Members {
+		l.members = append(l.members, Member{RaftID: m.RaftID, Name: m.Name, Want: Voter, Life: Life(g.Cluster), Version: l.version})
+		l.conf.Voters = append(l.conf.Voters, m.RaftID)
+		l.lastRaftID = m.RaftID
+	}
 }
 
 // boltOptions are the same wherever a database is opened, so that equal

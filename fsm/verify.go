@@ -44,6 +44,7 @@ func asChainError(rev Revision, err error) error {
 // records cannot; ctx's.
 func VerifyChain(ctx context.Context, v *View) error {
 	st := v.State()
+	after := gaps(st.Gaps).after
 	at, chain := st.Floor, st.FloorChain
 	err := v.rawChanges(st.Floor+1, func(key string, value []byte) error {
 		if err := ctx.Err(); err != nil {
@@ -53,7 +54,7 @@ func VerifyChain(ctx context.Context, v *View) error {
 		if err != nil {
 			return err
 		}
-		if chain, err = follow(at, chain, &ch, value); err != nil {
+		if chain, err = follow(at, after(at), chain, &ch, value); err != nil {
 			return err
 		}
 		if err := v.verifyContent(&ch); err != nil {
@@ -63,7 +64,7 @@ func VerifyChain(ctx context.Context, v *View) error {
 		return nil
 	})
 	if err != nil {
-		return asChainError(at+1, err)
+		return asChainError(after(at), err)
 	}
 	if at != st.Revision || chain != st.Chain {
 		return chainError(at, "the log ends here, the state is at %d, or their hashes differ", st.Revision)

@@ -116,6 +116,8 @@ func (v *View) Changes(from, to Revision, fn func(Change) bool) error {
 	if floor := v.p.state.Floor; from <= floor {
 		return &CompactedError{Floor: floor}
 	}
+	after := gaps(v.p.state.Gaps).after
+	from = after(from - 1) // in a gap there are none
 	want := from
 	err := v.rawChanges(from, func(key string, value []byte) error {
 		ch, err := openChange(key, value)
@@ -128,7 +130,7 @@ func (v *View) Changes(from, to Revision, fn func(Change) bool) error {
 		if ch.Revision > to || !fn(ch) {
 			return errStop
 		}
-		want++
+		want = after(want)
 		return nil
 	})
 	if errors.Is(err, errStop) {

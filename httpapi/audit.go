@@ -129,6 +129,7 @@ func beginAudit(b []byte, v *fsm.View) []byte {
 	b = append(b, `{"revision":`...)
 	b = strconv.AppendUint(b, uint64(v.Revision()), 10)
 	b = append(b, `,"oldest_revision":`...)
-	b = strconv.AppendUint(b, uint64(v.State().Floor)+1, 10)
+	st := v.State()
+	b = strconv.AppendUint(b, uint64(st.After(st.Floor)), 10)
 	return append(b, `,"items":[`...)
 }

@@ -29,6 +29,7 @@ const (
 var (
 	changeActions = map[fsm.OpKind]string{
 		fsm.Put: "put", fsm.Delete: "delete", fsm.PutNamespace: "namespace-put", fsm.DeleteNamespace: "namespace-delete",
+		fsm.Restored: "restored",
 	}
 	deniedActions = map[fsm.DenialKind]string{
 		fsm.DeniedRead: "denied-read", fsm.DeniedWrite: "denied-write", fsm.DeniedAccess: "denied-access",

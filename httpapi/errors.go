@@ -52,6 +52,9 @@ func causeOf(err error) *problem {
 	case errors.As(err, &limit):
 		return problemf(kindTooLarge, "%s: %d, at most %d", limit.What, limit.Got, limit.Max).with("limit", limit.Max)
 	case errors.As(err, &old):
+		if old.Gap != (fsm.Gap{}) {
+			return lostInGap(old.Gap)
+		}
 		return compacted(old.Floor)
 	case errors.Is(err, fsm.ErrFuture):
 		return problemf(kindFutureRevision, "there is no revision %s", strings.TrimPrefix(err.Error(), fsm.ErrFuture.Error()+": "))
@@ -101,6 +104,12 @@ func causeOf(err error) *problem {
 func compacted(floor fsm.Revision) *problem {
 	return problemf(kindCompacted, "what was asked for was compacted: it can be read from revision %d on", floor).
 		with("oldest_revision", uint64(floor))
+}
+
+// lostInGap is a question about a revision that a restore skipped: what is remembered by its number is lost.
+func lostInGap(g fsm.Gap) *problem {
+	return problemf(kindCompacted, "the cluster was restored from a backup: after revision %d comes %d, and what another revision between them was is lost", g.From, g.To).
+		with("oldest_revision", uint64(g.To))
 }
 
 // internal hides err from the client; the log has it under the request's id.

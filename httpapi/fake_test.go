@@ -58,8 +58,8 @@ func newFakeNode(tb testing.TB) *fakeNode {
 	require.NoError(tb, fsm.Create(path, fsm.Genesis{Cluster: fsm.ClusterID{1}, Members: members}, opts))
 	store, err := fsm.Open(path, opts)
 	require.NoError(tb, err)
-	tb.Cleanup(func() { require.NoError(tb, store.Close()) })
 	n := &fakeNode{tb: tb, path: path, store: store, done: make(chan struct{}), hub: node.NewWatches(node.WatchLimits{})}
+	tb.Cleanup(func() { require.NoError(tb, n.store.Close()) })
 	n.status.ID, n.status.Leader, n.status.Role = 1, 1, node.Leader
 	n.status.Term, n.status.Reachable = 3, []uint64{2}
 	n.status.Formed, n.status.Ready, n.status.Fresh = true, true, true

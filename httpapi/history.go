@@ -129,6 +129,10 @@ func (p *historyPage) fillKey(v *fsm.View, from place) error {
 // fillChanges goes back through the change log down to the floor, for at most MaxHistoryScan
 // changes: who asks for a subtree where little happens gets short pages, not a long wait.
 func (p *historyPage) fillChanges(v *fsm.View, from place) error {
+	st := v.State()
+	if g, lost := st.GapAt(from.revision); lost {
+		from = place{revision: g.From}
+	}
 	for scanned := 0; from.revision > p.floor; scanned++ {
 		if scanned == MaxHistoryScan {
 			p.next = from
@@ -153,7 +157,7 @@ func (p *historyPage) fillChanges(v *fsm.View, from place) error {
 		if err != nil || p.next != (place{}) {
 			return err
 		}
-		from = place{revision: from.revision - 1}
+		from = place{revision: st.Before(from.revision)}
 	}
 	if p.count > 0 || p.there {
 		return nil

@@ -43,6 +43,7 @@ var (
 	kindKeyReused        = kind{"idempotency-key-reused", "The idempotency key is that of another request", http.StatusUnprocessableEntity, false}
 	kindIdempotencyFull  = kind{"idempotency-full", "Too many idempotency keys are remembered", http.StatusServiceUnavailable, true}
 	kindPatchConflict    = kind{"patch-conflict", "The patch does not fit the value", http.StatusConflict, false}
+	kindRevisionLost     = kind{"revision-lost", "The revision was lost in a restore", http.StatusConflict, false}
 	kindContended        = kind{"contended", "Others changed the key all the time", http.StatusConflict, true}
 	kindSelfDenied       = kind{"self-denied", "The list of those denied would have you on it", http.StatusConflict, false}
 	kindLastAdmin        = kind{"last-admin", "Nobody would administer the cluster any more", http.StatusConflict, false}

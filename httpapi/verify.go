@@ -63,7 +63,7 @@ func (c *call) verified(s fsm.State, fault *fsm.ChainError) {
 	c.buf = strconv.AppendUint(c.buf, uint64(s.Revision), 10)
 	if fault == nil {
 		c.buf = append(c.buf, `,"changes":`...)
-		c.buf = strconv.AppendUint(c.buf, uint64(s.Revision-s.Floor), 10)
+		c.buf = strconv.AppendUint(c.buf, s.Between(s.Floor, s.Revision), 10)
 		c.buf = append(c.buf, `,"chain":"`...)
 		c.buf = hex.AppendEncode(c.buf, s.Chain[:])
 		c.buf = append(c.buf, '"')

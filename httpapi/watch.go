@@ -119,8 +119,15 @@ func (c *call) watchRequest() (r watchRequest, err error) {
 // that is not here yet may be at other nodes: a quorum is asked.
 func (c *call) awaitStart(from fsm.Revision) error {
 	newest, err := c.newest()
-	if err != nil || from <= newest {
+	if err != nil {
 		return err
+	}
+	status := c.api.Node.Status()
+	if g, lost := status.State.GapAt(from); lost {
+		return &fsm.CompactedError{Floor: g.To, Gap: g}
+	}
+	if from <= newest {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), ReadWait)
 	defer cancel()

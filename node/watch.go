@@ -176,6 +176,9 @@ func (h *Watches) dispatch(ch *fsm.Change) {
 		h.wakeAll()
 		return
 	}
+	if len(ch.Ops) > 0 && !ch.Ops[0].IsKey() {
+		return // nor does a change of the members, or a restore
+	}
 	steps(ch.Ops, func(path string) {
 		for _, w := range h.paths[path] {
 			w.touch(ch.Revision)
@@ -314,7 +317,7 @@ func isSubtree(path string) bool { return path == "" || path[len(path)-1] == '/'
 
 // touches tells whether ch changed what w watches.
 func (w *Watcher) touches(ch *fsm.Change) bool {
-	return !ofNamespace(ch) && slices.ContainsFunc(ch.Ops, func(op fsm.ChangedKey) bool { return w.covers(op.Key) })
+	return slices.ContainsFunc(ch.Ops, func(op fsm.ChangedKey) bool { return op.IsKey() && w.covers(op.Key) })
 }
 
 // ofNamespace tells whether ch is of a namespace, and so of no key: the prefix that it names is

@@ -145,6 +145,8 @@ func (t *taking) pending(newest fsm.Revision) error {
 
 // scan looks for what w was not told of, a piece of the change log at a time.
 func (t *taking) scan(from, to fsm.Revision) error {
+	st := t.v.State()
+	from = st.After(from - 1) // in a gap there is nothing, and much of it
 	to = min(to, from+fsm.Revision(t.w.hub.limits.Scan)-1)
 	if !t.whole || from > to {
 		return nil
