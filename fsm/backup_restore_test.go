@@ -21,7 +21,7 @@ var newCluster = Restoration{
 
 // restored is what a new cluster begins with that is made of r's newest state, or that of a revision.
 func restored(t require.TestingT, r *replica, to Restoration) (*Store, error) {
-	dir, err := os.MkdirTemp(filepath.Dir(r.path), "restored") //nolint:usetesting // rapid's T has none
+	dir, err := os.MkdirTemp(filepath.Dir(r.path), "restored")
 	require.NoError(t, err)
 	image := filepath.Join(dir, "image")
 	require.NoError(t, r.s.BeginFlush().Commit())
@@ -152,7 +152,7 @@ func TestLifeAfterARestore(t *testing.T) {
 	require.NoError(t, err)
 	next := &replica{t: t, s: s, log: make([]Entry, s.State().Applied)}
 	t.Cleanup(func() { assert.NoError(t, next.s.Close()) })
-	begin := 6 + RestoreGap
+	begin := Revision(6 + RestoreGap)
 	require.Equal(t, begin, s.State().Revision)
 
 	rec, found := next.get("a")
@@ -284,7 +284,7 @@ func TestRestoreOfARestore(t *testing.T) {
 	to := newCluster
 	to.At = &lost
 	_, err = restored(t, mid, to)
-	assert.Equal(t, 2+RestoreGap, floorOf(err), "a revision of a gap is none to go back to")
+	assert.Equal(t, Revision(2+RestoreGap), floorOf(err), "a revision of a gap is none to go back to")
 }
 
 // Whoever restores the same file in the same way has the same state, and nobody else.

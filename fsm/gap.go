@@ -5,7 +5,7 @@ package fsm
 // goes from revision to revision goes by after and before.
 
 // RestoreGap is how far a restored cluster's first revision is from the newest of the backup.
-const RestoreGap Revision = 1 << 32
+const RestoreGap = 1 << 32
 
 // gaps ascend, and do not overlap.
 type gaps []Gap

@@ -50,7 +50,7 @@ func TestRestoredCluster(t *testing.T) {
 		f.ok("PUT", config+"/a", fmt.Sprint(i))
 	}
 	restoredAt1(f)
-	begin := 3 + fsm.RestoreGap
+	begin := fsm.Revision(3 + fsm.RestoreGap)
 	w := f.ok("GET", config+"/a", "")
 	assert.Equal(t, fmt.Sprint(uint64(begin)), w.Header().Get("Confman-Revision"))
 	assert.Equal(t, `"1"`, w.Header().Get("Etag"), "the key is what it was, and says since when")

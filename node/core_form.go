@@ -38,6 +38,7 @@ type Formation struct {
 	names  []string // sorted; the raft id of names[i] is i+1
 	config uint64
 	draw   fsm.ClusterID
+	life   [16]byte    // draw; of a restored node, its directory's
 	peers  []peerState // by raft id - 1; this node's own is not used
 	asked  bool
 	askAt  time.Duration
@@ -70,7 +71,10 @@ func NewFormation(names []string, self string, id Identity, draw fsm.ClusterID) 
 	n, ok := slices.BinarySearch(names, self)
 	must(ok, "%s is not among the configured members", self)
 	must(draw != fsm.ClusterID{}, "the drawn cluster id is zero")
-	f := &Formation{id: id, names: names, draw: draw, peers: make([]peerState, len(names))}
+	f := &Formation{id: id, names: names, draw: draw, life: draw, peers: make([]peerState, len(names))}
+	if id.Restored != nil {
+		f.life = id.Restored.Life
+	}
 	if !id.Formed {
 		def(&f.id.Version, fsm.Version)
 		f.id.Name, f.id.RaftID = self, uint64(n+1)
@@ -79,16 +83,20 @@ func NewFormation(names []string, self string, id Identity, draw fsm.ClusterID) 
 			f.id.Members = append(f.id.Members, fsm.Member{RaftID: uint64(i + 1), Name: name})
 		}
 	}
-	f.config = hashNames(names, f.id.Version)
+	f.config = hashConfig(names, f.id.Version, id.Restored)
 	return f
 }
 
-// hashNames tells whether two nodes are configured with the same members, and would begin with the same version.
-func hashNames(names []string, version uint8) uint64 {
+// hashConfig tells whether two nodes are configured with the same members, and would begin with the same
+// version and state.
+func hashConfig(names []string, version uint8, restored *Restored) uint64 {
 	b := []byte{version}
 	for _, name := range names {
 		b = binary.BigEndian.AppendUint64(b, uint64(len(name)))
 		b = append(b, name...)
+	}
+	if restored != nil {
+		b = append(b, restored.State[:]...)
 	}
 	h := fnv.New64a()
 	_, _ = h.Write(b) // a hash never fails
@@ -111,6 +119,12 @@ func (f *Formation) Waiting() []string {
 		case uint64(i+1) == f.id.RaftID:
 		case !p.heard:
 			out = append(out, name+": no answer yet")
+		case p.config != f.config && f.id.Restored != nil && p.config == hashConfig(f.names, fsm.Version, nil):
+			out = append(out, name+": has not been restored from the same backup (run confman restore there, as the first node's printed)")
+		case p.config != f.config && f.id.Restored != nil:
+			out = append(out, name+": is configured with other members, or has been restored from another backup, or to another cluster id, revision or time (compare the command lines of confman restore)")
+		case p.config != f.config && p.state == transport.FormPrepared && !f.prepared():
+			out = append(out, name+": is configured with other members (compare Cluster.Nodes of both), or has been restored from a backup, and this node has not")
 		case p.config != f.config:
 			out = append(out, name+": is configured with other members (compare Cluster.Nodes of both), or runs another release")
 		case f.coordinates() && f.prepared() && !f.ready(i):
@@ -145,8 +159,12 @@ func (f *Formation) Receive(m transport.Message) FormStep {
 		f.peers[m.From-1].life = in.Life
 		return f.answer(m)
 	}
-	echoed := fsm.ClusterID(in.Echo) == f.draw
+	echoed := in.Echo == f.life
 	f.peers[m.From-1] = peerState{heard: true, life: in.Life, echoed: echoed, state: in.State, cluster: in.Cluster, config: in.Config}
+	if again := f.id.Restored != nil && in.Cluster == f.id.Cluster && in.State == transport.FormMember; again && echoed && in.Config != f.config {
+		// It is the same cluster, and knows this node's directory as another one: see stranger.
+		return FormStep{Err: fmt.Errorf("node: %s is a member of cluster %x already, and %s was restored again, or otherwise: %w", f.names[m.From-1], in.Cluster, f.id.Name, ErrDiskLost)}
+	}
 	if in.Config != f.config || !echoed {
 		return f.answer(m)
 	}
@@ -161,7 +179,9 @@ func (f *Formation) Receive(m transport.Message) FormStep {
 		return step
 	case in.State == transport.FormMember && in.Cluster == f.id.Cluster:
 		// All have prepared, or there would be no member: this is the commit.
-		f.id.Formed = true
+		if !f.form() {
+			return f.answer(m) // of a restored one this node does not know all yet, and goes on asking
+		}
 		step := f.answer(m)
 		step.Persist = f.copyID()
 		return step
@@ -203,8 +223,35 @@ func (f *Formation) advance() FormStep {
 			return FormStep{}
 		}
 	}
-	f.id.Formed = true
+	if !f.form() {
+		return FormStep{}
+	}
 	return FormStep{Persist: f.copyID(), Send: f.toAll(transport.FormCommit)}
+}
+
+// form makes this node a member. One that was restored remembers the directories of the others, and
+// needs to have heard of all of them.
+func (f *Formation) form() bool {
+	if r := f.id.Restored; r != nil {
+		known := Restored{State: r.State, Life: r.Life, Lives: make([][16]byte, len(f.peers))}
+		for i := range f.peers {
+			p := &f.peers[i]
+			if known.Lives[i] = p.life; uint64(i+1) == f.id.RaftID {
+				known.Lives[i] = r.Life
+			} else if !p.echoed || p.config != f.config {
+				return false
+			}
+		}
+		f.id.Restored = &known
+	}
+	f.id.Formed = true
+	return true
+}
+
+// stranger tells whether m comes from a directory that was made after the cluster had formed with
+// another one of that node's: its owner restored it again, and what it had voted is forgotten.
+func (f *Formation) stranger(m transport.Message) bool {
+	return f.id.Formed && f.id.Restored != nil && int(m.From) <= len(f.id.Restored.Lives) && f.id.Restored.Lives[m.From-1] != m.Form.Life
 }
 
 // ready tells whether the member names[i] has made this cluster's id durable.
@@ -235,7 +282,7 @@ func (f *Formation) state() transport.FormState {
 
 func (f *Formation) message(to uint64, kind transport.FormKind) transport.Message {
 	return transport.Message{From: f.id.RaftID, To: to, Form: &transport.Form{
-		Kind: kind, Config: f.config, State: f.state(), Cluster: f.id.Cluster, Life: f.draw, Echo: f.peers[to-1].life,
+		Kind: kind, Config: f.config, State: f.state(), Cluster: f.id.Cluster, Life: f.life, Echo: f.peers[to-1].life,
 	}}
 }
 
@@ -254,5 +301,9 @@ func (f *Formation) answer(m transport.Message) FormStep {
 	if m.Form.Kind == transport.FormReply {
 		return FormStep{}
 	}
-	return FormStep{Send: []transport.Message{f.message(m.From, transport.FormReply)}}
+	reply := f.message(m.From, transport.FormReply)
+	if f.stranger(m) {
+		reply.Form.Config = ^f.config
+	}
+	return FormStep{Send: []transport.Message{reply}}
 }

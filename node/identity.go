@@ -33,6 +33,20 @@ type Identity struct {
 	Formed bool
 	// Incarnation counts the starts of this node.
 	Incarnation uint64
+	// Restored is how the directory began, if that was with a backup; nil: it began empty. It is
+	// never changed in place.
+	Restored *Restored
+}
+
+// Restored is what the members of a restored cluster know each other by.
+type Restored struct {
+	// State is a digest of the state that the node began with: members have the same.
+	State [32]byte
+	// Life was drawn when the directory was made, Lives are those of all members when the cluster
+	// formed, by raft id - 1. A directory that is restored again has forgotten its votes, and is not
+	// the same member.
+	Life  [16]byte
+	Lives [][16]byte
 }
 
 // ErrIdentityDamaged means that the identity file is not what was written. What
@@ -69,6 +83,14 @@ type identityBody struct {
 	Version     uint8            `json:"version,omitempty"`
 	Life        string           `json:"life,omitempty"`
 	Current     *membershipBody  `json:"current,omitempty"`
+
+	Restored *identityRestored `json:"restored,omitempty"`
+}
+
+type identityRestored struct {
+	State string   `json:"state"`
+	Life  string   `json:"life"`
+	Lives []string `json:"lives,omitempty"`
 }
 
 type identityMember struct {
@@ -159,6 +181,12 @@ func encodeIdentity(id Identity) []byte {
 	for _, m := range id.Members {
 		body.Members = append(body.Members, identityMember{RaftID: m.RaftID, Name: m.Name})
 	}
+	if r := id.Restored; r != nil {
+		body.Restored = &identityRestored{State: hex.EncodeToString(r.State[:]), Life: hex.EncodeToString(r.Life[:])}
+		for _, life := range r.Lives {
+			body.Restored.Lives = append(body.Restored.Lives, hex.EncodeToString(life[:]))
+		}
+	}
 	b, err := json.Marshal(body)
 	must(err == nil, "an identity does not encode: %v", err)
 	return append(identityHeader(b), b...)
@@ -166,6 +194,17 @@ func encodeIdentity(id Identity) []byte {
 
 func identityHeader(body []byte) []byte {
 	return fmt.Appendf(nil, "%s%s crc32c=%08x\n", identityMagic, identityVersion, crc32.Checksum(body, identityTable))
+}
+
+// decodeHex reads all of to.
+func decodeHex(to []byte, text string) error {
+	if len(text) != 2*len(to) {
+		return fmt.Errorf("%q: %w", text, ErrIdentityDamaged)
+	}
+	if _, err := hex.Decode(to, []byte(text)); err != nil {
+		return fmt.Errorf("%q: %w", text, ErrIdentityDamaged)
+	}
+	return nil
 }
 
 func decodeIdentity(b []byte) (Identity, error) {
@@ -180,8 +219,18 @@ func decodeIdentity(b []byte) (Identity, error) {
 		return Identity{}, fmt.Errorf("%w (%w)", ErrIdentityDamaged, err)
 	}
 	id := Identity{Name: in.Name, RaftID: in.RaftID, Formed: in.Formed, Incarnation: in.Incarnation, Version: in.Version}
-	if n, err := hex.Decode(id.Cluster[:], []byte(in.Cluster)); err != nil || n != len(id.Cluster) {
-		return Identity{}, fmt.Errorf("cluster id %q: %w", in.Cluster, ErrIdentityDamaged)
+	if err := decodeHex(id.Cluster[:], in.Cluster); err != nil {
+		return Identity{}, fmt.Errorf("cluster id: %w", err)
+	}
+	if r := in.Restored; r != nil {
+		id.Restored = &Restored{Lives: make([][16]byte, len(r.Lives))}
+		err := errors.Join(decodeHex(id.Restored.State[:], r.State), decodeHex(id.Restored.Life[:], r.Life))
+		for i, life := range r.Lives {
+			err = errors.Join(err, decodeHex(id.Restored.Lives[i][:], life))
+		}
+		if err != nil {
+			return Identity{}, fmt.Errorf("what it began with: %w", err)
+		}
 	}
 	if n, err := hex.Decode(id.Life[:], []byte(in.Life)); err != nil || n != 0 && n != len(id.Life) {
 		return Identity{}, fmt.Errorf("life %q: %w", in.Life, ErrIdentityDamaged)

@@ -28,6 +28,10 @@ func TestIdentityComesBack(t *testing.T) {
 	for name, id := range map[string]Identity{
 		"member":  someIdentity(),
 		"started": {Name: "node1", Incarnation: 1},
+		"restored": {
+			Cluster: fsm.ClusterID{7}, Name: "node1", RaftID: 1, Members: someIdentity().Members,
+			Restored: &Restored{State: [32]byte{1}, Life: [16]byte{2}, Lives: [][16]byte{{2}, {3}, {4}}},
+		},
 		"nothing": {},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -272,7 +272,7 @@ func (r *Runner) claim(id Identity) error {
 	if id.Name != "" && id.Name != r.cfg.Name {
 		return fmt.Errorf("node: %s belongs to node %s, not to %s: compare Data.Dir and Cluster.NodeId", r.cfg.Dir, id.Name, r.cfg.Name)
 	}
-	if !id.Formed {
+	if !id.Formed && id.Restored == nil {
 		return nil
 	}
 	if now := id.membership(); !slices.EqualFunc(now.Members, id.Members, func(a, b fsm.Member) bool { return a.RaftID == b.RaftID && a.Name == b.Name }) {

@@ -109,6 +109,11 @@ func (d *dataDir) identity() (Identity, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return id, err
 	}
+	if ok, err := d.has(restoringFile); err != nil {
+		return Identity{}, err
+	} else if ok {
+		return Identity{}, fmt.Errorf("node: a restore to %s was broken off: run confman restore again, or empty the directory", d.path)
+	}
 	for _, name := range []string{logDir, storeFile} {
 		if ok, err := d.has(name); err != nil {
 			return Identity{}, err

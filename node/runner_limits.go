@@ -75,6 +75,9 @@ const (
 	backupSlack             = 30 * time.Second
 	MinBackupBytesPerSecond = 4 << 20
 
+	// MaxRestorerBytes bounds who is said to have restored a cluster.
+	MaxRestorerBytes = 200
+
 	// sayWaitingInterval is how often a node that waits to form its cluster says so.
 	sayWaitingInterval = 10 * time.Second
 
