@@ -68,7 +68,7 @@ not do it.`,
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddGroup(&cobra.Group{ID: groupServer, Title: "Servers:"}, &cobra.Group{ID: groupClient, Title: "Clients:"})
-	for _, cmd := range []*cobra.Command{newServe(e), newDev(e), newCert(e)} {
+	for _, cmd := range []*cobra.Command{newServe(e), newDev(e), newCert(e), newRestore(e)} {
 		cmd.GroupID = groupServer
 		root.AddCommand(cmd)
 	}
