@@ -32,6 +32,7 @@ type Config struct {
 	API     API `koanf:"Api"`
 	Raft    Raft
 	Data    Data
+	Backup  Backup
 	History History
 	Clock   Clock
 	Log     Log
@@ -171,6 +172,29 @@ const (
 
 // MaxCatchUpBytes bounds Data.CatchUpBytes: more is a slip of the pen.
 const MaxCatchUpBytes = 1 << 40
+
+// Backup is what a node backs up by itself. Without a Dir it does not.
+type Backup struct {
+	// Dir is where the backups go, readable by this user only: on another disk than Data.Dir, at best on
+	// another machine.
+	Dir string
+	// Every is the time between two; as text, such as "1h", which is the default.
+	Every time.Duration
+	// Keep is how many stay (default 24): the oldest go. Those of other clusters stay, too.
+	Keep int
+}
+
+const (
+	// DefaultBackupEvery and DefaultBackupKeep hold unless the file says otherwise: those of a day.
+	DefaultBackupEvery = time.Hour
+	DefaultBackupKeep  = 24
+
+	// MinBackupEvery bounds Backup.Every: each backup reads the whole database. MaxBackupEvery and
+	// MaxBackupKeep are more than anybody means.
+	MinBackupEvery = time.Minute
+	MaxBackupEvery = 366 * 24 * time.Hour
+	MaxBackupKeep  = 10_000
+)
 
 // History is how long the cluster keeps what is not current any more. The leader's settings count,
 // so they should be the same on all nodes.
@@ -357,6 +381,17 @@ func (c Config) Validate() error {
 		bad("Data.MinFreeBytes: %d is not 0 (no floor) to %d", n, MaxMinFreeBytes)
 	}
 	errs = append(errs, c.Limits.validate()...)
+	if b := c.Backup; b.Dir != "" {
+		if b.Every < MinBackupEvery || b.Every > MaxBackupEvery {
+			bad("Backup.Every: %v is not %v to %v", b.Every, MinBackupEvery, MaxBackupEvery)
+		}
+		if b.Keep < 1 || b.Keep > MaxBackupKeep {
+			bad("Backup.Keep: %d is not 1 to %d", b.Keep, MaxBackupKeep)
+		}
+		if path.Clean(b.Dir) == path.Clean(c.Data.Dir) {
+			bad("Backup.Dir: %q is Data.Dir: a backup is for when that is lost", b.Dir)
+		}
+	}
 	if d := c.History.KeepFor; d != 0 && d < MinKeepFor {
 		bad("History.KeepFor: %v is less than %v, which replays and pages rest on (\"0\": for ever)", d, MinKeepFor)
 	}

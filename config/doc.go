@@ -15,6 +15,7 @@
 //	    "CertFile": "/etc/confman/node1.crt", "KeyFile": "/etc/confman/node1.key" } },
 //	  "Data": { "Dir": "/var/lib/confman", "StoreQuotaBytes": 8589934592, "MinFreeBytes": 268435456 },
 //	  "Limits": { "RequestsPerSecond": 2000, "WritesPerSecond": 200, "MemoryBytes": 1073741824 },
+//	  "Backup": { "Dir": "/mnt/backup/confman", "Every": "1h", "Keep": 24 },
 //	  "History": { "KeepFor": "2160h", "KeepVersions": 1000 },
 //	  "Clock": { "MaxDriftPPM": 500 },
 //	  "Log": { "Level": "info", "Format": "text" },

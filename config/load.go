@@ -49,6 +49,7 @@ func Load(path string, environ []string, flags map[string]string) (Config, error
 	}
 	c := Config{Log: Log{Level: "info"}}
 	c.History = History{KeepFor: DefaultKeepFor, KeepVersions: DefaultKeepVersions}
+	c.Backup = Backup{Every: DefaultBackupEvery, Keep: DefaultBackupKeep}
 	c.Clock.MaxDriftPPM = DefaultMaxDriftPPM
 	c.Trace.Ratio = DefaultTraceRatio
 	c.Data = Data{StoreQuotaBytes: DefaultStoreQuotaBytes, MinFreeBytes: DefaultMinFreeBytes}

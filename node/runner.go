@@ -45,6 +45,8 @@ type RunnerConfig struct {
 	// Bootstrap is the subject to be the cluster's first administrator. Once the cluster is formed the
 	// node has it bound, unless somebody administers the cluster already; "": nobody.
 	Bootstrap string
+	// Backups are made by this node beside those that are asked for.
+	Backups Schedule
 	// Logger takes what happens to the node; nil: nothing is logged.
 	Logger *slog.Logger
 	// OnWrite is told how each write went that was answered, by the goroutine that asked for it;
@@ -110,7 +112,9 @@ type Runner struct {
 	applied  occasion // entries were applied, or an image installed
 	flushed  occasion // the database holds more than it did
 	backing  atomic.Bool
-	watches  *Watches
+	// lastBackup is when the newest scheduled one was made; nil: none is known.
+	lastBackup atomic.Pointer[time.Time]
+	watches    *Watches
 	// watching is held while watches is told of a view, and while another store takes the
 	// place of a damaged one: it must not be told of that one afterwards.
 	watching sync.Mutex
@@ -203,6 +207,9 @@ func Start(cfg RunnerConfig) (*Runner, error) {
 	if cfg.Bootstrap != "" {
 		r.helpers.Go((&bootstrap{node: r, name: cfg.Name, subject: cfg.Bootstrap, stop: r.stop, log: r.log}).run)
 	}
+	if cfg.Backups.Dir != "" {
+		r.helpers.Go(r.scheduleLoop)
+	}
 	go r.run()
 	return r, nil
 }
@@ -232,7 +239,7 @@ func (r *Runner) open() (err error) {
 		return err
 	}
 	id.Name = r.cfg.Name
-	if !id.Formed && id.Life == (fsm.Life{}) {
+	if !id.Formed && id.Life == (fsm.Life{}) && id.Restored == nil {
 		id.Version = fsm.Version // of whoever forms the cluster, which may be a later release than began to
 	}
 	id.Incarnation++

@@ -75,6 +75,9 @@ const (
 	backupSlack             = 30 * time.Second
 	MinBackupBytesPerSecond = 4 << 20
 
+	// scheduleRetry is how long after a scheduled backup that failed the next is tried.
+	scheduleRetry = time.Minute
+
 	// MaxRestorerBytes bounds who is said to have restored a cluster.
 	MaxRestorerBytes = 200
 

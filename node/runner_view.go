@@ -77,6 +77,8 @@ type NodeStatus struct { //nolint:revive // Status is the core's
 	Waiting []string
 	// State summarises the store.
 	State fsm.State
+	// LastBackup is when the newest scheduled backup in this node's directory was made; zero: none is known.
+	LastBackup time.Time
 	// Ready: a leader is known, and a read was confirmed by a quorum and applied within ReadyAge.
 	Ready bool
 	// Progress is what a leader knows of the others; nil of who does not lead.
@@ -116,6 +118,7 @@ func (r *Runner) Status() NodeStatus {
 	if store := m.store.Load(); store != nil {
 		out.StoreBytes = store.UsedBytes()
 	}
+	out.LastBackup = r.lastBackupAt()
 	if out.Fresh {
 		out.Staleness = Widened(bootTime()-out.FreshAt, r.cfg.MaxClockDriftPPM)
 	}

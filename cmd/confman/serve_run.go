@@ -95,6 +95,7 @@ func (s *server) run(ctx context.Context) error {
 		MaxClockDriftPPM: s.config.Clock.MaxDriftPPM,
 		Bootstrap:        s.config.Auth.Bootstrap,
 		Resolve:          s.resolve,
+		Backups:          node.Schedule(s.config.Backup),
 		Dir:              s.config.Data.Dir, Name: self.ID, Names: s.config.Names(), Dial: s.dial, Logger: s.log,
 		OnCopy:          onCopy,
 		StoreQuotaBytes: int64(s.config.Data.StoreQuotaBytes), MinFreeBytes: int64(s.config.Data.MinFreeBytes),
