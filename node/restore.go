@@ -110,7 +110,7 @@ func (d *dataDir) beginRestore() error {
 	if err := d.clearRestore(); err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	f, err := os.OpenFile(d.join(restoringFile), os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // the operator names the directory
+	f, err := os.OpenFile(d.join(restoringFile), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err == nil {
 		err = errors.Join(f.Sync(), f.Close())
 	}
