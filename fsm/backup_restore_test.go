@@ -114,6 +114,7 @@ func (x *machine) restore(t *rapid.T) {
 			switch {
 			case here:
 				require.Equal(t, want, got)
+				require.LessOrEqual(t, got.Revision, at, "an answer to what is lost is lost")
 			case known && want.Replayed:
 				require.Greater(t, want.Revision, at, "an answer to what is kept is kept")
 			case known && to.At == nil:
