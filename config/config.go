@@ -25,7 +25,10 @@ const (
 	MaxFileBytes = 1 << 20
 )
 
-// Config is a node's configuration.
+// Config is a node's configuration. Of it and the types of its fields docs/settings.md is made (see
+// settings_test.go): their comments are what it says, and it has from tags what a value is (unit), what
+// an absent one stands for (default) and may be (range, which a test tries, or allowed), and which flag
+// of confman serve sets it (flag).
 type Config struct {
 	Cluster Cluster
 	// API (in the file: Api) is how this node serves REST.
@@ -44,16 +47,16 @@ type Config struct {
 // API is how a node serves REST.
 type API struct {
 	// DrainDelay is how long a node that is told to stop says that it is not ready, and still
-	// serves, before it stops listening; as text, such as "15s". Default 0: clients that know
-	// all nodes need none. A load balancer needs as long as it takes to notice.
-	DrainDelay time.Duration
+	// serves, before it stops listening; clients that know all nodes need none. A load balancer
+	// needs as long as it takes to notice.
+	DrainDelay time.Duration `range:"0s..5m" flag:"drain-delay"`
 	// TLS (in the file: Tls) is off unless both files are named.
 	TLS TLS `koanf:"Tls"`
 	// CORS (in the file: Cors) is off unless there are origins.
 	CORS CORS `koanf:"Cors"`
 	// Hosts are names that clients reach this node by, beside the addresses of Cluster.Nodes:
 	// that of a load balancer. With Auth.Mode none requests for other names are refused.
-	Hosts []string
+	Hosts []string `unit:"host name" allowed:"at most 100"`
 }
 
 // MaxHosts bounds Api.Hosts.
@@ -61,8 +64,8 @@ const MaxHosts = 100
 
 // CORS says which pages browsers may let use the API of another origin.
 type CORS struct {
-	// Origins are exact, such as https://ui.example.com; "*" lets all others read.
-	Origins []string
+	// Origins are whose pages may read and write, such as https://ui.example.com; "*" lets all others read.
+	Origins []string `unit:"origin" allowed:"at most 100"`
 }
 
 // MaxOrigins bounds Api.Cors.Origins: each request of a page is compared with all of them.
@@ -70,8 +73,10 @@ const MaxOrigins = 100
 
 // TLS is what a node proves its name with. Files that are replaced are read again.
 type TLS struct {
-	CertFile string // PEM: the certificate, then those of its issuers
-	KeyFile  string // PEM
+	// CertFile is the node's certificate, then those of its issuers.
+	CertFile string `unit:"PEM file" default:"none: plain HTTP" allowed:"with KeyFile"`
+	// KeyFile is the certificate's key.
+	KeyFile string `unit:"PEM file" allowed:"with CertFile"`
 }
 
 // Raft is how the nodes speak to each other. Either TLS or PlainText must be set.
@@ -79,7 +84,7 @@ type Raft struct {
 	// TLS (in the file: Tls) has each node prove to each other which of Cluster.Nodes it is.
 	TLS RaftTLS `koanf:"Tls"`
 	// PlainText does without: whoever reaches RaftPort can do everything.
-	PlainText bool
+	PlainText bool `allowed:"instead of Raft.Tls"`
 }
 
 // RaftTLS is what a node proves to the others who it is with, and whom it believes, in PEM.
@@ -87,10 +92,11 @@ type Raft struct {
 type RaftTLS struct {
 	// CAFile (in the file: CaFile) is a bundle of the CAs that sign the nodes' certificates,
 	// and nothing else.
-	CAFile string `koanf:"CaFile"`
+	CAFile string `koanf:"CaFile" unit:"PEM file" default:"must be set, or PlainText"`
 	// CertFile is a certificate whose DNS names include the node's Id, then those of its issuers.
-	CertFile string
-	KeyFile  string
+	CertFile string `unit:"PEM file" default:"must be set, or PlainText"`
+	// KeyFile is the certificate's key.
+	KeyFile string `unit:"PEM file" default:"must be set, or PlainText"`
 }
 
 // MaxDrainDelay bounds Api.DrainDelay: who stops a node waits for it.
@@ -99,35 +105,39 @@ const MaxDrainDelay = 5 * time.Minute
 // Cluster is who this node is and who the others are.
 type Cluster struct {
 	// NodeID (in the file: NodeId) is this node's Id among Nodes.
-	NodeID string `koanf:"NodeId"`
-	// Nodes are all members: 1, 3 or 5.
-	Nodes []Node
+	NodeID string `koanf:"NodeId" unit:"name" default:"must be set" allowed:"one of Cluster.Nodes[].Id" flag:"node-id"`
+	// Nodes are the members that form the cluster: 1, 3 or 5.
+	Nodes []Node `default:"must be set"`
 }
 
 // Node is one member and where it is found.
 type Node struct {
-	// ID (in the file: Id) is letters, digits, '.', '_' and '-'.
-	ID      string `koanf:"Id"`
-	Address string // a host name or IP address, without a port
-	// APIPort (ApiPort) serves REST, RaftPort the other nodes.
-	APIPort  int `koanf:"ApiPort"`
-	RaftPort int
+	// ID (in the file: Id) is what the member is called, in its certificate too.
+	ID string `koanf:"Id" unit:"name" default:"must be set" allowed:"1 to 64 letters, digits, '.', '_' or '-'"`
+	// Address is where the member is found, without a port; it listens there.
+	Address string `unit:"host name or IP address" default:"must be set"`
+	// APIPort (in the file: ApiPort) serves REST to clients.
+	APIPort int `koanf:"ApiPort" unit:"TCP port" default:"5000" range:"1..65535"`
+	// RaftPort serves the other nodes.
+	RaftPort int `unit:"TCP port" default:"5001" range:"1..65535"`
 }
 
 // Data is where a node keeps what it must not lose.
 type Data struct {
-	Dir string
+	// Dir keeps this node's log and state. It belongs to one node, and is on a disk, not in memory or on
+	// a network file system.
+	Dir string `unit:"directory" default:"must be set" allowed:"not /" flag:"data-dir"`
 	// CatchUpBytes bounds how much of the log stays on the disk for followers that lag,
-	// beside what the database does not hold yet; 0: 256 MiB. More than 10,000 entries
+	// beside what the database does not hold yet. More than 10,000 entries
 	// never do. A follower that needs more gets the whole database.
-	CatchUpBytes int
+	CatchUpBytes int `unit:"bytes" default:"0: 256 MiB" range:"0..1TiB"`
 	// StoreQuotaBytes bounds what of the database is in use. A node at its quota refuses what would
 	// make it larger (507 quota); reads and deletions go on. It should be the same on all nodes. The
 	// file may become twice as large.
-	StoreQuotaBytes int
+	StoreQuotaBytes int `unit:"bytes" range:"16MiB..1TiB"`
 	// MinFreeBytes is the floor of the free space on the disk of Dir: below it, until there is a
 	// quarter more, the node takes no writes (507 storage-full), and none of others if it leads. 0: none.
-	MinFreeBytes int
+	MinFreeBytes int `unit:"bytes" range:"0..1PiB"`
 }
 
 const (
@@ -146,18 +156,18 @@ const (
 
 // Limits are what one caller may ask of a node, and what the node may take of its machine.
 type Limits struct {
-	// RequestsPerSecond and WritesPerSecond are how often one caller may call this node, all in all
-	// and to write; who goes beyond is refused (429 rate-limited). A caller is who its token or
-	// certificate says, or else its address. RequestBurst and WriteBurst are how often it may at once,
-	// after a silence; 0: what a second allows. 0 per second: as often as it likes.
-	RequestsPerSecond int
-	RequestBurst      int
-	WritesPerSecond   int
-	WriteBurst        int
+	// RequestsPerSecond is how often one caller may call this node, all in all; who goes beyond is
+	// refused (429 rate-limited). A caller is who its token or certificate says, or else its address.
+	RequestsPerSecond int `unit:"requests per second" default:"0: as often as it likes" range:"0..1000000"`
+	// RequestBurst is how often it may at once, after a silence.
+	RequestBurst int `unit:"requests" default:"0: what a second allows" range:"0..1000000"`
+	// WritesPerSecond is how often of these one caller may write.
+	WritesPerSecond int `unit:"requests per second" default:"0: as often as it likes" range:"0..1000000"`
+	// WriteBurst is how often it may at once, after a silence.
+	WriteBurst int `unit:"requests" default:"0: what a second allows" range:"0..1000000"`
 	// MemoryBytes is what the process tries to stay below (Go's soft limit), beside the database,
-	// which is mapped. 0: three quarters of what its control group allows, if that has a limit. The
-	// environment variable GOMEMLIMIT wins.
-	MemoryBytes int
+	// which is mapped. The environment variable GOMEMLIMIT wins.
+	MemoryBytes int `unit:"bytes" default:"0: three quarters of what its control group allows, if that has a limit" range:"0 or 64MiB..16TiB"`
 }
 
 const (
@@ -177,11 +187,11 @@ const MaxCatchUpBytes = 1 << 40
 type Backup struct {
 	// Dir is where the backups go, readable by this user only: on another disk than Data.Dir, at best on
 	// another machine.
-	Dir string
-	// Every is the time between two; as text, such as "1h", which is the default.
-	Every time.Duration
-	// Keep is how many stay (default 24): the oldest go. Those of other clusters stay, too.
-	Keep int
+	Dir string `unit:"directory" default:"none: no backups are made" allowed:"not Data.Dir"`
+	// Every is the time between two.
+	Every time.Duration `range:"1m..8784h"`
+	// Keep is how many stay: the oldest go. Those of other clusters stay, too.
+	Keep int `unit:"backups" range:"1..10000"`
 }
 
 const (
@@ -199,11 +209,11 @@ const (
 // History is how long the cluster keeps what is not current any more. The leader's settings count,
 // so they should be the same on all nodes.
 type History struct {
-	// KeepFor is how long changes, and what they superseded, can be read; as text, such as "2160h".
+	// KeepFor is how long changes, and what they superseded, can be read.
 	// It is counted in time that the cluster had a leader. 0: for ever.
-	KeepFor time.Duration
+	KeepFor time.Duration `range:"0 or 15m.."`
 	// KeepVersions is how many versions of a key that are not current can be read. 0: all.
-	KeepVersions int
+	KeepVersions int `unit:"versions of a key" range:"0..100000"`
 }
 
 const (
@@ -225,7 +235,7 @@ const (
 type Clock struct {
 	// MaxDriftPPM is by how many parts in a million it may run faster or slower than true time:
 	// what a node says of its staleness is widened by that.
-	MaxDriftPPM int
+	MaxDriftPPM int `unit:"parts per million" range:"1..100000"`
 }
 
 const (
@@ -239,21 +249,23 @@ const (
 
 // Log is what a node says of itself on standard error.
 type Log struct {
-	Level  string // debug, info, warn or error; default info
-	Format string // text or json; empty: text on a terminal, else json
+	// Level is the least that is logged.
+	Level string `unit:"word" allowed:"debug, info, warn, error" flag:"log-level"`
+	// Format is how lines look.
+	Format string `unit:"word" default:"text on a terminal, else json" allowed:"text, json" flag:"log-format"`
 	// Access has a line for each request as well, whatever Level is: who, what, how it ended. Values,
 	// tokens and queries are in none.
-	Access bool
+	Access bool `flag:"access-log"`
 }
 
 // Trace is where traces of requests go, by OTLP over HTTP.
 type Trace struct {
 	// Endpoint is the URL of a collector, such as http://127.0.0.1:4318; a path other than /v1/traces
-	// is named. "": there are no traces.
-	Endpoint string
-	// Ratio is the share of requests that are traced, from 0 to 1. A request that comes with a
+	// is named.
+	Endpoint string `unit:"URL" default:"none: there are no traces"`
+	// Ratio is the share of requests that are traced. A request that comes with a
 	// traceparent is traced if that says so, and else is not.
-	Ratio float64
+	Ratio float64 `unit:"share" range:"0..1"`
 }
 
 // DefaultTraceRatio is Trace.Ratio unless the file says otherwise.

@@ -47,13 +47,7 @@ func Load(path string, environ []string, flags map[string]string) (Config, error
 	if err := loadFlags(k, flags); err != nil {
 		return Config{}, err
 	}
-	c := Config{Log: Log{Level: "info"}}
-	c.History = History{KeepFor: DefaultKeepFor, KeepVersions: DefaultKeepVersions}
-	c.Backup = Backup{Every: DefaultBackupEvery, Keep: DefaultBackupKeep}
-	c.Clock.MaxDriftPPM = DefaultMaxDriftPPM
-	c.Trace.Ratio = DefaultTraceRatio
-	c.Data = Data{StoreQuotaBytes: DefaultStoreQuotaBytes, MinFreeBytes: DefaultMinFreeBytes}
-	c.Auth.MaxPolicyStaleness = DefaultMaxPolicyStaleness
+	c := defaults()
 	if err := decode(reflect.ValueOf(&c).Elem(), "", k.Raw()); err != nil {
 		return Config{}, fmt.Errorf("config: %w", err)
 	}
@@ -61,6 +55,18 @@ func Load(path string, environ []string, flags map[string]string) (Config, error
 		return Config{}, fmt.Errorf("config: %w", err)
 	}
 	return c, nil
+}
+
+// defaults are what a setting is that nothing sets.
+func defaults() Config {
+	c := Config{Log: Log{Level: "info"}}
+	c.History = History{KeepFor: DefaultKeepFor, KeepVersions: DefaultKeepVersions}
+	c.Backup = Backup{Every: DefaultBackupEvery, Keep: DefaultBackupKeep}
+	c.Clock.MaxDriftPPM = DefaultMaxDriftPPM
+	c.Trace.Ratio = DefaultTraceRatio
+	c.Data = Data{StoreQuotaBytes: DefaultStoreQuotaBytes, MinFreeBytes: DefaultMinFreeBytes}
+	c.Auth.MaxPolicyStaleness = DefaultMaxPolicyStaleness
+	return c
 }
 
 func loadFile(k *koanf.Koanf, path string) error {

@@ -31,8 +31,9 @@ it is not ready while it serves on, take no new requests, send watches elsewhere
 what is in flight, flush the store. A second signal does not wait for that.
 
 The configuration is a JSON or YAML file; environment variables such as
-CONFMAN_Cluster__NodeId override it, and flags override both. If the node stops by
-itself, the reason and what to do about it are printed, and the exit code is 1.`,
+CONFMAN_Cluster__NodeId override it, and flags override both. docs/settings.md has every
+key, with its unit, default and range; docs/operations.md is how to run nodes. If the node
+stops by itself, the reason and what to do about it are printed, and the exit code is 1.`,
 		Example: `  confman serve --config /etc/confman/confman.json
   confman serve --config confman.json --node-id node2 --data-dir /var/lib/confman
   confman serve --config confman.json --log-level debug --log-format text`,
