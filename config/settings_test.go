@@ -322,7 +322,10 @@ func TestRangesAreThoseOfTheCode(t *testing.T) {
 			return err
 		}
 		step := 1.0
-		if s.kind.Kind() == reflect.Float64 {
+		switch {
+		case s.unit == "duration":
+			step = float64(time.Second)
+		case s.kind.Kind() == reflect.Float64:
 			step = 0.001
 		}
 		orZero, least, most := s.bounds(t)
