@@ -50,6 +50,7 @@ var numbers = []number{
 	gauge("confman_node_applied_index", "The index up to which the log is applied.", func(s *sight) float64 { return float64(s.Applied) }),
 	gauge("confman_node_durable_index", "The applied index that the database holds.", func(s *sight) float64 { return float64(s.Durable) }),
 	gauge("confman_node_log_first_index", "The oldest entry that the log holds.", func(s *sight) float64 { return float64(s.FirstIndex) }),
+	gauge("confman_cluster_version", "The version of commands that the cluster uses.", func(s *sight) float64 { return float64(s.State.Version) }),
 	gauge("confman_node_members", "Members of the cluster, as the node knows them.", func(s *sight) float64 { return float64(len(s.State.Members)) }),
 	gauge("confman_node_proposals_in_flight", "Writes that wait for their outcome.", func(s *sight) float64 { return float64(s.NodeStatus.Proposals) }),
 	gauge("confman_node_reads_in_flight", "Linearizable reads that wait for a quorum.", func(s *sight) float64 { return float64(s.NodeStatus.Reads) }),
@@ -148,6 +149,8 @@ var (
 		"Linearizable reads of this node, by outcome, and why, if they failed.", []string{"outcome", "reason"}, nil)
 	refusedDesc = prometheus.NewDesc("confman_writes_refused",
 		"1 while writes are refused for a reason that is not their own.", []string{"reason"}, nil)
+	backupDesc   = prometheus.NewDesc("confman_backup_last_success_timestamp_seconds", "When the newest scheduled backup was made, 0 if there is none. Only of nodes that make some.", nil, nil)
+	memberDesc   = prometheus.NewDesc("confman_node_member_version", "The newest version of commands that a member's program knows, by what the member is for Raft.", []string{"member", "role"}, nil)
 	verifiedDesc = prometheus.NewDesc("confman_image_verified_total", "Images that came in whole, by whether they were good or useless.", []string{"result"}, nil)
 
 	connectedDesc = prometheus.NewDesc("confman_transport_peer_connected", "1 if a connection to the member is open.", []string{"member"}, nil)
@@ -167,7 +170,7 @@ func (n nodeCollector) Describe(to chan<- *prometheus.Desc) {
 	}
 	for _, d := range []*prometheus.Desc{
 		roleDesc, reachableDesc, proposalsDesc, readsDesc, refusedDesc, verifiedDesc,
-		connectedDesc, queuedDesc, queuedBytes, droppedDesc, roundTripDesc,
+		connectedDesc, queuedDesc, queuedBytes, droppedDesc, roundTripDesc, backupDesc, memberDesc,
 	} {
 		to <- d
 	}
@@ -198,6 +201,13 @@ func (n nodeCollector) Collect(to chan<- prometheus.Metric) {
 	put(refusedDesc, prometheus.GaugeValue, truth(s.AtQuota), kindQuota.name)
 	put(verifiedDesc, prometheus.CounterValue, float64(s.ImagesVerified), "good")
 	put(verifiedDesc, prometheus.CounterValue, float64(s.ImagesRejected), "useless")
+	if s.BackupEvery > 0 {
+		at := 0.0
+		if !s.LastBackup.IsZero() {
+			at = float64(s.LastBackup.UnixMilli()) / 1000
+		}
+		put(backupDesc, prometheus.GaugeValue, at)
+	}
 	s.peers(put)
 }
 
@@ -205,7 +215,18 @@ func (s *sight) peers(put func(*prometheus.Desc, prometheus.ValueType, float64, 
 	for _, m := range s.State.Members {
 		// Two have one name while one replaces the other: the newer is shown.
 		replaced := slices.ContainsFunc(s.State.Members, func(o fsm.Member) bool { return o.Name == m.Name && o.RaftID > m.RaftID })
-		if m.RaftID == s.ID || replaced {
+		if replaced {
+			continue
+		}
+		role := "seat"
+		switch conf := &s.State.Conf; {
+		case conf.Votes(m.RaftID):
+			role = "voter"
+		case conf.Has(m.RaftID):
+			role = "learner"
+		}
+		put(memberDesc, prometheus.GaugeValue, float64(m.Version), m.Name, role)
+		if m.RaftID == s.ID {
 			continue
 		}
 		put(reachableDesc, prometheus.GaugeValue, truth(slices.Contains(s.Reachable, m.RaftID)), m.Name)

@@ -157,6 +157,11 @@ func TestNodeMetrics(t *testing.T) {
 		Peers:     []transport.PeerStats{{ID: 2, Connected: true, QueuedBytes: 9, Dropped: 4, RoundTrip: time.Millisecond}, {ID: 9}},
 	}
 	f.node.status.StorageFull, f.node.status.Disputed = true, true
+	assert.Nil(t, f.sample(t, "confman_backup_last_success_timestamp_seconds", ""), "it makes none")
+	f.node.status.BackupEvery = time.Hour
+	assert.InDelta(t, 0, f.shows(t, "confman_backup_last_success_timestamp_seconds", ""), 0, "there is none yet")
+	f.node.status.LastBackup = time.UnixMilli(1500)
+	assert.InDelta(t, 1.5, f.shows(t, "confman_backup_last_success_timestamp_seconds", ""), 0)
 	f.node.status.StoreBytes, f.node.status.StoreQuota = 5, 10
 	for name, want := range map[string]float64{
 		"confman_store_file_bytes": 7, "confman_store_bytes": 5, "confman_store_quota_bytes": 10, "confman_watch_watchers": 3, "confman_node_leader_changes_total": 2, "confman_store_disputed": 1,

@@ -79,6 +79,8 @@ type NodeStatus struct { //nolint:revive // Status is the core's
 	State fsm.State
 	// LastBackup is when the newest scheduled backup in this node's directory was made; zero: none is known.
 	LastBackup time.Time
+	// BackupEvery is the time between scheduled backups; 0: this node makes none.
+	BackupEvery time.Duration
 	// Ready: a leader is known, and a read was confirmed by a quorum and applied within ReadyAge.
 	Ready bool
 	// Progress is what a leader knows of the others; nil of who does not lead.
@@ -119,6 +121,9 @@ func (r *Runner) Status() NodeStatus {
 		out.StoreBytes = store.UsedBytes()
 	}
 	out.LastBackup = r.lastBackupAt()
+	if r.cfg.Backups.Dir != "" {
+		out.BackupEvery = r.cfg.Backups.Every
+	}
 	if out.Fresh {
 		out.Staleness = Widened(bootTime()-out.FreshAt, r.cfg.MaxClockDriftPPM)
 	}
