@@ -17,6 +17,11 @@ const (
 	// itself ready (protocol.md §2).
 	ReadyAge = 5 * time.Second
 
+	// LeaderlessReadyAge is the same while no leader is known: longer than an election takes, so that
+	// one has no load balancer turn away from all nodes, which can serve bounded reads meanwhile; and
+	// shorter than ReadyAge, so that a node which is cut off gets no writes for long.
+	LeaderlessReadyAge = 3 * time.Second
+
 	// DefaultClockDriftPPM is RunnerConfig.MaxClockDriftPPM unless set: quartz stays within
 	// 100, and NTP slews by at most 500.
 	DefaultClockDriftPPM = 500

@@ -217,7 +217,8 @@ func TestReady(t *testing.T) {
 	}{
 		"as it should be": {func(*NodeStatus) {}, true},
 		"not formed":      {func(s *NodeStatus) { s.Formed = false }, false},
-		"no leader":       {func(s *NodeStatus) { s.Leader = 0 }, false},
+		"an election":     {func(s *NodeStatus) { s.Leader, s.Staleness = 0, LeaderlessReadyAge }, true},
+		"no leader":       {func(s *NodeStatus) { s.Leader, s.Staleness = 0, LeaderlessReadyAge+1 }, false},
 		"never confirmed": {func(s *NodeStatus) { s.Fresh = false }, false},
 		"too long ago":    {func(s *NodeStatus) { s.Staleness++ }, false},
 	} {

@@ -81,7 +81,8 @@ type NodeStatus struct { //nolint:revive // Status is the core's
 	LastBackup time.Time
 	// BackupEvery is the time between scheduled backups; 0: this node makes none.
 	BackupEvery time.Duration
-	// Ready: a leader is known, and a read was confirmed by a quorum and applied within ReadyAge.
+	// Ready: a read was confirmed by a quorum and applied within ReadyAge, or within LeaderlessReadyAge if
+	// no leader is known.
 	Ready bool
 	// Progress is what a leader knows of the others; nil of who does not lead.
 	Progress []Progress
@@ -136,5 +137,9 @@ func (r *Runner) Status() NodeStatus {
 
 // ready tells whether clients should be sent to the node (protocol.md §2).
 func ready(s NodeStatus) bool {
-	return s.Formed && s.Damage == nil && s.Leader != 0 && s.Fresh && s.Staleness <= ReadyAge
+	most := ReadyAge
+	if s.Leader == 0 {
+		most = LeaderlessReadyAge
+	}
+	return s.Formed && s.Damage == nil && s.Fresh && s.Staleness <= most
 }
