@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -68,7 +67,7 @@ not do it.`,
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddGroup(&cobra.Group{ID: groupServer, Title: "Servers:"}, &cobra.Group{ID: groupClient, Title: "Clients:"})
-	for _, cmd := range []*cobra.Command{newServe(e), newDev(e), newCert(e), newRestore(e)} {
+	for _, cmd := range []*cobra.Command{newServe(e), newDev(e), newCert(e), newRestore(e), newVersion(e)} {
 		cmd.GroupID = groupServer
 		root.AddCommand(cmd)
 	}
@@ -93,12 +92,3 @@ const (
 	groupServer = "server"
 	groupClient = "client"
 )
-
-// version is the module's, as the go tool stamped it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(devel)"
-	}
-	return info.Main.Version
-}
