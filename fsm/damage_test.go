@@ -411,3 +411,17 @@ func TestAByteOfAStoredChangeEdited(t *testing.T) {
 	require.Contains(t, bad.Reason, `record "a/3" of bucket current: checksum does not match`)
 	r.overwrite(int64(at+len(rec)-1), rec[len(rec)-1:])
 }
+
+// A change larger than what a step may check is a step of its own: the pass goes on.
+func TestScrubPassesALargeChange(t *testing.T) {
+	r := newReplica(t)
+	r.rewrite(100, "x")
+	for range 20 {
+		done, err := r.s.Scrub(1000)
+		require.NoError(t, err)
+		if done {
+			return
+		}
+	}
+	t.Fatal("the pass does not end")
+}

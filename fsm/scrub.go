@@ -146,9 +146,10 @@ func (sc *scrubber) log(b *base, l *logical, budget int) (done bool, err error) 
 		}
 	}
 	after := gaps(l.gaps).after
-	ok, err := c.seek([]byte(changeKey(sc.revision + 1)))
+	from := sc.revision
+	ok, err := c.seek([]byte(changeKey(from + 1)))
 	for ; ok && err == nil; ok, err = c.next() {
-		if c.read > budget {
+		if c.read > budget && sc.revision > from { // one that is larger than the budget is one step
 			return false, nil
 		}
 		ch, err := openChange(string(c.key), c.val)
