@@ -160,7 +160,7 @@ func packed(t *testing.T, image []byte, info BackupInfo) []byte {
 	require.NoError(t, err)
 	defer f.Close()
 	// Without free pages, and with the metas as they are, an Image reads the file as it is.
-	i := &Image{base: &base{store: &Store{file: f}, pages: &pages{mem: image}}}
+	i := &Image{base: &base{of: newDatabase(f), pages: &pages{mem: image}}}
 	i.base.refs.Store(2)
 	copy(i.metas[:], image)
 	var b bytes.Buffer

@@ -13,6 +13,7 @@ import (
 // Invariant: while refs > 0, bbolt writes to none of its pages.
 type base struct {
 	store      *Store
+	of         *database
 	tx         *bbolt.Tx
 	pages      *pages
 	current    tree
@@ -28,8 +29,10 @@ type base struct {
 
 // openBase pins the newest transaction, which must be txid. The caller holds one
 // reference.
-func (s *Store) openBase(txid uint64) (b *base, err error) {
-	tx, err := s.begin(false)
+func (s *Store) openBase(txid uint64) (b *base, err error) { return s.openBaseOf(s.database, txid) }
+
+func (s *Store) openBaseOf(d *database, txid uint64) (b *base, err error) {
+	tx, err := d.begin(false)
 	if err != nil {
 		return nil, err
 	}
@@ -42,25 +45,26 @@ func (s *Store) openBase(txid uint64) (b *base, err error) {
 			_ = tx.Rollback()
 		}
 	}()
-	if b, err = s.readBase(txid); err != nil {
+	if b, err = d.readBase(txid); err != nil {
 		return nil, err
 	}
-	b.tx = tx
+	b.store, b.tx = s, tx
 	b.refs.Store(1)
+	d.refs.Add(1)
 	s.open.Add(1)
 	return b, nil
 }
 
 // readBase reads transaction txid, which the caller has pinned or nobody writes
 // to. There is no reference to give back.
-func (s *Store) readBase(txid uint64) (_ *base, err error) {
+func (d *database) readBase(txid uint64) (_ *base, err error) {
 	defer catchFault(debug.SetPanicOnFault(true), &err)
-	b := &base{store: s}
-	size, err := s.file.Stat()
+	b := &base{of: d}
+	size, err := d.file.Stat()
 	if err != nil {
 		return nil, err
 	}
-	if b.pages, err = newPages(s.mem[:min(int64(len(s.mem)), size.Size())], txid); err != nil {
+	if b.pages, err = newPages(d.mem[:min(int64(len(d.mem)), size.Size())], txid); err != nil {
 		return nil, err
 	}
 	b.used = (int64(b.pages.meta.pages) - int64(b.pages.freeCount())) * pageBytes
@@ -89,9 +93,10 @@ func (b *base) acquire() bool {
 // bbolt may hold the lock that it takes for that.
 func (b *base) release() {
 	if b.refs.Add(-1) == 0 {
-		if !b.store.broken.Load() {
+		if !b.of.broken.Load() {
 			_ = b.tx.Rollback() // fails only if it was done before
 		}
+		_ = b.of.release() // the last one of a file that another took the place of closes it
 		b.store.open.Done()
 	}
 }
@@ -120,24 +125,4 @@ func catchFault(before bool, err *error) {
 		panic(r)
 	}
 	*err = damaged("the mapped file is not readable: %v", fault)
-}
-
-// begin starts a bbolt transaction. bbolt panics with its locks held when no meta
-// page is valid any more; the store is broken from then on.
-func (s *Store) begin(writable bool) (tx *bbolt.Tx, err error) {
-	if s.broken.Load() {
-		return nil, damaged("bbolt failed before")
-	}
-	defer s.catchBolt(debug.SetPanicOnFault(true), &err)
-	return s.db.Begin(writable)
-}
-
-// catchBolt turns any panic of bbolt into ErrDamaged and marks the store broken:
-// bbolt may hold its locks, and is not called again.
-func (s *Store) catchBolt(before bool, err *error) {
-	debug.SetPanicOnFault(before)
-	if r := recover(); r != nil {
-		s.broken.Store(true)
-		*err = damaged("bbolt: %v", r)
-	}
 }

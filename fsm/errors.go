@@ -23,6 +23,9 @@ var (
 	// ErrOverlayFull means that Apply was called with twice Options.MaxOverlayBytes
 	// waiting to be flushed: the driver did not keep to its bound.
 	ErrOverlayFull = errors.New("fsm: overlay is full")
+	// ErrRepack means that a copy of the database, which a Repack made, is not what the
+	// database is, and takes nobody's place.
+	ErrRepack = errors.New("fsm: the copy is of no use")
 )
 
 // LimitError is a part of a command that is larger than its limit.

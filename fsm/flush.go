@@ -19,6 +19,8 @@ type Flush struct {
 	state   logical
 	windows [][2][]byte // key and value of those that changed
 	durable logical     // what the database holds; once Commit began
+	// tallies are those of the database that it is written to.
+	tallies map[bucket][]rangeTally
 }
 
 // BeginFlush freezes the overlay. It is called by the goroutine that applies,
@@ -61,7 +63,10 @@ func (f *Flush) Term() uint64 { return f.state.term }
 // disk is not known. IsFull tells an error for want of room.
 func (f *Flush) Commit() error {
 	s := f.s
-	b := s.base // only Commit replaces it, and Close, which comes after
+	s.packing.Lock()
+	defer s.packing.Unlock()
+	f.tallies = s.tallies
+	b := s.base // only Commit and Swap replace it, and Close, which comes after
 	var err error
 	if f.durable, err = b.logical(); err != nil {
 		return fmt.Errorf("flush to index %d: %w", f.state.applied, err)
@@ -82,6 +87,9 @@ func (f *Flush) Commit() error {
 		return fmt.Errorf("flush to index %d: %w", f.state.applied, err)
 	}
 	s.flushed(next)
+	if s.repack != nil {
+		s.repack.follow(f)
+	}
 	return nil
 }
 
@@ -236,7 +244,7 @@ func (f *Flush) records(tx *bbolt.Tx, in bucket) (err error) {
 	}
 	b := tx.Bucket([]byte(in.String()))
 	b.FillPercent = recordFill
-	rs := f.s.tallies[in]
+	rs := f.tallies[in]
 	touched := make([]bool, len(rs))
 	at, key := 0, make([]byte, 0, MaxKeyBytes+endedBytes+1)
 	tree.Scan(func(e *entry) bool {
@@ -259,7 +267,7 @@ func (f *Flush) records(tx *bbolt.Tx, in bucket) (err error) {
 	if rs, err = resizeRanges(tx, in, rs, touched); err != nil {
 		return err
 	}
-	f.s.tallies[in] = rs
+	f.tallies[in] = rs
 	return addsUp(in, rs, *f.state.tally(in))
 }
 

@@ -83,7 +83,7 @@ func (i *Image) ReadAt(p []byte, off int64) (n int, err error) {
 		n = copy(p, i.metas[off:])
 	}
 	if n < len(p) {
-		m, err := i.base.store.file.ReadAt(p[n:], off+int64(n))
+		m, err := i.base.of.file.ReadAt(p[n:], off+int64(n))
 		if errors.Is(err, io.EOF) {
 			err = damaged("the file ends before its %d pages", i.base.pages.meta.pages)
 		}
@@ -135,7 +135,7 @@ func verifyImage(path string, opts Options) (_ State, err error) {
 	if err != nil {
 		return State{}, err
 	}
-	s := &Store{opts: opts, file: file}
+	s := &Store{opts: opts, database: newDatabase(file)}
 	defer s.abandon()
 	defer catchFault(debug.SetPanicOnFault(true), &err)
 	txid, err := s.mapFile(unix.MADV_NORMAL)

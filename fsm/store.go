@@ -23,12 +23,11 @@ import (
 // Readers never wait: they load one pointer to a snapshot, which is replaced
 // after each Apply and each Commit and never changed.
 type Store struct {
-	opts   Options
-	db     *bbolt.DB
-	file   *os.File
-	mem    []byte         // the database mapped for reading, as long as Options.MmapBytes
-	broken atomic.Bool    // bbolt panicked: it is not called again
-	open   sync.WaitGroup // bases that are pinned
+	opts Options
+	path string
+	// database is the file that flushes go to. Of the goroutine that commits.
+	*database
+	open sync.WaitGroup // bases that are pinned, of this file and of those before
 
 	published atomic.Pointer[snapshot] // nil once closed
 
@@ -45,8 +44,11 @@ type Store struct {
 	base   *base    // holds one reference
 
 	// Of the goroutine that commits:
-	tallies  map[bucket][]rangeTally
-	verified bool // the freelist names no page in use
+	tallies map[bucket][]rangeTally
+
+	// packing is held by Commit, and by each step of a Repack: they take turns.
+	packing sync.Mutex
+	repack  *Repack // nil: none is under way
 
 	overlayBytes atomic.Int64
 	usedBytes    atomic.Int64
@@ -237,7 +239,7 @@ func openStore(path string, opts Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{opts: opts, file: file, active: newOverlay()}
+	s := &Store{opts: opts, path: path, database: newDatabase(file), active: newOverlay()}
 	defer func() {
 		if err != nil {
 			s.abandon()
@@ -250,12 +252,15 @@ func openStore(path string, opts Options) (_ *Store, err error) {
 		}
 		return nil, fmt.Errorf("lock: %w", err)
 	}
+	if err := os.Remove(path + repackSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	// The kernel's read-ahead would fill memory with pages nobody asked for.
 	txid, err := s.mapFile(unix.MADV_RANDOM)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.openBolt(path); err != nil {
+	if err := s.openBolt(path, s.opts); err != nil {
 		return nil, err
 	}
 	if s.base, err = s.openBase(txid); err != nil {
@@ -281,12 +286,8 @@ func (s *Store) mapFile(advice int) (txid uint64, err error) {
 		return 0, damaged("%d bytes are no database", info.Size())
 	}
 	s.opts.MmapBytes = mmapSize(max(int64(s.opts.MmapBytes), 2*info.Size()))
-	s.mem, err = unix.Mmap(int(s.file.Fd()), 0, s.opts.MmapBytes, unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return 0, fmt.Errorf("map %d bytes: %w", s.opts.MmapBytes, err)
-	}
-	if err := unix.Madvise(s.mem, advice); err != nil && !errors.Is(err, unix.ENOSYS) {
-		return 0, fmt.Errorf("madvise: %w", err)
+	if err := s.mapMemory(s.opts.MmapBytes, advice); err != nil {
+		return 0, err
 	}
 	found := false
 	for i := range 2 {
@@ -312,12 +313,6 @@ func mmapSize(n int64) int {
 		size *= 2
 	}
 	return int(size)
-}
-
-func (s *Store) openBolt(path string) (err error) {
-	defer s.catchBolt(debug.SetPanicOnFault(true), &err)
-	s.db, err = bbolt.Open(path, 0o600, boltOptions(s.opts, s.file))
-	return err
 }
 
 // load reads the state record, the windows and the tallies.
@@ -451,15 +446,10 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	s.published.Store(nil)
 	s.mu.Unlock()
+	s.leaveRepack()
 	s.base.release()
 	s.open.Wait()
-	var err error
-	if s.broken.Load() {
-		err = s.file.Close() // bbolt may hold its own locks; this one lets others in
-	} else {
-		err = s.db.Close()
-	}
-	return errors.Join(err, s.unmap())
+	return s.release()
 }
 
 // abandon gives back what a failed Open took.
@@ -467,21 +457,7 @@ func (s *Store) abandon() {
 	if s.base != nil {
 		s.base.release()
 	}
-	if s.db != nil && !s.broken.Load() {
-		_ = s.db.Close()
-	} else {
-		_ = s.file.Close()
-	}
-	_ = s.unmap()
-}
-
-func (s *Store) unmap() error {
-	if s.mem == nil {
-		return nil
-	}
-	mem := s.mem
-	s.mem = nil
-	return unix.Munmap(mem)
+	_ = s.release()
 }
 
 // IsFull reports whether err, from Commit or Create, says that the disk or the
