@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -71,7 +72,7 @@ func TestRepack(t *testing.T) {
 	r.requireWhole()
 
 	// Who read before reads on, of the file that has no name any more.
-	require.True(t, string(want) == string(readImage(t, image)))
+	require.True(t, bytes.Equal(want, readImage(t, image)))
 	_, found, err := view.Get("some/key/007")
 	require.NoError(t, err)
 	require.True(t, found)

@@ -55,6 +55,15 @@ type Settings struct {
 	// leader's count.
 	KeepFor      time.Duration
 	KeepVersions int
+	// RepackBytes is the size of the database from which on it is copied into a new file when
+	// more than RepackShare of it is free (default 32 MiB and 0.5; negative: never), RepackPause
+	// the least time between two copies (default 1 min).
+	RepackBytes int
+	RepackShare float64
+	RepackPause time.Duration
+	// RepackStepBytes is how much of it is copied, or checked, at each tick (default 1 MiB: 20
+	// MiB in a second, so that log and clients keep the disk).
+	RepackStepBytes int
 	// MaxProposals bounds the proposals in flight at this node; the next one is refused with
 	// ErrOverloaded (default fsm.WindowSize, which is also the most).
 	MaxProposals int

@@ -34,6 +34,7 @@ type Core struct {
 	storing
 	imaging
 	rebuilding
+	repacking
 	digesting
 	maintaining
 	membership
@@ -185,6 +186,10 @@ func (c *Core) take(in Input) {
 		c.imageVerified(in)
 	case Installed:
 		c.installed(in)
+	case Repacked:
+		c.repacked(in)
+	case Swapped:
+		c.swapped(in)
 	case Damaged:
 		c.damaged(in.Err)
 	case Unreachable:
@@ -213,6 +218,7 @@ func (c *Core) tick(in Tick) {
 	c.tickStorage()
 	c.tickImages()
 	c.tickRebuild()
+	c.tickRepack()
 	c.tickDigest()
 	c.tickMaintenance()
 	c.tickMembers()

@@ -518,7 +518,7 @@ func (c *Core) frozen() bool { return c.incoming != nil && c.incoming.phase == i
 // startInstall has the image take the store's place once nothing else is under way:
 // of the store, and of the log up to the marker; if raft is made anew, of all the log.
 func (c *Core) startInstall() {
-	if !c.replacing() || c.installing || c.applying > 0 || c.flushing || c.scrubbing {
+	if !c.replacing() || c.installing || c.applying > 0 || c.flushing || c.swapping || c.scrubbing {
 		return
 	}
 	if c.frozen() && len(c.appends) > 0 {
@@ -541,6 +541,7 @@ func (c *Core) installed(r Installed) {
 	must(r.State.Applied == in.state.Applied && r.State.Term == in.state.Term, "installed (%d, %d), want (%d, %d)", r.State.Applied, r.State.Term, in.state.Applied, in.state.Term)
 	must(c.lost || in.index > c.applied, "the image of index %d is older than what is applied, %d", in.index, c.applied)
 	c.installing, c.lost, c.incoming = false, false, nil
+	c.abandonRepack()
 	c.overtaken()
 	c.leaderMaintains() // what was proposed may be in the image
 	c.restored(r.State)

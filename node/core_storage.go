@@ -187,7 +187,8 @@ func (c *Core) startStorage() {
 	// A member that has just come in takes an image only if that knows of it.
 	conf := c.confIndex > c.durable && c.applied >= c.confIndex
 	wanted := c.flushWanted > c.durable && c.applied > c.durable // a rebuilt store can be behind the wish
-	if !c.flushing && (old || many || conf || wanted || c.overlayBytes >= c.cfg.FlushBytes || full) {
+	c.startSwap()
+	if !c.flushing && !c.swapping && (old || many || conf || wanted || c.overlayBytes >= c.cfg.FlushBytes || full) {
 		c.flushing = true
 		c.emit(Flush{})
 	}
@@ -282,6 +283,7 @@ func (c *Core) flushed(in Flushed) {
 	c.durable, c.durableTerm = uint64(in.Index), in.Term
 	c.overlayBytes = in.OverlayBytes
 	c.flushAt = c.now
+	c.measure(in.Pages, in.Free)
 	c.truncate()
 	c.offerImage()
 }

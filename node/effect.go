@@ -8,7 +8,7 @@ import (
 
 // Effect is something the driver must do. Effects of one Step are handed out in
 // order. Within each of these groups they are done in order: Append, Prove and
-// Truncate; Apply, Flush and Install; the six of images. Everything else may overlap.
+// Truncate; Apply, Flush, Install and Swap; the six of images. Everything else may overlap.
 //
 //sumtype:decl
 type Effect interface{ isEffect() }
@@ -85,6 +85,15 @@ type Reconfigure struct {
 	Introduced []transport.Peer
 }
 
+// Repack does a step of Budget bytes of the copy that is to be the database
+// (fsm.Repack.Step), and begins one if none is under way at this store; then it answers
+// Repacked. After an error it has dropped the copy. At most one is under way.
+type Repack struct{ Budget int }
+
+// Swap makes the copy the database (fsm.Repack.Swap), then answers Swapped. Nothing is
+// being flushed or installed meanwhile; applies go on.
+type Swap struct{}
+
 // ProposeReply answers a Propose: Err is nil if the command was applied, or
 // refused by the store for a reason that Result tells (compare failed, unchanged).
 type ProposeReply struct {
@@ -120,6 +129,8 @@ func (VerifyImage) isEffect()  {}
 func (DropImage) isEffect()    {}
 func (Install) isEffect()      {}
 func (Reconfigure) isEffect()  {}
+func (Repack) isEffect()       {}
+func (Swap) isEffect()         {}
 func (ProposeReply) isEffect() {}
 func (ReadReply) isEffect()    {}
 func (Stop) isEffect()         {}

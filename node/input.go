@@ -61,6 +61,8 @@ type Flushed struct {
 	Index        fsm.Index
 	Term         uint64
 	OverlayBytes int
+	// Pages is how many pages the database has, Free how many of them are free.
+	Pages, Free int
 }
 
 // Proved says that a Prove effect is done.
@@ -122,6 +124,21 @@ type ImageVerified struct {
 // Installed says that an Install effect is done: State is what the store holds now.
 type Installed struct{ State fsm.State }
 
+// Repacked says that a Repack effect is done.
+type Repacked struct {
+	// Done: the copy is whole and checked.
+	Done bool
+	// Err: there is no copy any more. fsm.ErrDamaged, wrapped, if the database is.
+	Err error
+}
+
+// Swapped says that a Swap effect is done, or that the copy was of no use and is dropped: the
+// store is what it was.
+type Swapped struct {
+	// Pages is how many pages the database has now, Free how many of them are free.
+	Pages, Free int
+}
+
 // Damaged says that the store was found to be damaged, by a read, an Apply or a
 // Flush: those are not done, and their effects not answered.
 type Damaged struct{ Err error }
@@ -159,6 +176,8 @@ func (ImageRead) isInput()          {}
 func (ImageWritten) isInput()       {}
 func (ImageVerified) isInput()      {}
 func (Installed) isInput()          {}
+func (Repacked) isInput()           {}
+func (Swapped) isInput()            {}
 func (Damaged) isInput()            {}
 func (FlushNow) isInput()           {}
 func (Unreachable) isInput()        {}

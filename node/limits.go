@@ -87,6 +87,12 @@ const (
 	// leaveElections is how many election timeouts a leader that is to be removed waits for another one to lead.
 	leaveElections = 8
 
+	// repackReserve is what a copy of the database must leave free on the disk.
+	repackReserve = 256 << 20
+
+	// dbPageBytes is bbolt's, as fsm sets it.
+	dbPageBytes = 4096
+
 	// scrubStepBytes is how much of the database one Scrub effect checks.
 	scrubStepBytes = 1 << 20
 )
@@ -111,6 +117,10 @@ func (s Settings) withDefaults() Settings {
 	def(&s.ImageChunkBytes, 256<<10)
 	def(&s.DigestInterval, 10*time.Second)
 	def(&s.MaintenanceInterval, time.Second)
+	def(&s.RepackBytes, 32<<20)
+	def(&s.RepackShare, 0.5)
+	def(&s.RepackStepBytes, 1<<20)
+	def(&s.RepackPause, time.Minute)
 	def(&s.MaxProposals, maxProposals)
 	def(&s.MaxReadRounds, 64)
 	return s

@@ -138,8 +138,9 @@ type member struct {
 	// store is nil if the node started without a usable one, until an image takes its
 	// place. The apply worker replaces it.
 	store   atomic.Pointer[fsm.Store]
-	broken  atomic.Bool    // the store is damaged: nothing more is done with it
-	retired sync.WaitGroup // stores that images replaced and that are still read from
+	broken  atomic.Bool                // the store is damaged: nothing more is done with it
+	repack  atomic.Pointer[fsm.Repack] // begun last; nil: none
+	retired sync.WaitGroup             // stores that images replaced and that are still read from
 	workers workers
 }
 

@@ -211,12 +211,14 @@ func (r *Runner) dispatch(m *member, effects []Effect) {
 			out = append(out, e.Message)
 		case Append, Prove, Truncate:
 			m.workers.appends.put(e)
-		case Apply, Flush, Install:
+		case Apply, Flush, Install, Swap:
 			m.workers.applies.put(e)
 		case OpenImage, ReadImage, CloseImage, WriteImage, VerifyImage, DropImage:
 			m.workers.images.put(e)
 		case Scrub:
 			m.workers.scrubs.put(e)
+		case Repack:
+			m.workers.repacks.put(e)
 		case ProposeReply:
 			var err error
 			if e.Err != nil {

@@ -15,10 +15,11 @@ import (
 // is never tried again.
 type workers struct {
 	appends *queue[Effect] // Append, Prove, Truncate
-	applies *queue[Effect] // Apply, Flush, Install
+	applies *queue[Effect] // Apply, Flush, Install, Swap
 	scrubs  *queue[Scrub]
+	repacks *queue[Repack]
 	images  *queue[Effect] // the six of images
-	flushes chan *fsm.Flush
+	flushes chan func()    // a flush or a swap
 	// flushing counts what was put into flushes and is not done.
 	flushing sync.WaitGroup
 
@@ -29,13 +30,15 @@ func (w *workers) start(r *Runner, m *member) {
 	w.appends = newQueue[Effect]()
 	w.applies = newQueue[Effect]()
 	w.scrubs = newQueue[Scrub]()
+	w.repacks = newQueue[Repack]()
 	w.images = newQueue[Effect]()
-	// The core has at most one flush under way, so the applies never wait here.
-	w.flushes = make(chan *fsm.Flush, 1)
+	// The core has at most one flush or swap under way, so the applies never wait here.
+	w.flushes = make(chan func(), 1)
 	w.running.Go(func() { r.appendLoop(m) })
 	w.running.Go(func() { r.applyLoop(m) })
 	w.running.Go(func() { r.flushLoop(m) })
 	w.running.Go(func() { r.scrubLoop(m) })
+	w.running.Go(func() { r.repackLoop(m) })
 	w.running.Go(func() { r.imageLoop(m) })
 }
 
@@ -185,7 +188,13 @@ func (r *Runner) applyLoop(m *member) {
 			case Flush:
 				if !m.broken.Load() {
 					m.workers.flushing.Add(1)
-					m.workers.flushes <- m.store.Load().BeginFlush()
+					f := m.store.Load().BeginFlush()
+					m.workers.flushes <- func() { r.flush(m, f) }
+				}
+			case Swap:
+				if !m.broken.Load() {
+					m.workers.flushing.Add(1)
+					m.workers.flushes <- func() { r.swap(m) }
 				}
 			case Apply:
 				if !m.broken.Load() {
@@ -234,11 +243,11 @@ func applyError(e Apply, err error) error {
 	return fmt.Errorf("node: applying entries %d to %d: %w: %s", first, last, err, what)
 }
 
-// flushLoop writes frozen overlays to the database. It ends after the applies,
+// flushLoop writes frozen overlays to the database, and makes copies the database. It ends after the applies,
 // with none left: the flush at the end of a Close must be the only one under way.
 func (r *Runner) flushLoop(m *member) {
-	for f := range m.workers.flushes {
-		r.flush(m, f)
+	for do := range m.workers.flushes {
+		do()
 		m.workers.flushing.Done()
 	}
 }
@@ -258,7 +267,9 @@ func (r *Runner) flush(m *member, f *fsm.Flush) {
 		r.meter.storeFlush.Observe(time.Since(began))
 		r.meter.flushedBytes.Add(uint64(bytes))
 		r.flushed.notify()
-		r.inbox.report(Flushed{Index: f.Applied(), Term: f.Term(), OverlayBytes: m.store.Load().OverlayBytes()})
+		store := m.store.Load()
+		pages, free := store.Pages()
+		r.inbox.report(Flushed{Index: f.Applied(), Term: f.Term(), OverlayBytes: store.OverlayBytes(), Pages: pages, Free: free})
 	}
 }
 

@@ -139,6 +139,14 @@ func (r *replica) breakOffStore() {
 			w.fail(JudgeStop, "%s: writing the database: %w", r.name, err)
 		}
 	}
+	if s.swapping && r.db != nil && !s.broken {
+		w.judge.count("crash: swapping in a copy")
+		if r.timing.IntN(2) == 0 {
+			if _, err := r.swap(); err != nil && !r.excuses(err) {
+				w.fail(JudgeStop, "%s: swapping in a copy: %w", r.name, err)
+			}
+		}
+	}
 	if len(s.images.queue) > 0 {
 		if e, ok := s.images.queue[0].(node.VerifyImage); ok {
 			w.judge.count("crash: verifying an image")
@@ -282,6 +290,10 @@ func (r *replica) traceInputs(ins []node.Input) {
 			t.add(21)
 		case node.FlushNow:
 			t.add(22)
+		case node.Repacked:
+			t.add(23) // how far it came depends on bbolt's pages
+		case node.Swapped:
+			t.add(24)
 		}
 	}
 }
@@ -331,5 +343,9 @@ func (r *replica) traceEffect(e node.Effect) {
 		t.add(17, e.Index)
 	case node.Reconfigure:
 		t.add(18, uint64(len(e.Members)), e.LastRaftID)
+	case node.Repack:
+		t.add(19, uint64(e.Budget))
+	case node.Swap:
+		t.add(20)
 	}
 }

@@ -329,7 +329,7 @@ func (r *replica) install(index uint64) (node.Input, error) {
 		}
 		r.db = nil
 	}
-	r.storage.flush = nil // of the store that was given up
+	r.storage.flush, r.storage.swapping = nil, false // of the store that was given up
 	if err := r.swapImage(); err != nil {
 		return nil, err
 	}

@@ -23,6 +23,8 @@ const (
 	evApplied
 	evFlushed
 	evScrubbed
+	evRepacked
+	evSwapped
 	evImage
 	evVerified
 	evDamaged

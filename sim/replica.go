@@ -83,6 +83,7 @@ type replica struct {
 	rng     generator
 	raft    generator // raft's randomness
 	timing  generator // of its disk
+	packs   generator // of its copies of the store
 
 	inbox   []node.Input // that wait for the loop
 	busy    bool         // the loop is in a step
@@ -146,6 +147,7 @@ func newReplica(w *World, id uint64, name string, names []string) *replica {
 		rng:    newGenerator(w.opts.Seed, "node "+name),
 		raft:   newGenerator(w.opts.Seed, "raft "+name),
 		timing: newGenerator(w.opts.Seed, "disk "+name),
+		packs:  newGenerator(w.opts.Seed, "repack "+name),
 		store:  filepath.Join(w.dir, name+".db"),
 		wall:   time.Duration(id) * time.Hour, // nothing may depend on it
 	}

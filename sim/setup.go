@@ -65,6 +65,8 @@ type setup struct {
 	checked  float64       // of writes that the accepting node looks at before it proposes them
 	reports  time.Duration // between two reports of a node of what it denied; 0: there are none
 
+	sparse float64 // of flushes that find most of the database free
+
 	load  string  // the workload besides registers and batches; empty: none
 	loads float64 // its share of the operations
 }
@@ -140,6 +142,7 @@ var conditions = []condition{
 	{"bootstrap at two nodes", func(s *setup) { s.race = false }},
 	{"write checked where it is accepted", func(s *setup) { s.checked = 0 }},
 	{"denials reported", func(s *setup) { s.reports = 0 }},
+	{"copy swapped in", func(s *setup) { s.sparse = 0 }},
 	{"maintained", func(s *setup) { s.node.MaintenanceInterval = -1 }},
 	{"compaction by age", func(s *setup) { s.node.KeepFor = 0 }},
 	{"compaction by count", func(s *setup) { s.node.KeepVersions = 0 }},
@@ -227,6 +230,7 @@ func newSetup(o Options) setup {
 	s.watching(newGenerator(o.Seed, "watching"))
 	s.maintenance(newGenerator(o.Seed, "maintenance"))
 	s.governing(newGenerator(o.Seed, "governing"))
+	s.repacking(newGenerator(o.Seed, "repacking"))
 	if g := newGenerator(o.Seed, "behind"); s.nodes == 5 && mix != Calm && g.IntN(3) == 0 {
 		s.behind = g.between(4*time.Second, 20*time.Second)
 		// The log must leave them behind in that time.
@@ -515,6 +519,7 @@ func (s *setup) String() string {
 	fmt.Fprintf(&b, ", watch %+v lazy %.1f", s.node.Watch, s.lazy)
 	fmt.Fprintf(&b, ", at most %d writes and %d read rounds", s.node.MaxProposals, s.node.MaxReadRounds)
 	fmt.Fprintf(&b, ", maintained every %v, keeps %v and %d versions", s.node.MaintenanceInterval, s.node.KeepFor, s.node.KeepVersions)
+	fmt.Fprintf(&b, ", %.2f of flushes sparse, copied by %d B every %v", s.sparse, s.node.RepackStepBytes, s.node.RepackPause)
 	fmt.Fprintf(&b, ", catch up %d, chunks %d B at %d B/s, flush %d B/%v", s.node.CatchUpEntries, s.node.ImageChunkBytes, s.node.ImageBytesPerSecond, s.node.FlushBytes, s.node.FlushInterval)
 	for k, every := range s.faults {
 		if every > 0 {

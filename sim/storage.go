@@ -18,15 +18,18 @@ type storage struct {
 	appends   []node.Effect // Append, Prove and Truncate that wait
 	appending []node.Effect // under way: a group of Appends, or one of the others
 	apart     bool          // the group is written one by one, before the one sync
-	applies   []node.Effect // Apply, Flush and Install that wait
+	applies   []node.Effect // Apply, Flush, Install and Swap that wait
 	applying  bool          // the first of applies is under way
 	reports   []node.Applied
 	reportsBy int64      // when the last of reports is made
 	flush     *fsm.Flush // under way
 	flushes   uint64     // counts them: what ends one that was given up ends no other
 	scrubs    int        // under way
-	broken    bool       // the store is damaged: nothing more is done with it
-	damage    error      // why
+	repack    *fsm.Repack
+	swapping  bool   // a Swap is under way
+	swaps     uint64 // counts them, as flushes does
+	broken    bool   // the store is damaged: nothing more is done with it
+	damage    error  // why
 	images    images
 	sending   sending
 	digest    transport.Digest // that the node told the others last; Index zero: none
@@ -37,7 +40,7 @@ type storage struct {
 // resting tells whether there is nothing that the core waits for.
 func (s *storage) resting() bool {
 	return len(s.appends) == 0 && len(s.appending) == 0 && len(s.applies) == 0 && !s.applying &&
-		len(s.reports) == 0 && s.flush == nil && len(s.images.queue) == 0 && s.images.verified == nil
+		len(s.reports) == 0 && s.flush == nil && !s.swapping && len(s.images.queue) == 0 && s.images.verified == nil
 }
 
 // dispatch does the effects of one step, in order.
@@ -70,11 +73,13 @@ func (r *replica) dispatch(effects []node.Effect) {
 			if q.queue = append(q.queue, e); len(q.queue) == 1 {
 				r.startImage()
 			}
-		case node.Apply, node.Flush, node.Install:
+		case node.Apply, node.Flush, node.Install, node.Swap:
 			r.storage.applies = append(r.storage.applies, e)
 		case node.Scrub:
 			r.storage.scrubs++
 			w.after(r.rng.between(0, 2*w.setup.disk.flush), event{kind: evScrubbed, node: r, life: r.life, n: uint64(e.Budget)})
+		case node.Repack:
+			r.startRepack(e.Budget)
 		case node.ProposeReply:
 			w.clients.proposed(r, e)
 		case node.ReadReply:
@@ -357,6 +362,8 @@ func (r *replica) apply() {
 		s.reports = append(s.reports, node.Applied{Results: results, State: r.db.State(), OverlayBytes: r.db.OverlayBytes()})
 		s.reportsBy = max(s.reportsBy, r.w.now+int64(r.rng.between(0, 2*r.w.setup.reportDelay)))
 		r.w.queue.push(event{at: s.reportsBy, kind: evApplied, node: r, life: r.life})
+	case node.Swap:
+		r.startSwap()
 	default:
 		s.flush = r.db.BeginFlush()
 		s.flushes++
@@ -384,6 +391,7 @@ func (r *replica) flushed(which uint64) {
 	}
 	err := r.commit()
 	in := node.Flushed{Index: r.lastDurable, Term: s.flush.Term(), OverlayBytes: r.db.OverlayBytes()}
+	in.Pages, in.Free = r.pages()
 	s.flush = nil
 	if errors.Is(err, fsm.ErrDamaged) {
 		r.damage(err)

@@ -217,6 +217,10 @@ func (w *World) happen(e *event) {
 		r.flushed(e.n)
 	case evScrubbed:
 		r.scrubbed(int(e.n))
+	case evRepacked:
+		r.repacked(int(e.n))
+	case evSwapped:
+		r.swapped(e.n)
 	case evImage:
 		r.image()
 	case evVerified:
