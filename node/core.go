@@ -184,12 +184,12 @@ func (c *Core) take(in Input) {
 		c.imageWritten(in)
 	case ImageVerified:
 		c.imageVerified(in)
-	case Installed:
-		c.installed(in)
 	case Repacked:
 		c.repacked(in)
 	case Swapped:
 		c.swapped(in)
+	case Installed:
+		c.installed(in)
 	case Damaged:
 		c.damaged(in.Err)
 	case Unreachable:

@@ -518,7 +518,7 @@ func (c *Core) frozen() bool { return c.incoming != nil && c.incoming.phase == i
 // startInstall has the image take the store's place once nothing else is under way:
 // of the store, and of the log up to the marker; if raft is made anew, of all the log.
 func (c *Core) startInstall() {
-	if !c.replacing() || c.installing || c.applying > 0 || c.flushing || c.swapping || c.scrubbing {
+	if !c.replacing() || c.installing || c.applying > 0 || c.flushing || c.scrubbing {
 		return
 	}
 	if c.frozen() && len(c.appends) > 0 {

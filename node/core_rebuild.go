@@ -42,13 +42,13 @@ func (c *Core) damaged(err error) {
 	c.why, c.lost = err, true
 	c.floor = max(c.floor, c.applied)
 	c.applying, c.flushing = 0, false
-	c.abandonRepack()
 	if c.outgoing != nil {
 		c.endImage(false)
 	}
 	c.offerImage()
 	c.refuseAll()
 	c.forgetDigests()
+	c.abandonRepack()
 	c.askAt = c.now
 }
 

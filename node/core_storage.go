@@ -171,7 +171,9 @@ func (c *Core) answerApplies(n int) {
 // command costs the overlay, which may be any multiple of its bytes, is known when it is applied.
 func (c *Core) startStorage() {
 	if c.lost || c.replacing() {
-		c.startInstall()
+		if !c.swapping {
+			c.startInstall()
+		}
 		return
 	}
 	full := false
