@@ -18,6 +18,7 @@ type loopState struct {
 	request uint64             // the last number given to one
 	timing  timing
 
+	pulse       pulse
 	low         bool          // what the core was told of the disk last
 	saidWaiting time.Duration // when the log last named whom formation waits for
 	members     string        // as the log named them last
@@ -173,7 +174,8 @@ func (r *Runner) step(m *member, items []item, tick bool) {
 	}
 	began := time.Now()
 	effects := m.core.Step(ins...)
-	r.meter.step.Observe(time.Since(began))
+	took := time.Since(began)
+	r.meter.step.Observe(took)
 	if tick {
 		progress := m.core.Progress()
 		r.progress.Store(&progress)
@@ -182,6 +184,9 @@ func (r *Runner) step(m *member, items []item, tick bool) {
 	r.publish(m)
 	r.loop.timing.saw(r.status.Load(), ins, effects)
 	r.dispatch(m, effects)
+	if tick {
+		r.beat(took)
+	}
 }
 
 func isForm(in Input) bool {
