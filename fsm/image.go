@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"runtime/debug"
 	"sync/atomic"
@@ -154,10 +153,16 @@ func verifyImage(path string, opts Options) (_ State, err error) {
 		return State{}, err
 	}
 	var pass scrubber
-	done, err := pass.step(b, math.MaxInt)
-	if err != nil {
-		return State{}, err
+	for {
+		done, err := pass.step(b, verifyStepBytes)
+		if err != nil {
+			return State{}, err
+		}
+		if done {
+			return l.state(), nil
+		}
+		if opts.Pause != nil {
+			opts.Pause()
+		}
 	}
-	must(done, "a pass without a budget ended early")
-	return l.state(), nil
 }

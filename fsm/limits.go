@@ -120,6 +120,9 @@ const (
 	rangeRecords = 4096
 	rangeBytes   = 4 << 20
 
+	// verifyStepBytes is how much VerifyImage reads between two pauses: some milliseconds.
+	verifyStepBytes = 1 << 20
+
 	// recordFill is how full a page is left that was split: imports come in the
 	// order of keys, and would leave every page half empty otherwise; writes
 	// elsewhere still find some room.

@@ -96,6 +96,9 @@ type Options struct {
 	MaxVersion uint8
 	// NoSync skips fsync in bbolt. For package sim only, where the file lives in memory.
 	NoSync bool
+	// Pause, unless nil, is called by VerifyImage between two parts of its work: it may wait, and
+	// leave processor and disk to others.
+	Pause func()
 }
 
 func (o Options) withDefaults() Options {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/confman/confman/fsm"
 )
@@ -25,6 +26,7 @@ type imageWork struct {
 	open     *fsm.Image // of transfer; nil: none
 	transfer uint64
 	incoming *os.File
+	behind   int64 // up to where the kernel was told to write what came in
 }
 
 // imageLoop does what the core asks about images, one thing at a time. The queue is
@@ -123,11 +125,18 @@ func (w *imageWork) write(d *dataDir, e WriteImage) (err error) {
 		if err != nil {
 			return err
 		}
+		w.behind = 0
 	}
 	if w.incoming == nil {
 		return fs.ErrClosed
 	}
-	_, err = w.incoming.WriteAt(e.Data, int64(e.Offset))
+	if _, err = w.incoming.WriteAt(e.Data, int64(e.Offset)); err != nil {
+		return err
+	}
+	if end := int64(e.Offset) + int64(len(e.Data)); end-w.behind >= writeBehindBytes {
+		err = writeBehind(w.incoming, w.behind, end)
+		w.behind = end
+	}
 	return err
 }
 
@@ -143,7 +152,9 @@ func (w *imageWork) verify(r *Runner, m *member, index uint64) (fsm.State, error
 	if err != nil {
 		return fsm.State{}, err
 	}
-	state, err := fsm.VerifyImage(r.dir.join(incomingFile), r.storeOptions())
+	opts := r.storeOptions()
+	opts.Pause = r.takeTurns()
+	state, err := fsm.VerifyImage(r.dir.join(incomingFile), opts)
 	switch {
 	case err != nil:
 		return fsm.State{}, err
@@ -153,6 +164,19 @@ func (w *imageWork) verify(r *Runner, m *member, index uint64) (fsm.State, error
 		return fsm.State{}, fmt.Errorf("it holds index %d, its sender said %d", state.Applied, index)
 	}
 	return state, r.dir.rename(incomingFile, imageFile(index))
+}
+
+// takeTurns makes a function that is called between parts of long work, and waits for as long as
+// the part took: the other half of a processor is for those who wait for an answer.
+func (r *Runner) takeTurns() func() {
+	began := time.Now()
+	return func() {
+		select {
+		case <-r.stop:
+		case <-time.After(time.Since(began)):
+		}
+		began = time.Now()
+	}
 }
 
 // drop removes what there is of an image that is not to be installed.

@@ -86,6 +86,10 @@ const (
 	// MaxRestorerBytes bounds who is said to have restored a cluster.
 	MaxRestorerBytes = 200
 
+	// writeBehindBytes is how much of an image that comes in is left to the kernel's memory before
+	// it must begin to write: a sync of all of it at the end would hold up those of the log.
+	writeBehindBytes = 1 << 20
+
 	// sayWaitingInterval is how often a node that waits to form its cluster says so.
 	sayWaitingInterval = 10 * time.Second
 
