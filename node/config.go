@@ -40,7 +40,7 @@ type Settings struct {
 	// less of the two counts (default 10,000 and 256 MiB; negative: none).
 	CatchUpEntries int
 	CatchUpBytes   int
-	// ImageBytesPerSecond bounds the bytes of images sent (default 64 MiB).
+	// ImageBytesPerSecond bounds the bytes of images sent (default 32 MiB: sender, receiver and disk have other work).
 	ImageBytesPerSecond int
 	// ImageChunkBytes is the size of one piece of an image (default 256 KiB).
 	ImageChunkBytes int

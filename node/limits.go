@@ -113,7 +113,7 @@ func (s Settings) withDefaults() Settings {
 	def(&s.ScrubInterval, time.Second)
 	def(&s.CatchUpEntries, 10_000)
 	def(&s.CatchUpBytes, 256<<20)
-	def(&s.ImageBytesPerSecond, 64<<20)
+	def(&s.ImageBytesPerSecond, 32<<20)
 	def(&s.ImageChunkBytes, 256<<10)
 	def(&s.DigestInterval, 10*time.Second)
 	def(&s.MaintenanceInterval, time.Second)
