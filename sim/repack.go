@@ -23,12 +23,15 @@ func (s *setup) repacking(g generator) {
 	n.RepackPause = g.some(time.Second, 30*time.Second)
 }
 
-// pages is what the core is told of the database's pages.
-func (r *replica) pages() (all, free int) {
+// storePages is how many pages the core is told that a database has.
+const storePages = 2
+
+// freePages is how many of them it is told are free.
+func (r *replica) freePages() int {
 	if r.packs.chance(r.w.setup.sparse) {
-		return 2, 2
+		return storePages
 	}
-	return 2, 0
+	return 0
 }
 
 func (r *replica) startRepack(budget int) {
@@ -131,7 +134,5 @@ func (r *replica) swap() (node.Input, error) {
 			r.mended()
 		}
 	}
-	in := node.Swapped{}
-	in.Pages, in.Free = r.pages()
-	return in, nil
+	return node.Swapped{Pages: storePages, Free: r.freePages()}, nil
 }

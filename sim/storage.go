@@ -390,8 +390,10 @@ func (r *replica) flushed(which uint64) {
 		return // it was of a store that is given up
 	}
 	err := r.commit()
-	in := node.Flushed{Index: r.lastDurable, Term: s.flush.Term(), OverlayBytes: r.db.OverlayBytes()}
-	in.Pages, in.Free = r.pages()
+	in := node.Flushed{
+		Index: r.lastDurable, Term: s.flush.Term(), OverlayBytes: r.db.OverlayBytes(),
+		Pages: storePages, Free: r.freePages(),
+	}
 	s.flush = nil
 	if errors.Is(err, fsm.ErrDamaged) {
 		r.damage(err)
