@@ -21,9 +21,9 @@ type Settings struct {
 	MaxMessageBytes uint64
 	// MaxApplyBytes bounds the entries handed out to apply at a time (default 8 MiB).
 	MaxApplyBytes uint64
-	// FlushBytes is the overlay's size at which a flush starts (default 16 MiB).
+	// FlushBytes is the overlay's size at which a flush starts (default 8 MiB).
 	FlushBytes int
-	// FlushInterval is the longest a change stays only in the overlay (default 5 s).
+	// FlushInterval is the longest a change stays only in the overlay (default 1 s): the less there is to be written at once, the less do syncs of the log wait for it.
 	FlushInterval time.Duration
 	// MaxOverlayBytes is the size at which applying waits for the flush (default 64 MiB).
 	MaxOverlayBytes int
