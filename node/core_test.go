@@ -128,7 +128,7 @@ type actor struct {
 func newStage(t *testing.T, n int, maintain bool) *stage {
 	s := &stage{
 		t: t, imageSize: 3000, settings: Settings{
-			Checks: true, ScrubInterval: -1, CatchUpEntries: -1, ImageChunkBytes: 1000, ImageBytesPerSecond: 1 << 20, DigestInterval: time.Minute,
+			Checks: true, ScrubInterval: -1, CatchUpEntries: -1, ImageChunkBytes: 1000, ImageBytesPerSecond: 1 << 20, DigestInterval: time.Minute, FlushInterval: 5 * time.Second,
 			MaintenanceInterval: -1, // unless the conversation is about it
 		},
 		applied: map[fsm.Index]fsm.Entry{}, first: map[fsm.Origin]fsm.Index{},
