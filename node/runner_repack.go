@@ -20,6 +20,7 @@ func (r *Runner) repackLoop(m *member) {
 			done, err := r.repackStep(m, s.Budget)
 			if errors.Is(err, fsm.ErrDamaged) {
 				m.broken.Store(true) // the core gives the store up when it hears of it
+				r.meter.damages.Add(1)
 			}
 			if err != nil {
 				r.log.Warn("the database, which is mostly free, is not made smaller for now", slogError(err))
