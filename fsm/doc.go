@@ -76,6 +76,20 @@
 // The trim leaves a mark for the records of one key that it lets go. Neither makes a revision. The
 // chain is verified from the floor's on, which the state holds.
 //
+// # Versions
+//
+// The first byte of a command is its version, and [State].Version the one that the cluster uses. It rises by FinalizeUpgrade
+// only, whose outcome depends on the state alone: on what all members reported that they know. The rule that upgrades live by:
+//
+// What is written while version N is in use can be read by every program that knows N. That is of commands, of each record of the
+// database and so of images, of the log and of the identity of a node (packages wal and node). What a later program writes
+// otherwise it writes so only once its version is in use; until then it reads both. A new layout of the database thus goes with
+// a new version of commands, and the state record, whose layout says layoutVersion, is written anew when that begins. What
+// version 1 writes is in testdata/store_v1.txt.
+//
+// A program that meets a version or layout above its own says [ErrUnknownVersion], never [ErrDamaged], and stops before it has
+// changed anything.
+//
 // # Damage
 //
 // Each value carries a checksum over key and value, verified on every read.

@@ -47,6 +47,29 @@ func TestIdentityComesBack(t *testing.T) {
 	}
 }
 
+// TestWhatAnIdentityIsWrittenAs: as every program since the first release reads it. They pass over members that they do not know.
+func TestWhatAnIdentityIsWrittenAs(t *testing.T) {
+	id := someIdentity()
+	id.Version, id.Life = 1, fsm.Life{0xab, 15: 1}
+	id.Current = &Membership{
+		Members: []fsm.Member{{
+			RaftID: 4, Name: "node4", Want: fsm.Learner, Replaces: 2, Life: fsm.Life{7}, Version: 1,
+			MemberSpec: fsm.MemberSpec{Address: "10.0.1.13", APIPort: 5000, RaftPort: 5001},
+		}},
+		Conf: fsm.ConfState{Voters: []uint64{1, 2}, Learners: []uint64{4}, VotersOutgoing: []uint64{3}, LearnersNext: []uint64{3}}, LastRaftID: 4,
+	}
+	assert.Equal(t, goldenIdentity, string(encodeIdentity(id)))
+	got, err := decodeIdentity([]byte(goldenIdentity))
+	require.NoError(t, err)
+	assert.Equal(t, id, got)
+	later := []byte(`{"cluster":"000102030405060708090a0b0c0d0e0f","name":"n","raft_id":1,"members":null,"formed":true,"incarnation":2,"to_come":[1]}`)
+	_, err = decodeIdentity(append(identityHeader(later), later...))
+	require.NoError(t, err)
+}
+
+const goldenIdentity = `confman-identity 1 crc32c=8473a1eb
+{"cluster":"010203000000000000000000000000ff","name":"node2","raft_id":2,"members":[{"raft_id":1,"name":"node1"},{"raft_id":2,"name":"node2"},{"raft_id":3,"name":"nöde3"}],"formed":true,"incarnation":9223372036854775809,"version":1,"life":"ab000000000000000000000000000001","current":{"members":[{"raft_id":4,"name":"node4","address":"10.0.1.13","api_port":5000,"raft_port":5001,"want":2,"replaces":2,"life":"07000000000000000000000000000000","version":1}],"voters":[1,2],"learners":[4],"voters_outgoing":[3],"learners_next":[3],"last_raft_id":4}}`
+
 // Any single damage to the file is noticed: a node that mistook its cluster, its
 // raft id or whether it had voted could elect a second leader.
 func TestIdentityDamage(t *testing.T) {
