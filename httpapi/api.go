@@ -56,6 +56,7 @@ type api struct {
 	nodeHeader []string
 	leader     atomic.Pointer[leaderHeader]
 
+	started  time.Time
 	idPrefix string // makes request ids unique across restarts and nodes
 	idCount  atomic.Uint64
 }
@@ -90,6 +91,7 @@ func newAPI(cfg Config) *api {
 		nodeHeader: []string{cfg.Name},
 		idPrefix:   hex.EncodeToString(id[:]) + "-",
 	}
+	a.started = a.Now()
 	a.granted.seed = maphash.MakeSeed()
 	a.callers.seed = maphash.MakeSeed()
 	a.rates.Rates = cfg.Rates
@@ -156,6 +158,14 @@ func (a *api) routes() []route {
 	one(http.MethodPost, base+"/txn", a.limited((*call).txn))
 	one(http.MethodGet, base+"/cluster", a.limited((*call).cluster))
 	one(http.MethodGet, base+"/cluster/backup", a.limited((*call).backup))
+	one(http.MethodGet, base+"/cluster/members", a.limited((*call).listMembers))
+	one(http.MethodPost, base+"/cluster/members", a.limited((*call).addMember))
+	one(http.MethodPost, base+"/cluster/members/promote", a.limited((*call).promoteMembers))
+	one(http.MethodPost, base+"/cluster/members/remove", a.limited((*call).removeMembers))
+	one(http.MethodPost, base+"/cluster/members/replace", a.limited((*call).replaceMember))
+	one(http.MethodPost, base+"/cluster/finalize-upgrade", a.limited((*call).finalizeUpgrade))
+	one(http.MethodPost, base+"/cluster/transfer-leadership", a.limited((*call).transferLeadership))
+	one(http.MethodPost, base+"/cluster/drain", a.limited((*call).drain))
 	one(http.MethodGet, "/openapi.json", a.open((*call).openAPI))
 	one(http.MethodHead, "/openapi.json", a.open((*call).openAPI))
 	one(http.MethodGet, "/health/live", a.health((*call).live))

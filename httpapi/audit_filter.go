@@ -29,7 +29,9 @@ const (
 var (
 	changeActions = map[fsm.OpKind]string{
 		fsm.Put: "put", fsm.Delete: "delete", fsm.PutNamespace: "namespace-put", fsm.DeleteNamespace: "namespace-delete",
-		fsm.Restored: "restored",
+		fsm.Restored:  "restored",
+		fsm.AddMember: "member-add", fsm.PromoteMember: "member-promote", fsm.RemoveMember: "member-remove", fsm.ReplaceMember: "member-replace",
+		fsm.FinalizeUpgrade: "upgrade-finalize",
 	}
 	deniedActions = map[fsm.DenialKind]string{
 		fsm.DeniedRead: "denied-read", fsm.DeniedWrite: "denied-write", fsm.DeniedAccess: "denied-access",

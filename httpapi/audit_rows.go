@@ -59,8 +59,12 @@ func (w *auditWalk) change(ch *fsm.Change) {
 	}
 	for i := range ch.Ops {
 		op := &ch.Ops[i]
-		action := changeActions[op.Kind]
-		if !f.covers(op.Key) || f.action != "" && action != f.action {
+		action, path := changeActions[op.Kind], op.Key
+		ofMembers := op.Kind >= fsm.AddMember && op.Kind <= fsm.FinalizeUpgrade
+		if ofMembers {
+			path = "" // they take the verb of the whole tree
+		}
+		if !f.covers(path) || f.action != "" && action != f.action {
 			continue
 		}
 		if len(w.row) == 0 {
@@ -75,8 +79,11 @@ func (w *auditWalk) change(ch *fsm.Change) {
 			now = 0
 		}
 		w.row = append(w.row, `{"path":`...)
-		w.row = appendString(w.row, rootNamed(op.Key))
+		w.row = appendString(w.row, rootNamed(path))
 		w.text("action", action)
+		if ofMembers && op.Key != "" {
+			w.text("members", op.Key)
+		}
 		w.number("old_revision", uint64(op.Old))
 		w.number("revision", uint64(now))
 		w.row = append(w.row, '}')

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/node"
@@ -30,11 +29,7 @@ func (c *call) cluster() error {
 	b = append(b, `,"role":`...)
 	b = appendString(b, roleOf(&s))
 	b = append(b, `,"leader":`...)
-	if leader := leaderName(&s, s.Leader); leader != "" {
-		b = appendString(b, leader)
-	} else {
-		b = append(b, "null"...)
-	}
+	b = appendNullable(b, leaderName(&s, s.Leader))
 	b = append(b, `,"term":`...)
 	b = strconv.AppendUint(b, s.Term, 10)
 	b = append(b, `,"revision":`...)
@@ -52,12 +47,13 @@ func (c *call) cluster() error {
 	} else {
 		b = append(b, "null"...)
 	}
+	b = c.appendSelf(b, &s)
 	b = append(b, `,"members":[`...)
 	for i, m := range c.api.members(&s) {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendMember(b, m)
+		b = appendMember(b, &m, &s)
 	}
 	c.buf = append(b, ']', '}', '\n')
 	c.w.Header()["Cache-Control"] = noStoreHeader
@@ -65,54 +61,83 @@ func (c *call) cluster() error {
 	return nil
 }
 
+// appendSelf appends what the node says of itself alone.
+func (c *call) appendSelf(b []byte, s *node.NodeStatus) []byte {
+	sizes := c.api.Node.Measures()
+	b = append(b, `,"release":`...)
+	b = appendNullable(b, c.api.Release)
+	b = append(b, `,"command_version":`...)
+	b = strconv.AppendUint(b, fsm.Version, 10)
+	b = append(b, `,"active_version":`...)
+	b = strconv.AppendUint(b, uint64(max(s.State.Version, fsm.MinVersion)), 10)
+	b = append(b, `,"uptime":`...)
+	b = strconv.AppendInt(b, int64(c.api.Now().Sub(c.api.started).Seconds()), 10)
+	b = append(b, `,"store_bytes":`...)
+	b = strconv.AppendInt(b, sizes.FileBytes, 10)
+	b = append(b, `,"log_bytes":`...)
+	b = strconv.AppendInt(b, sizes.LogBytes, 10)
+	b = append(b, `,"draining":`...)
+	b = strconv.AppendBool(b, c.api.Node.Draining() || c.api.draining.Load())
+	b = append(b, `,"ready":`...)
+	return strconv.AppendBool(b, len(c.notReady()) == 0)
+}
+
 func roleOf(s *node.NodeStatus) string {
-	if !s.Formed {
-		return "forming"
+	switch {
+	case s.Joining:
+		return "joining"
+	case !s.Formed:
+		return roleForming
 	}
 	return s.Role.String()
 }
 
+const roleForming = "forming"
+
 // peer is a member as this node sees it.
 type peer struct {
-	Member
-	raftID    uint64
-	role      string // "" if this node cannot know
-	reachable *bool  // nil if this node cannot know
+	fsm.Member
+	role      string         // "" if this node cannot know
+	reachable *bool          // nil if this node cannot know
+	progress  *node.Progress // nil if this node does not lead, or is it
 }
 
 // members are those of the replicated state or, before there is one, the
 // configured ones; in order of name.
 func (a *api) members(s *node.NodeStatus) []peer {
 	var peers []peer
-	for _, m := range s.State.Members {
-		p := peer{Member: Member{Name: m.Name}, raftID: m.RaftID}
-		if i := slices.IndexFunc(a.Members, func(c Member) bool { return c.Name == m.Name }); i >= 0 {
-			p.Member = a.Members[i]
+	if s.Formed {
+		for _, m := range a.addressed(s.State.Members) {
+			peers = append(peers, a.seen(peer{Member: m}, s))
 		}
-		peers = append(peers, a.seen(p, s))
+		return peers
 	}
-	if !s.Formed {
-		peers = nil
-		for _, m := range a.Members {
-			p := peer{Member: m, role: "forming"}
+	var all []fsm.Member
+	for _, m := range a.Members {
+		all = append(all, fsm.Member{Name: m.Name})
+	}
+	for _, m := range a.addressed(all) {
+		p := peer{Member: m, role: roleForming}
+		if !s.Joining { // or it is others that it waits for
 			reachable := !slices.Contains(s.Waiting, m.Name)
 			p.reachable = &reachable
-			peers = append(peers, p)
 		}
+		peers = append(peers, p)
 	}
-	slices.SortFunc(peers, func(p, q peer) int { return strings.Compare(p.Name, q.Name) })
 	return peers
 }
 
 // seen fills in what this node knows of a member. A leader hears all, a follower
 // its leader only: of the others it knows nothing.
 func (a *api) seen(p peer, s *node.NodeStatus) peer {
-	known, reachable := true, slices.Contains(s.Reachable, p.raftID)
+	known, reachable := true, slices.Contains(s.Reachable, p.RaftID)
 	switch {
-	case p.raftID == s.ID:
+	case p.RaftID == s.ID:
 		p.role, reachable = s.Role.String(), true
-	case p.raftID == s.Leader:
+	case p.RaftID == s.Leader:
 		p.role = node.Leader.String()
+	case p.Life == (fsm.Life{}):
+		known = false // nobody is there
 	case s.Role == node.Leader:
 		p.role = node.Follower.String()
 	default:
@@ -124,31 +149,29 @@ func (a *api) seen(p peer, s *node.NodeStatus) peer {
 	if known {
 		p.reachable = &reachable
 	}
+	if i := slices.IndexFunc(s.Progress, func(x node.Progress) bool { return x.RaftID == p.RaftID }); i >= 0 {
+		p.progress = &s.Progress[i]
+	}
 	return p
 }
 
-func appendMember(b []byte, p peer) []byte {
-	b = append(b, `{"id":`...)
-	b = appendString(b, p.Name)
-	b = append(b, `,"raft_id":`...)
-	b = strconv.AppendUint(b, p.raftID, 10)
-	b = append(b, `,"address":`...)
-	b = appendString(b, p.Address)
-	b = append(b, `,"api_port":`...)
-	b = strconv.AppendInt(b, int64(p.APIPort), 10)
-	b = append(b, `,"raft_port":`...)
-	b = strconv.AppendInt(b, int64(p.RaftPort), 10)
+func appendMember(b []byte, p *peer, s *node.NodeStatus) []byte {
+	b = appendMemberState(append(b, '{'), &p.Member, &s.State)
 	b = append(b, `,"role":`...)
-	if p.role == "" {
-		b = append(b, "null"...)
-	} else {
-		b = appendString(b, p.role)
-	}
+	b = appendNullable(b, p.role)
 	b = append(b, `,"reachable":`...)
 	if p.reachable == nil {
 		b = append(b, "null"...)
 	} else {
 		b = strconv.AppendBool(b, *p.reachable)
 	}
-	return append(b, '}')
+	if p.progress == nil {
+		return append(b, `,"match_index":null,"lag":null,"caught_up":null}`...)
+	}
+	b = append(b, `,"match_index":`...)
+	b = strconv.AppendUint(b, p.progress.Match, 10)
+	b = append(b, `,"lag":`...)
+	b = strconv.AppendUint(b, max(s.Commit, p.progress.Match)-p.progress.Match, 10)
+	b = append(b, `,"caught_up":`...)
+	return append(strconv.AppendBool(b, p.progress.CaughtUp), '}')
 }

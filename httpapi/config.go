@@ -34,6 +34,11 @@ type Node interface {
 	Status() node.NodeStatus
 	// Measures is what the node counted; it is asked at each scrape of /metrics.
 	Measures() node.Measures
+	// TransferLeadership and Drain return once another node leads; Drain, if none can, too.
+	TransferLeadership(ctx context.Context, to string) error
+	Drain(ctx context.Context) error
+	Undrain()
+	Draining() bool
 	// StoreDamaged tells the node that reading v, which is open, met damage (fsm.ErrDamaged).
 	StoreDamaged(v *fsm.View, err error)
 	// Done is closed when the node has stopped.
@@ -55,6 +60,8 @@ type Config struct {
 	Node Node
 	// Name is this node's, as in Members.
 	Name string
+	// Release is the version of the program, for who looks (default: not known).
+	Release string
 	// Members are the addresses for GET /cluster. Who is a member is the
 	// replicated state's to say; one without an address here is shown without.
 	Members []Member

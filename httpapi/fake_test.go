@@ -41,6 +41,9 @@ type fakeNode struct {
 	viewErr      error
 	waitErr      error
 	backupErr    error
+	handOverErr  error
+	drains       bool
+	transferred  []string
 	damage       []error // what StoreDamaged was told
 	proposals    int
 	linearized   int
@@ -197,6 +200,27 @@ func (n *fakeNode) Status() node.NodeStatus {
 	s.Commit, s.Applied = uint64(s.State.Applied), uint64(s.State.Applied)
 	return s
 }
+
+func (n *fakeNode) TransferLeadership(ctx context.Context, to string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.handOverErr == nil {
+		n.transferred = append(n.transferred, to)
+		n.status.Role, n.status.Leader = node.Follower, 2
+	}
+	return n.handOverErr
+}
+
+func (n *fakeNode) Drain(context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.drains = true
+	return n.handOverErr
+}
+
+func (n *fakeNode) Undrain() { n.drains = false }
+
+func (n *fakeNode) Draining() bool { return n.drains }
 
 func (n *fakeNode) StoreDamaged(v *fsm.View, err error) {
 	require.True(n.tb, v.Of(n.store), "the view is closed")

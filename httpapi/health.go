@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/confman/confman/node"
 )
 
 // live answers whether the process works at all: a node that has stopped should
@@ -45,17 +47,25 @@ func (c *call) notReady() []string {
 	if c.api.draining.Load() {
 		reasons = append(reasons, "the node is shutting down")
 	}
+	if c.api.Node.Draining() {
+		reasons = append(reasons, "the node drains: confman cluster drain "+c.api.Name+" --off ends that")
+	}
 	s := c.api.Node.Status()
+	bound := min(node.ReadyAge, c.api.MaxStaleness)
 	switch {
-	case s.Ready:
+	case s.Ready && s.Staleness <= bound, len(reasons) > 0 && s.Fresh && s.Staleness <= bound:
+	case s.Joining:
+		reasons = append(reasons, "the node is joining the cluster: "+strings.Join(s.Waiting, ", "))
 	case !s.Formed && len(s.Waiting) > 0:
 		reasons = append(reasons, "the cluster is not formed yet: waiting for "+strings.Join(s.Waiting, ", "))
 	case !s.Formed:
 		reasons = append(reasons, "the cluster is not formed yet")
+	case s.Damage != nil:
+		reasons = append(reasons, "the node's database comes from another node, and is not here yet")
 	case s.Leader == 0:
 		reasons = append(reasons, "no leader is known")
 	case s.Fresh:
-		reasons = append(reasons, fmt.Sprintf("a quorum last confirmed this node's state %v ago", s.Staleness))
+		reasons = append(reasons, fmt.Sprintf("a quorum last confirmed this node's state %v ago, more than %v", s.Staleness, bound))
 	default:
 		reasons = append(reasons, "no quorum has confirmed this node's state yet")
 	}

@@ -70,6 +70,12 @@ const (
 	// quarter of that (fsm.MaxNamespaceBytes).
 	MaxNamespaceBodyBytes = 1 << 20
 
+	// MaxMemberBodyBytes bounds the body of an operation on members.
+	MaxMemberBodyBytes = 16 << 10
+
+	// HandOverWait bounds the wait for another node to lead: some elections.
+	HandOverWait = 5 * time.Second
+
 	// MaxImportOps and MaxImportBytes bound one transaction of an import. Larger
 	// ones would save little and delay the writes of others.
 	MaxImportOps   = fsm.MaxTxnOps

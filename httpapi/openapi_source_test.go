@@ -49,6 +49,13 @@ var documentLimits = map[string]any{
 	"MaxNamespaceBodyBytes": MaxNamespaceBodyBytes,
 	"MaxAuditScan":          MaxAuditScan,
 
+	"fsm.MaxMembers":            fsm.MaxMembers,
+	"fsm.MaxMemberNameBytes":    fsm.MaxMemberNameBytes,
+	"fsm.MaxMemberAddressBytes": fsm.MaxMemberAddressBytes,
+	"fsm.Version":               fsm.Version,
+	"MaxMemberBodyBytes":        MaxMemberBodyBytes,
+	"HandOverWait":              HandOverWait,
+
 	"MaxRequests":         MaxRequests,
 	"MaxHeaderBytes":      MaxHeaderBytes,
 	"MaxBodyMemoryBytes":  MaxBodyMemoryBytes,

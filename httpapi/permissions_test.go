@@ -29,6 +29,14 @@ var samples = map[string]sample{
 	"watch":         {query: "?wait=0s"},
 	"importTree":    {path: "a", body: `{"x":4}`},
 
+	"addMember":          {body: `{"id":"node4","address":"10.0.1.13","api_port":5000,"raft_port":5001}`},
+	"promoteMembers":     {body: `{"ids":["node2"]}`},
+	"removeMembers":      {body: `{"ids":["node3"],"even_fewer":true}`},
+	"replaceMember":      {body: `{"id":"node2"}`},
+	"finalizeUpgrade":    {body: `{}`},
+	"transferLeadership": {body: `{"to":"node2"}`},
+	"drainNode":          {body: `{"on":true}`},
+
 	"getNamespace":    {path: "ns"},
 	"putNamespace":    {path: "ns", body: `{"owner":"x"}`},
 	"deleteNamespace": {path: "ns"},

@@ -48,10 +48,16 @@ var (
 	kindSelfDenied       = kind{"self-denied", "The list of those denied would have you on it", http.StatusConflict, false}
 	kindLastAdmin        = kind{"last-admin", "Nobody would administer the cluster any more", http.StatusConflict, false}
 	kindRoleInUse        = kind{"role-in-use", "The role is bound somewhere", http.StatusConflict, false}
+	kindMemberExists     = kind{"member-exists", "There is a member of that name", http.StatusConflict, false}
+	kindUnknownMember    = kind{"unknown-member", "There is no such member", http.StatusNotFound, false}
+	kindMemberPending    = kind{"member-pending", "The member is being replaced already", http.StatusConflict, false}
+	kindFewerFailures    = kind{"fewer-failures", "Fewer voters could fail", http.StatusConflict, false}
+	kindVersionUnknown   = kind{"version-unknown", "A member does not know the version", http.StatusConflict, false}
 	kindUnknownRole      = kind{"unknown-role", "There is no such role", http.StatusUnprocessableEntity, false}
 	kindTooLarge         = kind{"too-large", "The request exceeds a limit", http.StatusRequestEntityTooLarge, false}
 	kindSubtreeTooLarge  = kind{"subtree-too-large", "The subtree is too large for one transaction", http.StatusRequestEntityTooLarge, false}
 	kindMisdirectedHost  = kind{"misdirected-host", "The node is not the host that was asked for", http.StatusMisdirectedRequest, false}
+	kindNotLeader        = kind{"not-leader", "Only the leader can do that", http.StatusMisdirectedRequest, true}
 	kindUnsupportedMedia = kind{"unsupported-media-type", "The body's type is not taken here", http.StatusUnsupportedMediaType, false}
 	kindRateLimited      = kind{"rate-limited", "The caller makes too many requests", http.StatusTooManyRequests, true}
 	kindOverloaded       = kind{"overloaded", "Too much is in flight", http.StatusServiceUnavailable, true}
@@ -65,6 +71,7 @@ var (
 	kindRebuilding       = kind{"rebuilding", "The database of this node is being rebuilt", http.StatusServiceUnavailable, true}
 	kindOvertaken        = kind{"overtaken", "The node was brought up to date during the write", http.StatusServiceUnavailable, true}
 	kindLeadershipLost   = kind{"leadership-lost", "The leader changed during the write", http.StatusServiceUnavailable, true}
+	kindNotHandedOver    = kind{"not-handed-over", "No other node took over in time", http.StatusServiceUnavailable, true}
 	kindRepeated         = kind{"repeated", "The write was seen before and its result is no longer known", http.StatusServiceUnavailable, true}
 	kindNotReady         = kind{"not-ready", "The node should get no requests", http.StatusServiceUnavailable, true}
 	kindCanceled         = kind{"canceled", "The client closed the request", http.StatusServiceUnavailable, true}
@@ -72,6 +79,7 @@ var (
 	kindInternal         = kind{"internal", "The node has a bug", http.StatusInternalServerError, false}
 	kindStorageFull      = kind{"storage-full", "The disk is full", http.StatusInsufficientStorage, true}
 	kindQuota            = kind{"quota", "The store has reached its quota", http.StatusInsufficientStorage, false}
+	kindMembersFull      = kind{"members-full", "There are as many members as there can be", http.StatusInsufficientStorage, false}
 	kindPolicyFull       = kind{"policy-full", "There are as many namespaces as there can be", http.StatusInsufficientStorage, false}
 )
 

@@ -124,6 +124,20 @@ func keepsOneVersion(f *fixture) {
 	f.node.maintain(fsm.Maintenance{KeepVersions: 1})
 }
 
+// manyNames are as many as there can be members.
+var manyNames = func() (names []string) {
+	for i := range fsm.MaxMembers {
+		names = append(names, fmt.Sprint("m", i))
+	}
+	return names
+}()
+
+func manyMembers(f *fixture) {
+	for _, name := range manyNames[:fsm.MaxMembers-3] {
+		f.ok("POST", "/api/v1/cluster/members", `{"id":"`+name+`","address":"h","api_port":1,"raft_port":2}`)
+	}
+}
+
 var errorCases = []errorCase{
 	// Paths.
 	{name: "path with an encoded slash", request: "GET /api/v1/config/a%2Fb"},
@@ -350,6 +364,53 @@ var errorCases = []errorCase{
 	{name: "listing not acceptable", request: "GET /api/v1/config/", headers: []string{"Accept: text/plain"}},
 	{name: "export not acceptable", request: "GET /api/v1/export/?format=tree", headers: []string{"Accept: application/x-ndjson"}},
 	{name: "cluster not acceptable", request: "GET /api/v1/cluster", headers: []string{"Accept: application/json;q=0"}},
+	// Members.
+	{name: "members not acceptable", request: "GET /api/v1/cluster/members", headers: []string{"Accept: text/plain"}},
+	{name: "member that is there", request: "POST /api/v1/cluster/members", body: `{"id":"node1","address":"h","api_port":1,"raft_port":2}`},
+	{name: "member that is not there", request: "POST /api/v1/cluster/members/promote", body: `{"ids":["node9"]}`},
+	{
+		name: "member that is being replaced", request: "POST /api/v1/cluster/members/replace", body: `{"id":"node1"}`,
+		setup: func(f *fixture) { f.ok("POST", "/api/v1/cluster/members/replace", `{"id":"node1"}`) },
+	},
+	{name: "too few members", request: "POST /api/v1/cluster/members/remove", body: `{"ids":["node1"]}`},
+	{name: "nobody left", request: "POST /api/v1/cluster/members/remove", body: `{"ids":["node1","node2","node3"],"even_fewer":true}`},
+	{name: "too many members", request: "POST /api/v1/cluster/members", body: `{"id":"more","address":"h","api_port":1,"raft_port":2}`, setup: manyMembers},
+	{name: "too many members named", request: "POST /api/v1/cluster/members/promote", body: `{"ids":["` + strings.Join(manyNames, `","`) + `","x"]}`},
+	{name: "member named twice", request: "POST /api/v1/cluster/members/promote", body: `{"ids":["a","a"]}`},
+	{name: "member without a port", request: "POST /api/v1/cluster/members/replace", body: `{"id":"node1","address":"h","api_port":1}`},
+	{name: "member of a body that is not known", request: "POST /api/v1/cluster/drain", body: `{"off":true}`},
+	{name: "members under a condition", request: "POST /api/v1/cluster/members/promote", body: `{"ids":["a"]}`, headers: []string{"If-Match: *"}},
+	{name: "version that is not known", request: "POST /api/v1/cluster/finalize-upgrade", body: `{"version":1}`},
+	{
+		name: "hand over at a follower", request: "POST /api/v1/cluster/transfer-leadership", body: `{}`,
+		setup: func(f *fixture) { f.node.handOverErr, f.node.status.Leader = node.ErrNotLeader, 2 },
+	},
+	{
+		name: "hand over to nobody", request: "POST /api/v1/cluster/transfer-leadership", body: `{}`,
+		setup: func(f *fixture) { f.node.handOverErr = context.DeadlineExceeded },
+	},
+	{
+		name: "hand over to no voter", request: "POST /api/v1/cluster/transfer-leadership", body: `{"to":"node9"}`,
+		setup: func(f *fixture) { f.node.handOverErr = node.ErrNoSuchVoter },
+	},
+	{
+		name: "not ready: draining", request: "GET /health/ready", setup: func(f *fixture) { f.node.drains, f.node.status.Ready = true, false },
+	},
+	{
+		name: "not ready: joining", request: "GET /health/ready",
+		setup: func(f *fixture) {
+			forming(f)
+			f.node.status.Joining, f.node.status.Waiting = true, []string{"no member has answered yet"}
+		},
+	},
+	{
+		name: "not ready: rebuilding", request: "GET /health/ready",
+		setup: func(f *fixture) { f.node.status.Damage, f.node.status.Ready = fsm.ErrDamaged, false },
+	},
+	{
+		name: "not ready: stale", request: "GET /health/ready",
+		setup: func(f *fixture) { f.node.status.Staleness, f.node.status.Ready = 7*time.Second, false },
+	},
 	// Conditions that do not hold.
 	{name: "if-match fails", request: "PUT /api/v1/config/seed", body: "2", headers: []string{`If-Match: "7"`}},
 	{name: "if-match of an absent key", request: "PUT /api/v1/config/none", body: "2", headers: []string{`If-Match: "7"`}},

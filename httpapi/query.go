@@ -27,6 +27,7 @@ var (
 
 	namespaceParams = []string{"consistency", "max_staleness", "min_revision", "revision", "recursive", "limit", "cursor"}
 	auditParams     = []string{"consistency", "max_staleness", "min_revision", "principal", "path", "action", "outcome", "since", "until", "limit", "cursor"}
+	memberParams    = []string{"consistency", "max_staleness", "min_revision"}
 	whoParams       = []string{"consistency", "max_staleness", "min_revision"}
 )
 

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
 )
 
 // nodes are what may happen to the node of testdata/requests.
@@ -26,6 +27,9 @@ var nodes = map[string]func(*fixture){
 		f.proof, f.node.status = fresh.proof, fresh.node.status
 		f.node.linearizeErr, f.node.viewErr, f.node.proposeErr = nil, nil, nil
 	},
+	"follows":           func(f *fixture) { f.node.handOverErr = node.ErrNotLeader },
+	"alone":             func(f *fixture) { f.node.handOverErr = context.DeadlineExceeded },
+	"no-voter":          func(f *fixture) { f.node.handOverErr = node.ErrNoSuchVoter },
 	"stopping":          func(f *fixture) { close(f.drained) },
 	"a-minute-later":    func(f *fixture) { f.now = f.now.Add(time.Minute) },
 	"denials":           denials,

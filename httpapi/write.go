@@ -217,7 +217,9 @@ func (c *call) checkResult(cmd *fsm.Command, res *fsm.Result) error {
 		refused = problemf(kindIdempotencyFull, "the cluster remembers %d bytes of idempotency keys, the most it does; the oldest are forgotten after %v",
 			fsm.MaxAnswersBytes, fsm.IdempotencyRetention)
 	default: // what is left is not an answer that the node gives without an error
-		refused = policyRefusal(res.Outcome)
+		if refused = policyRefusal(res.Outcome); refused == nil {
+			refused = memberRefusal(res.Outcome)
+		}
 	}
 	if refused != nil {
 		return &readError{c.standingAt(res.Revision), refused}

@@ -102,6 +102,7 @@ type Runner struct {
 	loop  loopState
 	meter meter
 
+	joining  bool                       // it has a seat, and does not form a cluster
 	member   atomic.Pointer[member]     // nil until the cluster is formed
 	drained  atomic.Bool                // clients should go elsewhere
 	progress atomic.Pointer[[]Progress] // of a leader, after its last tick
@@ -248,7 +249,7 @@ func (r *Runner) open() (err error) {
 		return err
 	}
 	if id.Life != (fsm.Life{}) && !id.Formed {
-		r.loop.form = NewJoining(id)
+		r.loop.form, r.joining = NewJoining(id), true
 	} else {
 		r.loop.form = NewFormation(r.cfg.Names, r.cfg.Name, id, drawCluster())
 	}

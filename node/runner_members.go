@@ -166,8 +166,11 @@ func (r *Runner) leadNoMore(ctx context.Context, in Input) error {
 		changed := r.changed.next() // before the look, so that nothing comes between
 		st := r.status.Load()
 		voters := m.state().Conf.Voters
-		if st.Role != Leader && st.Leader != 0 || len(voters) == 1 && voters[0] == st.ID {
+		switch {
+		case st.Role != Leader && st.Leader != 0, len(voters) == 1 && voters[0] == st.ID:
 			return nil
+		case st.Role != Leader && len(st.Reachable) == 0:
+			return nil // nobody is there who could lead
 		}
 		select {
 		case <-changed:

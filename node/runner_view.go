@@ -75,6 +75,9 @@ type NodeStatus struct { //nolint:revive // Status is the core's
 	// Formed is false while the node waits for the other members of a new cluster; Waiting names those not heard of.
 	Formed  bool
 	Waiting []string
+	// Joining: the node does not form a cluster, it waits to be welcomed as the member that its seat is for.
+	// Waiting then is a sentence that says what it waits for.
+	Joining bool
 	// State summarises the store.
 	State fsm.State
 	// LastBackup is when the newest scheduled backup in this node's directory was made; zero: none is known.
@@ -110,7 +113,7 @@ func (r *Runner) Status() NodeStatus {
 	}
 	m := r.member.Load()
 	if m == nil {
-		out.Waiting = *r.waiting.Load()
+		out.Waiting, out.Joining = *r.waiting.Load(), r.joining
 		return out
 	}
 	// As in View: the proof before the state.
