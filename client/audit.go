@@ -46,8 +46,11 @@ type AuditRow struct {
 // AuditChange is what a change did to one key or namespace.
 type AuditChange struct {
 	Path string `json:"path"`
-	// Action is put, delete, namespace-put, namespace-delete or restored.
+	// Action is put, delete, namespace-put, namespace-delete or restored; or member-add, member-promote, member-remove,
+	// member-replace or upgrade-finalize.
 	Action string `json:"action"`
+	// Members are those that an operation was on, with commas.
+	Members string `json:"members,omitempty"`
 	// OldRevision is that of what was there before, Revision of what is there since; 0: nothing.
 	OldRevision uint64 `json:"old_revision"`
 	Revision    uint64 `json:"revision"`

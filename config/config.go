@@ -106,9 +106,15 @@ const MaxDrainDelay = 5 * time.Minute
 type Cluster struct {
 	// NodeID (in the file: NodeId) is this node's Id among Nodes.
 	NodeID string `koanf:"NodeId" unit:"name" default:"must be set" allowed:"one of Cluster.Nodes[].Id" flag:"node-id"`
-	// Nodes are the members that form the cluster: 1, 3 or 5.
+	// Nodes are the members that form the cluster: 1, 3 or 5. A node with a Seat may know of 1 to 16.
 	Nodes []Node `default:"must be set"`
+	// Seat is what a new node joins a cluster by, with an empty directory: what "confman cluster add" or "replace"
+	// printed, or "@" and the name of a file with that. To a node that has joined already it is no matter.
+	Seat string `unit:"text" default:"none: the node forms a cluster with Nodes" flag:"seat"`
 }
+
+// MaxNodes bounds Cluster.Nodes.
+const MaxNodes = 16
 
 // Node is one member and where it is found.
 type Node struct {
@@ -314,7 +320,9 @@ func (c Config) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 
-	if n := len(c.Cluster.Nodes); n != 1 && n != 3 && n != 5 {
+	switch n := len(c.Cluster.Nodes); {
+	case c.Cluster.Seat != "" && n >= 1 && n <= MaxNodes:
+	case n != 1 && n != 3 && n != 5:
 		bad("Cluster.Nodes: %d nodes, want 1, 3 or 5", n)
 	}
 	ids, places := map[string]int{}, map[string]string{}

@@ -16,7 +16,7 @@ const (
 	exitOK          = 0
 	exitError       = 1 // anything else that went wrong
 	exitUsage       = 2 // the command line, or a path in it, is wrong; nothing was sent
-	exitNotFound    = 3 // there is no such key or subtree
+	exitNotFound    = 3 // there is no such key, subtree or member
 	exitConflict    = 4 // a condition did not hold; nothing was written
 	exitUnavailable = 5 // no node could do it; a write was not applied
 	exitUnknown     = 6 // a write may have been applied, or may still be
@@ -49,6 +49,7 @@ func exitCode(err error) int {
 		key     *client.KeyError
 		request *client.RequestError
 		notHeld notHeldError
+		noSeat  noSeatError
 	)
 	switch {
 	case err == nil:
@@ -61,7 +62,7 @@ func exitCode(err error) int {
 		return exitUnknown
 	case client.IsUnauthenticated(err), client.IsForbidden(err), errors.Is(err, client.ErrToken):
 		return exitDenied
-	case client.IsNotFound(err):
+	case client.IsNotFound(err), errors.As(err, &noSeat):
 		return exitNotFound
 	case client.IsConflict(err):
 		return exitConflict

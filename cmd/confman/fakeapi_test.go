@@ -38,6 +38,11 @@ type fakeAPI struct {
 	// namespaces by path; of them there is no past. denied is what the audit has beside changes.
 	namespaces map[string]client.Namespace
 	denied     []client.AuditRow
+	// members are those of the cluster, once somebody asked; changing: a change of the voters is under way.
+	members  []client.Seated
+	changing bool
+	draining bool
+	clings   bool // nobody takes over from it
 	// contended is how many more namespaces somebody else changes once they were read.
 	contended int
 	backup    []byte
@@ -196,8 +201,7 @@ func (a *fakeAPI) answer(w http.ResponseWriter, r *http.Request) {
 	case path == "/cluster/backup":
 		_, _ = w.Write(a.backup)
 	case route == "cluster":
-		_, _ = fmt.Fprintf(w, `{"node":"node1","role":"leader","leader":"node1","term":2,"revision":%d,"applied_index":%d,"commit_index":%d,
-			"state_hash":"%064d","staleness":0.012,"members":[]}`, a.revision, a.revision+3, a.revision+3, a.revision)
+		a.cluster(w, r, path)
 	default:
 		http.NotFound(w, r)
 	}

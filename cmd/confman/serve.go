@@ -2,18 +2,24 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/confman/confman/config"
+	"github.com/confman/confman/node"
 )
 
 // settings are the flags of serve that stand for keys of the configuration.
 var settings = []struct{ flag, key, usage string }{
 	{"node-id", "Cluster.NodeId", "which of the configured nodes this one is"},
+	{"seat", "Cluster.Seat", "what a new node joins a cluster by, as confman cluster add or replace printed it, or @FILE with it; needs an empty directory"},
 	{"data-dir", "Data.Dir", "where this node keeps its log and its store"},
 	{"drain-delay", "Api.DrainDelay", "how long to serve on, not ready, when told to stop, such as 15s"},
 	{"log-level", "Log.Level", "debug, info, warn or error"},
@@ -36,6 +42,7 @@ key, with its unit, default and range; docs/operations.md is how to run nodes. I
 stops by itself, the reason and what to do about it are printed, and the exit code is 1.`,
 		Example: `  confman serve --config /etc/confman/confman.json
   confman serve --config confman.json --node-id node2 --data-dir /var/lib/confman
+  confman serve --config confman.json --seat @node4.seat
   confman serve --config confman.json --log-level debug --log-format text`,
 		Args: usage(cobra.NoArgs),
 	}
@@ -58,6 +65,10 @@ stops by itself, the reason and what to do about it are printed, and the exit co
 		if err == nil {
 			err = checkAuth(cfg.Auth)
 		}
+		var seat *node.Seat
+		if err == nil {
+			seat, err = readSeat(cfg.Cluster.Seat)
+		}
 		if err != nil {
 			return usageError{err}
 		}
@@ -69,7 +80,33 @@ stops by itself, the reason and what to do about it are printed, and the exit co
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(ctx, stop) // from then on a signal ends the process at once
-		return (&server{config: cfg, log: log}).run(ctx)
+		return (&server{config: cfg, log: log, seat: seat}).run(ctx)
 	}
 	return cmd
+}
+
+// maxSeatFileBytes bounds what is read of a file that should hold a seat.
+const maxSeatFileBytes = 64 << 10
+
+// readSeat reads a seat, or the file that is named after an @; nil if there is none.
+func readSeat(text string) (*node.Seat, error) {
+	if text == "" {
+		return nil, nil
+	}
+	if file, ok := strings.CutPrefix(text, "@"); ok {
+		f, err := os.Open(file) //nolint:gosec // the operator names it
+		if err != nil {
+			return nil, fmt.Errorf("Cluster.Seat: %w", err)
+		}
+		b, err := io.ReadAll(io.LimitReader(f, maxSeatFileBytes))
+		if err = errors.Join(err, f.Close()); err != nil {
+			return nil, fmt.Errorf("Cluster.Seat: %w", err)
+		}
+		text = string(b)
+	}
+	seat, err := node.ParseSeat(text)
+	if err != nil {
+		return nil, fmt.Errorf("Cluster.Seat: %w", err)
+	}
+	return seat, nil
 }

@@ -23,6 +23,10 @@ import (
 // asked: the longest wait of a write, and a little.
 const drainTime = 12 * time.Second
 
+// handOverTime bounds how long a leader that is told to stop waits for another one to lead: without it, the others
+// would be without a leader for an election. If nobody can, none of it helps.
+const handOverTime = 2 * time.Second
+
 // reservedFiles are the file descriptors that connections of the API leave to the log, the
 // store and the other nodes: without one to be had, a node could not go on writing.
 const reservedFiles = 256
@@ -40,6 +44,7 @@ func maxConnections(files int) int {
 type server struct {
 	config config.Config
 	log    *slog.Logger
+	seat   *node.Seat                           // what it joins by; nil: it forms a cluster
 	after  func(time.Duration) <-chan time.Time // time.After, but in tests
 
 	raft *tlsfiles.Source // what this node proves itself to the others with; nil: plain text
@@ -58,7 +63,7 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	apiConfig := httpapi.Config{
-		Name: self.ID, Members: s.members(), Logger: s.log, Certificate: certificate,
+		Name: self.ID, Release: version(), Members: s.members(), Logger: s.log, Certificate: certificate,
 		Rates:   rates(s.config.Limits),
 		Origins: s.config.API.CORS.Origins, Hosts: s.config.API.Hosts, MaxClockDriftPPM: s.config.Clock.MaxDriftPPM,
 		Registry: newRegistry(certificate, s.raft),
@@ -96,12 +101,13 @@ func (s *server) run(ctx context.Context) error {
 		Bootstrap:        s.config.Auth.Bootstrap,
 		Resolve:          s.resolve,
 		Backups:          node.Schedule(s.config.Backup),
+		Seat:             s.seat,
 		Dir:              s.config.Data.Dir, Name: self.ID, Names: s.config.Names(), Dial: s.dial, Logger: s.log,
 		OnCopy:          onCopy,
 		StoreQuotaBytes: int64(s.config.Data.StoreQuotaBytes), MinFreeBytes: int64(s.config.Data.MinFreeBytes),
 	})
 	if err != nil {
-		return errors.Join(explained(err), listener.Close())
+		return errors.Join(s.explained(err), listener.Close())
 	}
 	connections := maxConnections(maxFiles())
 	if connections < httpapi.MaxConnections {
@@ -123,7 +129,7 @@ func (s *server) run(ctx context.Context) error {
 		s.drain(api, runner)
 	case <-runner.Done():
 		closed := api.Close() // ends what holds the store open
-		return errors.Join(explained(runner.Close()), closed)
+		return errors.Join(s.explained(runner.Close()), closed)
 	case err := <-served:
 		return errors.Join(fmt.Errorf("serving the API: %w", err), runner.Close())
 	}
@@ -163,10 +169,16 @@ func (s *server) raftTLS() (*tlsfiles.Source, error) {
 	return source, nil
 }
 
-// drain says for Api.DrainDelay that the node is not ready, while it serves as before, so
-// that a load balancer sends nothing more here by the time the port closes.
+// drain has another node lead, if this one does, and says for Api.DrainDelay that the node is not ready, while it
+// serves as before, so that a load balancer sends nothing more here by the time the port closes.
 func (s *server) drain(api *httpapi.Server, runner *node.Runner) {
 	api.Drain()
+	ctx, cancel := context.WithTimeout(context.Background(), handOverTime)
+	err := runner.Drain(ctx)
+	cancel()
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.log.Warn("no other node took over; if this one leads, the others elect one once it is gone", slog.String("node", s.config.Cluster.NodeID), slog.Duration("waited", handOverTime))
+	}
 	delay := s.config.API.DrainDelay
 	if delay == 0 {
 		return
@@ -191,7 +203,7 @@ func (s *server) stop(api *httpapi.Server, runner *node.Runner) error {
 		s.log.Warn("requests are still in flight and are cut off", slog.String("node", s.config.Cluster.NodeID), slog.Duration("waited", drainTime))
 		err = api.Close()
 	}
-	if err = errors.Join(err, explained(runner.Close())); err == nil {
+	if err = errors.Join(err, s.explained(runner.Close())); err == nil {
 		s.log.Info("stopped", slog.String("node", s.config.Cluster.NodeID))
 	}
 	return err
@@ -255,12 +267,14 @@ const newerRelease = "install the release that the other members run and start t
 
 // explained adds to why a node did not start, or stopped, what to do about it,
 // where the error does not say so itself.
-func explained(err error) error {
+func (s *server) explained(err error) error {
+	name := s.config.Cluster.NodeID
 	for _, e := range [...]struct {
 		is   error
 		todo string
 	}{
-		{node.ErrDiskLost, "if its disk is well and Data.Dir is the right one, replace the node; do not start it with an empty directory in its name"},
+		{node.ErrDiskLost, "if its disk is well and Data.Dir is the right one, replace the node: confman cluster replace " + name + ", then start it with the seat that this prints, and an empty directory"},
+		{node.ErrRemoved, "nothing, if it was to go; to have it take part again, confman cluster add (or replace) " + name + ", then start it with the seat that this prints, and an empty directory"},
 		{node.ErrIdentityDamaged, "keep the directory for an inquiry, and replace the node"},
 		{node.ErrInconsistent, "log and store are not of one piece (was one of them restored from a copy?): replace the node"},
 		{node.ErrNewerCluster, newerRelease},

@@ -255,10 +255,10 @@ func TestServeTellsWhyItDoesNotStart(t *testing.T) {
 func TestEveryDamageHasAWayOut(t *testing.T) {
 	for _, err := range []error{node.ErrDiskLost, node.ErrIdentityDamaged, node.ErrInconsistent, node.ErrOtherCluster, wal.ErrDamaged, fsm.ErrDamaged} {
 		wrapped := errors.Join(err)
-		require.ErrorIs(t, explained(wrapped), err)
-		assert.Contains(t, explained(wrapped).Error(), "what to do: ")
+		require.ErrorIs(t, new(server).explained(wrapped), err)
+		assert.Contains(t, new(server).explained(wrapped).Error(), "what to do: ")
 	}
-	assert.NoError(t, explained(nil))
+	assert.NoError(t, new(server).explained(nil))
 }
 
 func TestConnectionsLeaveFilesToTheNode(t *testing.T) {

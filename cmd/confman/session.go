@@ -59,9 +59,12 @@ type session struct {
 	output    string
 }
 
+// asksToo is the annotation of a command that asks something itself and has others below it, whose flags are theirs.
+const asksToo = "asks"
+
 // flags adds the flags that all client commands have, to each of those that cmd consists of.
 func (s *session) flags(cmd *cobra.Command) {
-	if cmd.HasSubCommands() {
+	if cmd.HasSubCommands() && cmd.Annotations[asksToo] == "" {
 		for _, sub := range cmd.Commands() {
 			s.flags(sub)
 		}
