@@ -87,8 +87,8 @@ type proc struct {
 	data      string
 	log       string // what it wrote, over all its lives
 	scheme    string // of the API; "": http
-	// wrap goes before the program in the command line.
-	wrap []string
+	// wrap goes before the program in the command line, args after it.
+	wrap, args []string
 	attr syscall.SysProcAttr
 
 	cmd   *exec.Cmd
@@ -105,13 +105,7 @@ func newFleet(tb testing.TB, n int) *fleet {
 	f := &fleet{tb: tb, path: path, dir: tb.TempDir(), http: http.Client{Timeout: 30 * time.Second}}
 	ports := steadyPorts(tb, 2*n)
 	for i := range n {
-		name := fmt.Sprintf("node%d", i+1)
-		f.nodes = append(f.nodes, &proc{
-			name: name, api: ports[2*i], raft: ports[2*i+1],
-			config: filepath.Join(f.dir, name+".json"),
-			data:   filepath.Join(f.dir, name),
-			log:    filepath.Join(f.dir, name+".log"),
-		})
+		f.nodes = append(f.nodes, f.node(fmt.Sprintf("node%d", i+1), ports[2*i], ports[2*i+1]))
 	}
 	for _, p := range f.nodes {
 		f.configure(p)
@@ -120,11 +114,24 @@ func newFleet(tb testing.TB, n int) *fleet {
 	return f
 }
 
-// configure writes p's configuration file.
-func (f *fleet) configure(p *proc) {
+// node is one that has no configuration yet.
+func (f *fleet) node(name string, api, raft int) *proc {
+	return &proc{
+		name: name, api: api, raft: raft,
+		config: filepath.Join(f.dir, name+".json"),
+		data:   filepath.Join(f.dir, name),
+		log:    filepath.Join(f.dir, name+".log"),
+	}
+}
+
+// configure writes p's configuration file, in which there are these nodes, or all.
+func (f *fleet) configure(p *proc, nodes ...*proc) {
 	f.tb.Helper()
+	if len(nodes) == 0 {
+		nodes = f.nodes
+	}
 	var members []map[string]any
-	for _, m := range f.nodes {
+	for _, m := range nodes {
 		members = append(members, map[string]any{"Id": m.name, "Address": "127.0.0.1", "ApiPort": m.api, "RaftPort": m.raft})
 	}
 	all := map[string]any{
@@ -197,6 +204,7 @@ func (f *fleet) start(nodes ...*proc) {
 		log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		require.NoError(f.tb, err)
 		line := append(slices.Clone(p.wrap), f.path, "serve", "--config", p.config)
+		line = append(line, p.args...)
 		cmd := exec.Command(line[0], line[1:]...)
 		cmd.Env = append(os.Environ(), "CONFMAN_Log__Format=text")
 		cmd.Stdout, cmd.Stderr = log, log
@@ -387,7 +395,7 @@ const configPath = "/api/v1/config/"
 // standing is what GET /cluster says of the node that answers.
 type standing struct {
 	Node, Role, Leader string
-	Revision           uint64
+	Term, Revision     uint64
 	AppliedIndex       uint64 `json:"applied_index"`
 	StateHash          string `json:"state_hash"`
 }
