@@ -34,6 +34,8 @@ type Node interface {
 	Status() node.NodeStatus
 	// Measures is what the node counted; it is asked at each scrape of /metrics.
 	Measures() node.Measures
+	// Place is where a member listens of whom neither the state nor Config.Members says it; zero: not known.
+	Place(name string) fsm.MemberSpec
 	// TransferLeadership and Drain return once another node leads; Drain, if none can, too.
 	TransferLeadership(ctx context.Context, to string) error
 	Drain(ctx context.Context) error

@@ -218,6 +218,8 @@ func (n *fakeNode) Drain(context.Context) error {
 	return n.handOverErr
 }
 
+func (n *fakeNode) Place(string) fsm.MemberSpec { return fsm.MemberSpec{} }
+
 func (n *fakeNode) Undrain() { n.drains = false }
 
 func (n *fakeNode) Draining() bool { return n.drains }

@@ -120,11 +120,11 @@ func (a *api) addressed(members []fsm.Member) []fsm.Member {
 	return out
 }
 
-// configured is where a member listens by this node's configuration; zero if that does not say.
+// configured is where a member listens by this node's configuration, or its seat; zero if none says it.
 func (a *api) configured(name string) fsm.MemberSpec {
 	i := slices.IndexFunc(a.Members, func(m Member) bool { return m.Name == name })
 	if i < 0 {
-		return fsm.MemberSpec{}
+		return a.Node.Place(name)
 	}
 	m := &a.Members[i]
 	return fsm.MemberSpec{Address: m.Address, APIPort: uint16(m.APIPort), RaftPort: uint16(m.RaftPort)} //nolint:gosec // ports

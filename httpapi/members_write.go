@@ -26,6 +26,9 @@ func (c *call) replaceMember() error {
 			if i := slices.IndexFunc(members, func(m fsm.Member) bool { return m.Name == b.ids[0] }); i >= 0 {
 				b.spec = members[i].MemberSpec
 			}
+			if b.spec.Address == "" {
+				b.spec = c.api.configured(b.ids[0])
+			}
 		}
 		return fsm.Op{Kind: fsm.ReplaceMember, Key: b.ids[0], Value: b.spec.Encode()}
 	}, 1, "id", "address", "api_port", "raft_port")

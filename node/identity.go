@@ -271,11 +271,34 @@ func (id *Identity) WithoutStore() fsm.State {
 // and must be made durable before the core hears of it.
 func (id *Identity) Take(s *fsm.State) bool {
 	now := id.membership()
-	if slices.Equal(now.Members, s.Members) && equalConf(&now.Conf, &s.Conf) && now.LastRaftID == s.LastRaftID {
+	members := now.placed(s.Members)
+	if slices.Equal(now.Members, members) && equalConf(&now.Conf, &s.Conf) && now.LastRaftID == s.LastRaftID {
 		return false
 	}
-	id.Current = &Membership{Members: s.Members, Conf: s.Conf, LastRaftID: s.LastRaftID}
+	id.Current = &Membership{Members: members, Conf: s.Conf, LastRaftID: s.LastRaftID}
 	return true
+}
+
+// placed are members with where they listen, as far as m knows that of those of whom the state does not say it: a node
+// that joined has it from its seat.
+func (m *Membership) placed(members []fsm.Member) []fsm.Member {
+	members = slices.Clone(members)
+	for i := range members {
+		if x := &members[i]; x.Address == "" {
+			x.MemberSpec = m.place(x.Name)
+		}
+	}
+	return members
+}
+
+// place is where the member called name listens; zero if m does not know.
+func (m *Membership) place(name string) fsm.MemberSpec {
+	for i := range m.Members {
+		if x := &m.Members[i]; x.Name == name && x.Address != "" {
+			return x.MemberSpec
+		}
+	}
+	return fsm.MemberSpec{}
 }
 
 func equalConf(a, b *fsm.ConfState) bool {

@@ -102,6 +102,7 @@ type Runner struct {
 	loop  loopState
 	meter meter
 
+	places   Membership                 // as it was at the start: with where members listen, as the seat said
 	joining  bool                       // it has a seat, and does not form a cluster
 	member   atomic.Pointer[member]     // nil until the cluster is formed
 	drained  atomic.Bool                // clients should go elsewhere
@@ -263,10 +264,15 @@ func (r *Runner) open() (err error) {
 	}
 	self := r.loop.form.Identity()
 	known := self.membership()
+	r.places = known
 	if m := r.member.Load(); m != nil && m.store.Load() != nil {
 		known = membershipOf(m.state())
 	}
-	r.wire, err = r.cfg.Dial(Peering{RaftID: self.RaftID, Incarnation: self.Incarnation, Peers: r.peersOf(&known, self.RaftID)}, handler{&r.inbox})
+	h := handler{inbox: &r.inbox}
+	if r.joining {
+		h.outdated = r.outdated
+	}
+	r.wire, err = r.cfg.Dial(Peering{RaftID: self.RaftID, Incarnation: self.Incarnation, Peers: r.peersOf(&known, self.RaftID)}, h)
 	if err != nil {
 		return fmt.Errorf("node: transport: %w", err)
 	}
@@ -495,11 +501,21 @@ func (r *Runner) Close() error {
 }
 
 // handler takes what the transport hears.
-type handler struct{ inbox *inbox }
+type handler struct {
+	inbox    *inbox
+	outdated func() // nil: the node is a member, and the peers tell its operator
+}
 
 func (h handler) Receive(m transport.Message) { h.inbox.message(m) }
 func (h handler) Unreachable(peer uint64)     { h.inbox.unreachable(peer) }
 func (h handler) Dismissed(peer uint64)       { h.inbox.report(Dismissed{Peer: peer}) }
+
+// Outdated ends a node that joins: another directory came with its seat before, and its raft id has spoken since.
+func (h handler) Outdated(uint64) {
+	if h.outdated != nil {
+		h.outdated()
+	}
+}
 
 // drawCluster draws the id of a cluster, to be used if this node has to choose.
 func drawCluster() fsm.ClusterID {

@@ -32,6 +32,13 @@ func (r *Runner) takeSeat(id *Identity) error {
 	return nil
 }
 
+// outdated ends a node whose seat another directory had before.
+func (r *Runner) outdated() {
+	if r.member.Load() == nil {
+		r.fail(fmt.Errorf("node: joining the cluster: the seat of %s is that of another data directory, which has spoken since: %w", r.cfg.Name, ErrDiskLost))
+	}
+}
+
 func drawLife() (l fsm.Life) {
 	_, err := rand.Read(l[:])
 	must(err == nil, "no randomness: %v", err)
@@ -65,14 +72,29 @@ func (r *Runner) peersOf(m *Membership, self uint64) []transport.Peer {
 }
 
 func (r *Runner) resolve(m *fsm.Member) string {
-	switch {
-	case m.Address != "":
+	if m.Address != "" {
 		return m.RaftAddress()
-	case r.cfg.Resolve != nil:
-		return r.cfg.Resolve(m.Name)
 	}
-	return ""
+	return r.find(m.Name)
 }
+
+// find is where a member listens of whom the state does not say it; "" if nobody does.
+func (r *Runner) find(name string) string {
+	if r.cfg.Resolve != nil {
+		if at := r.cfg.Resolve(name); at != "" {
+			return at
+		}
+	}
+	m := fsm.Member{MemberSpec: r.Place(name)}
+	if m.Address == "" {
+		return ""
+	}
+	return m.RaftAddress()
+}
+
+// Place is where a member listens of whom neither the state nor the configuration may say it, as this node's seat
+// did; zero if it is not known.
+func (r *Runner) Place(name string) fsm.MemberSpec { return r.places.place(name) }
 
 // reconfigured has the wire hear those who are members now.
 func (r *Runner) reconfigured(m *member, e Reconfigure) {
@@ -83,8 +105,8 @@ func (r *Runner) reconfigured(m *member, e Reconfigure) {
 	}
 	peers := r.peersOf(&now, m.core.cfg.ID)
 	for _, p := range e.Introduced {
-		if p.Address == "" && r.cfg.Resolve != nil {
-			p.Address = r.cfg.Resolve(p.Name)
+		if p.Address == "" {
+			p.Address = r.find(p.Name)
 		}
 		peers = append(peers, p)
 	}

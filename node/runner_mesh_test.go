@@ -171,9 +171,9 @@ func (p *port) Close() error {
 func TestMeshIsolates(t *testing.T) {
 	n := newMesh()
 	b1, b2 := newInbox(), newInbox()
-	p1, err := n.dial(Peering{RaftID: 1}, handler{b1})
+	p1, err := n.dial(Peering{RaftID: 1}, handler{inbox: b1})
 	require.NoError(t, err)
-	p2, err := n.dial(Peering{RaftID: 2}, handler{b2})
+	p2, err := n.dial(Peering{RaftID: 2}, handler{inbox: b2})
 	require.NoError(t, err)
 	hello := []transport.Message{{From: 1, To: 2, Form: &transport.Form{}}}
 	p1.Send(hello)

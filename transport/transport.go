@@ -240,6 +240,13 @@ type Handler interface {
 	Dismissed(peer uint64)
 }
 
+// OutdatedHandler may a Handler be that wants to hear the same of its data directory.
+type OutdatedHandler interface {
+	// Outdated says that peer refused this node's stream since it has heard a later incarnation of it. It comes as
+	// Dismissed does.
+	Outdated(peer uint64)
+}
+
 // PeerStats is a peer's connection at the moment, of a transport that can tell.
 type PeerStats struct {
 	ID   uint64

@@ -89,7 +89,7 @@ type proc struct {
 	scheme    string // of the API; "": http
 	// wrap goes before the program in the command line, args after it.
 	wrap, args []string
-	attr syscall.SysProcAttr
+	attr       syscall.SysProcAttr
 
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the process has ended, with err

@@ -62,8 +62,8 @@ func (f *fleet) members(p *proc) map[string]string {
 	return found
 }
 
-// writers write keys of their own through all nodes, until they are stopped.
-type writers struct {
+// writing is of clients that write keys of their own through all nodes, until they are stopped.
+type writing struct {
 	stop chan struct{}
 	all  sync.WaitGroup
 
@@ -73,10 +73,10 @@ type writers struct {
 	failed       []error
 }
 
-// write starts writers through nodes, each of which begins with another one.
-func (f *fleet) write(count int, nodes ...*proc) *writers {
+// load starts clients that write through nodes, each of which begins with another one.
+func (f *fleet) load(count int, nodes ...*proc) *writing {
 	f.tb.Helper()
-	w := &writers{stop: make(chan struct{})}
+	w := &writing{stop: make(chan struct{})}
 	for i := range count {
 		var urls []string
 		for k := range nodes {
@@ -99,7 +99,7 @@ func (f *fleet) write(count int, nodes ...*proc) *writers {
 	return w
 }
 
-func (w *writers) one(c *client.Client, key string) {
+func (w *writing) one(c *client.Client, key string) {
 	ctx, cancel := context.WithTimeout(context.Background(), readyWait)
 	defer cancel()
 	began := time.Now()
@@ -115,21 +115,21 @@ func (w *writers) one(c *client.Client, key string) {
 	w.slowest = max(w.slowest, took)
 }
 
-func (w *writers) count() int {
+func (w *writing) count() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.acknowledged)
 }
 
 // more waits until so many more writes were acknowledged.
-func (f *fleet) more(w *writers, n int) {
+func (f *fleet) more(w *writing, n int) {
 	f.tb.Helper()
 	had := w.count()
 	f.until(readyWait, "the writers get on", func() bool { return w.count() >= had+n })
 }
 
-// end stops the writers.
-func (w *writers) end() {
+// end stops them.
+func (w *writing) end() {
 	select {
 	case <-w.stop:
 	default:
@@ -139,7 +139,7 @@ func (w *writers) end() {
 }
 
 // audit demands that all writes were acknowledged, and are at each of the nodes.
-func (w *writers) audit(f *fleet, nodes ...*proc) {
+func (w *writing) audit(f *fleet, nodes ...*proc) {
 	f.tb.Helper()
 	w.end()
 	assert.Empty(f.tb, w.failed, "each write is acknowledged in the end")
@@ -164,7 +164,7 @@ func TestE2EMembersComeAndGo(t *testing.T) {
 	f := up(t, 3)
 	first := slices.Clone(f.nodes)
 	four, five := f.newcomer("node4"), f.newcomer("node5")
-	w := f.write(6, append(slices.Clone(first), four, five)...)
+	w := f.load(6, append(slices.Clone(first), four, five)...)
 	f.more(w, 50)
 
 	f.add(four)
@@ -257,7 +257,7 @@ func TestE2EReplacedNode(t *testing.T) {
 // TestE2EHandOver moves the leadership, drains the leader, and stops it, while clients write: all is acknowledged.
 func TestE2EHandOver(t *testing.T) {
 	f := up(t, 3)
-	w := f.write(6, f.nodes...)
+	w := f.load(6, f.nodes...)
 	f.more(w, 50)
 	term := func(p *proc) uint64 {
 		s, ok := f.standing(p)

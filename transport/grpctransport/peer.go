@@ -153,6 +153,13 @@ func (p *peer) dismissed() {
 	}
 }
 
+// outdated tells the handler that the peer has heard a later incarnation of this node.
+func (p *peer) outdated() {
+	if h, ok := p.t.cfg.Handler.(transport.OutdatedHandler); ok {
+		h.Outdated(p.id)
+	}
+}
+
 // reasonOf is an error without what gRPC adds to it.
 func reasonOf(err error) string {
 	if s, ok := status.FromError(err); ok && s.Code() != codes.OK {

@@ -137,6 +137,9 @@ func (t *Transport) accept(ctx context.Context, cancel context.CancelCauseFunc) 
 	// A member that forgot its incarnation has forgotten its votes. One that is none
 	// is heard all the same: it must be told what it lost.
 	if newest := t.incarnations[h.from]; in.member && h.incarnation < newest {
+		if err := grpc.SetTrailer(ctx, metadata.Pairs(metaOutdated, "true")); err != nil {
+			return nil, err
+		}
 		return nil, status.Errorf(codes.FailedPrecondition,
 			"%s is in its incarnation %d, but %s has spoken with its incarnation %d: its data directory was set back, or two processes run as one node",
 			t.name(h.from), h.incarnation, t.name(t.cfg.RaftID), newest)

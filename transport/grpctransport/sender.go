@@ -26,6 +26,8 @@ const (
 	metaFrom        = "confman-from"
 	metaTo          = "confman-to"
 	metaIncarnation = "confman-incarnation"
+	// metaOutdated is in the trailer of a refusal of an incarnation that is not the newest.
+	metaOutdated = "confman-outdated"
 )
 
 type outgoing = grpc.BidiStreamingClient[wire.Frame, wire.Pong]
@@ -89,6 +91,8 @@ func (p *peer) stream() (connected bool, err error) {
 			err = fmt.Errorf("what answers at %s is not a node of this protocol", address)
 		} else if len(s.Trailer().Get(metaRemoved)) > 0 && cluster != (clusterID{}) {
 			p.dismissed()
+		} else if len(s.Trailer().Get(metaOutdated)) > 0 {
+			p.outdated()
 		}
 	}
 	if err != nil {
