@@ -59,14 +59,7 @@ confman restore makes a new cluster of one.`,
 	f.DurationVar(&s.timeout, "timeout", backupTimeout, "how long to try, in all")
 	s.flags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		switch info, err := os.Stat(out); {
-		case out == "":
-			return usagef("--out is missing: name the file to write to")
-		case err == nil && !info.Mode().IsRegular():
-			return usagef("%s is not a file", out) // and would be replaced
-		case err == nil && !force:
-			return usagef("%s exists: choose another name, or replace it with --force", out)
-		case err != nil && !errors.Is(err, fs.ErrNotExist):
+		if err := checkOut(out, force); err != nil {
 			return err
 		}
 		sum, err := s.backup(cmd.Context(), out)
@@ -75,8 +68,23 @@ confman restore makes a new cluster of one.`,
 		}
 		return s.print(sum, sum.print)
 	}
-	cmd.AddCommand(newBackupVerify(s.env))
+	cmd.AddCommand(newBackupVerify(s.env), newBackupSalvage(s.env))
 	return cmd
+}
+
+// checkOut says what is wrong with where a backup is to go.
+func checkOut(out string, force bool) error {
+	switch info, err := os.Stat(out); {
+	case out == "":
+		return usagef("--out is missing: name the file to write to")
+	case err == nil && !info.Mode().IsRegular():
+		return usagef("%s is not a file", out) // and would be replaced
+	case err == nil && !force:
+		return usagef("%s exists: choose another name, or replace it with --force", out)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return nil
 }
 
 // backup writes a backup to a file.
@@ -181,13 +189,8 @@ It takes room for the database in the directory for temporary files ($TMPDIR).`,
 	}
 	cmd.Flags().StringVarP(&s.output, "output", "o", "", "json, yaml or table")
 	complete(cmd, "output", "json", "yaml", "table")
-	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		dir, err := os.MkdirTemp("", "confman-verify-")
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-		sum, err := verifyBackup(cmd.Context(), s.env, args[0], filepath.Join(dir, "image"))
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		sum, err := verifyBackup(cmd.Context(), s.env, args[0])
 		if err != nil {
 			return err
 		}
@@ -196,8 +199,13 @@ It takes room for the database in the directory for temporary files ($TMPDIR).`,
 	return cmd
 }
 
-// verifyBackup verifies a backup, with its image at a path that must be free.
-func verifyBackup(ctx context.Context, e env, file, image string) (*backupSummary, error) {
+// verifyBackup verifies a backup, with its image in the directory for temporary files.
+func verifyBackup(ctx context.Context, e env, file string) (_ *backupSummary, err error) {
+	dir, err := os.MkdirTemp("", "confman-verify-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	f, err := os.Open(file) //nolint:gosec // what the user names
 	if err != nil {
 		return nil, err
@@ -209,7 +217,7 @@ func verifyBackup(ctx context.Context, e env, file, image string) (*backupSummar
 	}
 	src := &counting{Reader: f}
 	bar := newMiBProgress(e, "verify", info.Size()) // of the file: how large the database is, it says itself
-	b, err := fsm.UnpackBackup(ctx, src, image, fsm.Options{}, func(int64) { bar.reach(src.n) })
+	b, err := fsm.UnpackBackup(ctx, src, filepath.Join(dir, "image"), fsm.Options{}, func(int64) { bar.reach(src.n) })
 	bar.end()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/node"
 )
 
 // exampleBackup is a backup of a small cluster at revision 1.
@@ -35,6 +36,39 @@ func exampleBackup(t *testing.T) []byte {
 	var b bytes.Buffer
 	require.NoError(t, fsm.WriteBackup(&b, image, image.Backup("node1", fakeNow), nil))
 	return b.Bytes()
+}
+
+// restoreExample makes the directory of a node of exampleBackup.
+func restoreExample(t *testing.T, dir string) {
+	t.Helper()
+	_, _, err := node.Restore(t.Context(), bytes.NewReader(exampleBackup(t)), node.Restoration{
+		Dir: dir, Name: "node1", Names: []string{"node1"}, Cluster: fsm.ClusterID{3}, Time: fakeNow,
+	})
+	require.NoError(t, err)
+}
+
+func TestBackupSalvageCommand(t *testing.T) {
+	dir := t.TempDir()
+	data, out := filepath.Join(dir, "data"), filepath.Join(dir, "x.backup")
+	restoreExample(t, data)
+	salvage := func(args ...string) result {
+		return command(t, "", "", append([]string{"backup", "salvage"}, args...)...)
+	}
+	got := salvage("--data-dir", data, "--out", out)
+	require.Equal(t, exitOK, got.code, got.err)
+	assert.Contains(t, got.out, "cluster 03000000000000000000000000000000 at revision 4294967297, made by node1 at ")
+	assert.Contains(t, got.out, ", verified\nsha256 ")
+	assert.Equal(t, exitOK, command(t, "", "", "backup", "verify", out).code)
+	info, err := os.Stat(out)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode(), "it holds everything")
+
+	assert.Equal(t, exitUsage, salvage("--data-dir", data, "--out", out).code, "without --force")
+	assert.Equal(t, exitUsage, salvage("--out", out).code)
+	got = salvage("--data-dir", dir, "--out", filepath.Join(dir, "y.backup"))
+	assert.Equal(t, exitError, got.code)
+	assert.Contains(t, got.err, "it holds no node's database")
+	assert.NoFileExists(t, filepath.Join(dir, "y.backup"))
 }
 
 func TestBackupCommand(t *testing.T) {

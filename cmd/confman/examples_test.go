@@ -163,6 +163,9 @@ func runExample(t *testing.T, line string) {
 	if args[0] == "backup" && args[1] == "verify" {
 		require.NoError(t, os.WriteFile(args[2], api.backup, 0o600))
 	}
+	if args[0] == "backup" && args[1] == "salvage" {
+		restoreExample(t, "confman-data")
+	}
 	for _, dir := range []string{raftCADir, clientCADir} {
 		if args[0] == "cert" && len(args) > 2 && args[1] != "init" {
 			require.Zero(t, command(t, url, "", "cert", "init", "--dir", dir).code)
