@@ -87,6 +87,7 @@ type proc struct {
 	data      string
 	log       string // what it wrote, over all its lives
 	scheme    string // of the API; "": http
+	path      string // of the program; "": the fleet's
 	// wrap goes before the program in the command line, args after it.
 	wrap, args []string
 	attr       syscall.SysProcAttr
@@ -203,7 +204,7 @@ func (f *fleet) start(nodes ...*proc) {
 		require.False(f.tb, p.runs(), "%s runs", p.name)
 		log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		require.NoError(f.tb, err)
-		line := append(slices.Clone(p.wrap), f.path, "serve", "--config", p.config)
+		line := append(slices.Clone(p.wrap), cmp.Or(p.path, f.path), "serve", "--config", p.config)
 		line = append(line, p.args...)
 		cmd := exec.Command(line[0], line[1:]...)
 		cmd.Env = append(os.Environ(), "CONFMAN_Log__Format=text")
