@@ -243,7 +243,7 @@ func (c *Core) receive(m transport.Message) {
 	c.heard[m.From] = c.now
 	switch {
 	case m.Raft != nil:
-		if m.Raft.GetFrom() != m.From || m.Raft.GetTo() != m.To || !betweenNodes(m.Raft.GetType()) || c.frozen() {
+		if m.Raft.GetFrom() != m.From || m.Raft.GetTo() != m.To || !betweenNodes(m.Raft.GetType()) || c.frozen() || c.cannotTell(m.Raft) {
 			return
 		}
 		// The only errors are about peers that raft does not know.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/confman/confman/fsm"
 )
@@ -111,6 +112,13 @@ func (c *Core) issueReads() {
 	c.rounds = append(c.rounds, readRound{counter: c.counter, issuedAt: c.now})
 	c.probeAt = c.now
 	c.raft.ReadIndex(ctx)
+}
+
+// cannotTell tells whether a peer asks for an index that this node does not know yet: a leader that has committed nothing
+// in its term. Raft has such questions wait, but for a single voter: that would answer what it remembers of its commits,
+// which may be less than it told clients before it started again. Who asked will ask again.
+func (c *Core) cannotTell(m *raftpb.Message) bool {
+	return m.GetType() == raftpb.MsgReadIndex && c.alone() && c.appliedTerm != c.raft.BasicStatus().GetTerm()
 }
 
 // confirmed takes raft's word that a quorum stood behind a round's index.
