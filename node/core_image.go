@@ -126,6 +126,9 @@ func (c *Core) imageRequested(from uint64, r *transport.ImageRequest) {
 	if c.outgoing != nil || c.lost || c.replacing() || c.disputed() || c.durable == 0 || c.durable < r.First {
 		return
 	}
+	if !c.conf.Has(from) || c.durable < c.confIndex {
+		return // it would not know of a member that has just come in
+	}
 	c.sendImage(outgoing{to: from})
 }
 
@@ -455,6 +458,12 @@ func (c *Core) imageVerified(r ImageVerified) {
 		return
 	case r.Err == nil && r.State.Version > c.cfg.Version:
 		c.stop(c.newer(&r.State))
+		return
+	case r.Err == nil && r.State.LastRaftID < c.cfg.ID:
+		// Its sender lags: the state is from before this node was a member, and knows of nobody like it. The log may
+		// go on from there all the same; but installed, it would be the word that this node was removed.
+		c.answerImage(transport.ImageRefused)
+		c.dropImage()
 		return
 	}
 	if r.Err != nil || uint64(r.State.Applied) != in.index {

@@ -1,0 +1,76 @@
+package node
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/confman/confman/fsm"
+	"github.com/confman/confman/transport"
+)
+
+// newcomer is the fourth node of a stage of three: its log is from the first index on, and its store is to come.
+func (s *stage) newcomer() *actor {
+	a := &actor{id: 4, log: &memLog{}, state: s.nodes[0].state, damaged: errNewMember}
+	a.state.Members = append(a.state.Members[:3:3], fsm.Member{RaftID: 4, Want: fsm.Learner, Life: fsm.Life{1}, Version: fsm.Version})
+	a.state.LastRaftID = 4
+	for i := range uint64(5) {
+		a.log.entries = append(a.log.entries, &raftpb.Entry{Index: new(i + 1), Term: new(uint64(1))})
+	}
+	a.hard = &raftpb.HardState{Term: new(uint64(1)), Commit: new(uint64(5))}
+	s.nodes = append(s.nodes, a)
+	s.start(a)
+	return a
+}
+
+// TestANewMemberTakesNoImageFromBeforeItsTime: whoever it asks may be so far behind, or have flushed so long ago, that its
+// store does not know of the new member. Installed, it would say that this one was removed, for ever.
+func TestANewMemberTakesNoImageFromBeforeItsTime(t *testing.T) {
+	seedRaft(t, 1)
+	s := newStage(t, 3, false)
+	a := s.newcomer()
+	before := s.nodes[0].state
+	before.Applied, before.Term = 3, 1
+	a.core.incoming = &incoming{from: 2, incarnation: 1, transfer: 1, index: 3, phase: imageVerifying}
+	s.step(a, ImageVerified{State: before})
+	require.NotContains(t, s.out.String(), "installs")
+	require.Contains(t, s.out.String(), "4 to 2: image 1 refused from 0 on\n")
+	require.NoError(t, a.core.err)
+
+	s.wire, s.out = nil, strings.Builder{}
+	s.tick(a, 50)
+	require.Contains(t, s.out.String(), "4 to 1: asks for an image", "it asks on")
+	after := a.state
+	after.Applied, after.Term = 4, 1
+	a.core.incoming, a.image = &incoming{from: 1, incarnation: 1, transfer: 1, index: 4, phase: imageVerifying}, &after
+	s.step(a, ImageVerified{State: after})
+	s.apply(a)
+	require.Contains(t, s.out.String(), "4 installs 4\n")
+	require.NoError(t, a.core.err)
+}
+
+// TestAnImageThatDoesNotKnowWhoAsksIsNotSent: neither before the members have changed here, nor before the store
+// has that.
+func TestAnImageThatDoesNotKnowWhoAsksIsNotSent(t *testing.T) {
+	seedRaft(t, 1)
+	s := newStage(t, 3, false)
+	a := s.nodes[0]
+	a.core.durable = 3
+	ask := func() (opened bool) {
+		for _, e := range a.core.Step(Receive{transport.Message{From: 4, To: 1, ImageRequest: &transport.ImageRequest{}}}) {
+			if _, ok := e.(OpenImage); ok {
+				opened = true
+			}
+		}
+		return opened
+	}
+	assert.False(t, ask())
+	a.core.conf.Learners, a.core.confIndex = []uint64{4}, 5
+	a.core.cfg.Checks = false // raft knows nothing of it
+	assert.False(t, ask())
+	a.core.durable = 5
+	assert.True(t, ask())
+}
