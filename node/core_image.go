@@ -459,9 +459,8 @@ func (c *Core) imageVerified(r ImageVerified) {
 	case r.Err == nil && r.State.Version > c.cfg.Version:
 		c.stop(c.newer(&r.State))
 		return
-	case r.Err == nil && r.State.LastRaftID < c.cfg.ID:
-		// Its sender lags: the state is from before this node was a member, and knows of nobody like it. The log may
-		// go on from there all the same; but installed, it would be the word that this node was removed.
+	case r.Err == nil && c.predates(&r.State):
+		c.cfg.mark("image refused: from before this node's seat")
 		c.answerImage(transport.ImageRefused)
 		c.dropImage()
 		return
@@ -478,6 +477,10 @@ func (c *Core) imageVerified(r ImageVerified) {
 	}
 	c.stepSnapshot(in)
 }
+
+// predates tells whether a state is from before this node was added: by it, it is none of the members, and was
+// none that left.
+func (c *Core) predates(s *fsm.State) bool { return c.cfg.ID > s.LastRaftID }
 
 // stepSnapshot gives raft what it would have got from the leader: it takes the
 // snapshot, or answers how much it has already. What raft took must be seen before anything else

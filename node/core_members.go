@@ -179,6 +179,9 @@ func (c *Core) confApplied(r fsm.Result) {
 		c.cfg.mark("step of the configuration refused")
 		return
 	}
+	if c.replacing() {
+		return // raft goes by the image already, which is newer
+	}
 	c.confIndex = uint64(r.Index)
 	got := c.raft.ApplyConfChange(c.confs[i].change)
 	want := r.Conf
@@ -361,6 +364,9 @@ func (c *Core) report(id uint64, life fsm.Life, version uint8) {
 
 // checkMembers is part of what Settings.Checks turns on.
 func (c *Core) checkMembers() {
+	if c.replacing() {
+		return // raft goes by the image already
+	}
 	conf := c.raft.Status().Config
 	must(len(conf.Voters[0]) == len(c.conf.Voters) && len(conf.Voters[1]) == len(c.conf.VotersOutgoing) && len(conf.Learners) == len(c.conf.Learners),
 		"raft's configuration is %v, the state's %+v", conf, c.conf)

@@ -74,3 +74,54 @@ func TestAnImageThatDoesNotKnowWhoAsksIsNotSent(t *testing.T) {
 	a.core.durable = 5
 	assert.True(t, ask())
 }
+
+// TestAnImageBringsAnotherConfiguration: from the moment that raft took the image until it is installed.
+func TestAnImageBringsAnotherConfiguration(t *testing.T) {
+	seedRaft(t, 1)
+	s := newStage(t, 3, false)
+	a := s.newcomer()
+	after := a.state
+	after.Applied, after.Term = 9, 1
+	after.Conf.Learners = []uint64{4}
+	a.core.incoming, a.image = &incoming{from: 1, incarnation: 1, transfer: 1, term: 1, index: 9, phase: imageVerifying}, &after
+	s.step(a, ImageVerified{State: after})
+	s.tick(a, 1)
+	s.run()
+	require.Contains(t, s.out.String(), "4 installs 9\n")
+}
+
+// TestAStepIsAppliedBesideAnImage: raft took the image while the store was at work on a step of the configuration that is
+// in the image. Raft is further than that by then.
+func TestAStepIsAppliedBesideAnImage(t *testing.T) {
+	seedRaft(t, 1)
+	s := newStage(t, 3, false)
+	a := s.nodes[2]
+	for i := range uint64(5) {
+		a.log.entries = append(a.log.entries, &raftpb.Entry{Index: new(i + 1), Term: new(uint64(1))})
+	}
+	a.log.entries[4].Type, a.log.entries[4].Data = raftpb.EntryConfChangeV2.Enum(), encodeConf(&fsm.ConfChange{Learners: []uint64{4}}, true)
+	a.hard = &raftpb.HardState{Term: new(uint64(1)), Commit: new(uint64(5))}
+	s.start(a)
+	s.step(a)
+	require.Len(t, a.applies, 1)
+
+	at5 := a.state
+	at5.Applied, at5.Term, at5.Conf.Learners, at5.LastRaftID = 5, 1, []uint64{4}, 4
+	at5.Members = append(at5.Members[:3:3], fsm.Member{RaftID: 4, Want: fsm.Voter, Life: fsm.Life{1}, Version: fsm.Version})
+	at9 := at5
+	at9.Applied, at9.Conf = 9, fsm.ConfState{Voters: []uint64{1, 2, 3, 4}, VotersOutgoing: []uint64{1, 2, 3}}
+	a.core.incoming, a.image = &incoming{from: 1, incarnation: 1, transfer: 1, term: 1, index: 9, phase: imageVerifying}, &at9
+	s.step(a, ImageVerified{State: at9})
+
+	a.applies = nil
+	results := []fsm.Result{{Outcome: fsm.Empty}, {Outcome: fsm.Empty}, {Outcome: fsm.Empty}, {Outcome: fsm.Empty}, {Outcome: fsm.ConfChanged, Conf: &at5.Conf}}
+	for i := range results {
+		results[i].Index, results[i].Term = fsm.Index(i+1), 1
+	}
+	s.step(a, Applied{Results: results, State: at5})
+	s.disk(a)
+	s.apply(a)
+	require.Contains(t, s.out.String(), "3 installs 9\n")
+	require.Equal(t, at9.Conf, a.core.conf)
+	s.tick(a, 1)
+}

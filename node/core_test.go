@@ -220,6 +220,7 @@ func (s *stage) step(a *actor, ins ...Input) {
 			} else {
 				s.say("%d read %d: at index %d", a.id, e.Request, e.Index)
 			}
+		case Reconfigure:
 		case Stop:
 			s.say("%d stops: %v", a.id, e.Err)
 		default:

@@ -15,6 +15,7 @@ var marks = []string{
 	"forward refused: not the leader",
 	"forward seen before",
 	"hard state written alone before a proof",
+	"image refused: from before this node's seat",
 	"leader removes itself",
 	"members introduced that are not here yet",
 	"proof of freshness merged: too many",
