@@ -309,12 +309,14 @@ func (c *ConfState) after(ch *ConfChange, members []Member) (ConfState, bool) {
 }
 
 // NextConf is the next step from the configuration towards what the members are to be; nil if there is none.
-// ready tells whether a learner has caught up.
+// ready tells whether a learner has caught up. A voter that is to go stays until whoever is to be one instead of it has
+// caught up: there are never fewer voters than there were, unless there are to be.
 func (s *State) NextConf(ready func(raftID uint64) bool) *ConfChange {
 	if s.Conf.Joint() {
 		return &ConfChange{Leave: true}
 	}
 	step := &ConfChange{}
+	var leaving []uint64
 	for i := range s.Members {
 		m := &s.Members[i]
 		learns := slices.Contains(s.Conf.Learners, m.RaftID)
@@ -323,8 +325,8 @@ func (s *State) NextConf(ready func(raftID uint64) bool) *ConfChange {
 			return &ConfChange{Removed: []uint64{m.RaftID}}
 		case m.Want != Gone && m.Life != Life{} && !s.Conf.Has(m.RaftID):
 			return &ConfChange{Learners: []uint64{m.RaftID}}
-		case m.Want == Gone:
-			step.Removed = unite(step.Removed, []uint64{m.RaftID})
+		case m.Want == Gone && slices.Contains(s.Conf.Voters, m.RaftID):
+			leaving = append(leaving, m.RaftID)
 		case m.Want == Voter && learns && ready(m.RaftID):
 			step.Voters = append(step.Voters, m.RaftID)
 			if slices.Contains(s.Conf.Voters, m.Replaces) {
@@ -332,6 +334,10 @@ func (s *State) NextConf(ready func(raftID uint64) bool) *ConfChange {
 			}
 		}
 	}
+	wanted := membersBeing{members: s.Members}
+	leaving = without(leaving, step.Removed)
+	spare := len(s.Conf.Voters) + len(step.Voters) - len(step.Removed) - min(len(s.Conf.Voters), wanted.voters())
+	step.Removed = unite(step.Removed, leaving[:min(len(leaving), max(spare, 0))])
 	if len(step.Voters)+len(step.Removed) == 0 {
 		return nil
 	}
