@@ -439,6 +439,9 @@ func (s *Store) leaveRepack() {
 	}
 }
 
+// PageBytes is what one page of the database takes.
+const PageBytes = pageBytes
+
 // Pages is how many pages the database has, and how many of them are free. Any goroutine.
 func (s *Store) Pages() (all, free int) {
 	p := s.acquire()

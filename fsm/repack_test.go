@@ -53,6 +53,8 @@ func TestRepack(t *testing.T) {
 	r.put("not/flushed", "1")
 	before, free := r.s.Pages()
 	require.Greater(t, free, before/4)
+	size, freeSize := r.s.Size()
+	require.Equal(t, size-int64(before-free)*PageBytes, freeSize, "all but the pages in use")
 	state := r.s.State()
 	view, err := r.s.View()
 	require.NoError(t, err)

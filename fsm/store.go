@@ -404,11 +404,11 @@ func (s *Store) Size() (bytes, freeBytes int64) {
 		return 0, 0
 	}
 	defer p.base.release()
-	info, err := s.file.Stat()
+	info, err := p.base.of.file.Stat() // of the store there may be another one by now
 	if err != nil {
 		return 0, 0
 	}
-	free := len(p.base.pages.free) + int(info.Size()/pageBytes) - int(p.base.pages.meta.pages)
+	free := p.base.pages.freeCount() + int(info.Size()/pageBytes) - int(p.base.pages.meta.pages)
 	return info.Size(), max(0, int64(free)) * pageBytes
 }
 
