@@ -22,7 +22,7 @@ type repacking struct {
 
 // measure takes how much of the database is free.
 func (c *Core) measure(pages, free int) {
-	c.sparse = c.cfg.RepackBytes >= 0 && pages*dbPageBytes >= c.cfg.RepackBytes && float64(free) > c.cfg.RepackShare*float64(pages)
+	c.sparse = c.cfg.RepackBytes >= 0 && pages*fsm.PageBytes >= c.cfg.RepackBytes && float64(free) > c.cfg.RepackShare*float64(pages)
 }
 
 // storeBusy tells whether an image is on its way, or the store is about to be another.

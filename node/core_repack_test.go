@@ -20,7 +20,7 @@ type packer struct {
 func newPacker(t *testing.T) packer {
 	seedRaft(t, 1)
 	s := newStage(t, 1, true)
-	s.settings.RepackBytes, s.settings.RepackPause = 100*dbPageBytes, time.Minute
+	s.settings.RepackBytes, s.settings.RepackPause = 100*fsm.PageBytes, time.Minute
 	s.settings.ScrubInterval = -1
 	s.start(s.nodes[0])
 	return packer{t, s.nodes[0].core}

@@ -87,11 +87,8 @@ const (
 	// leaveElections is how many election timeouts a leader that is to be removed waits for another one to lead.
 	leaveElections = 8
 
-	// repackReserve is what a copy of the database must leave free on the disk.
+	// repackReserve is what a copy of the database must leave free on the disk, at least.
 	repackReserve = 256 << 20
-
-	// dbPageBytes is bbolt's, as fsm sets it.
-	dbPageBytes = 4096
 
 	// scrubStepBytes is how much of the database one Scrub effect checks.
 	scrubStepBytes = 1 << 20

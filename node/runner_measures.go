@@ -4,8 +4,6 @@ import (
 	"io/fs"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/confman/confman/transport"
 )
 
@@ -40,7 +38,7 @@ type Measures struct {
 	FileBytes, FileFreeBytes int64
 	// DiskBytes are those of the file system of the data directory, of which DiskFreeBytes are to
 	// be had; both 0 if it does not say.
-	DiskBytes, DiskFreeBytes uint64
+	DiskBytes, DiskFreeBytes int64
 	// Images that were opened to be sent, that came in and were good or not, and that took the
 	// store's place, with the bytes read and written for that.
 	ImagesOpened, ImageReadBytes                                       uint64
@@ -81,7 +79,7 @@ func (r *Runner) Measures() Measures {
 		out.Peers = wire.Stats()
 	}
 	out.LogBytes, out.LogFiles = filesIn(r.dir.join(logDir))
-	out.DiskBytes, out.DiskFreeBytes = diskOf(r.dir.path)
+	out.DiskBytes, out.DiskFreeBytes, _ = diskSpace(r.dir.path) // zeros say that it does not tell
 	if m := r.member.Load(); m != nil {
 		if s := m.store.Load(); s != nil {
 			out.OverlayBytes = int64(s.OverlayBytes())
@@ -105,12 +103,4 @@ func filesIn(dir string) (bytes int64, files int) {
 		return nil
 	})
 	return bytes, files
-}
-
-func diskOf(path string) (total, free uint64) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(path, &s); err != nil {
-		return 0, 0
-	}
-	return s.Blocks * uint64(s.Bsize), s.Bavail * uint64(s.Bsize)
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/confman/confman/fsm"
 )
 
@@ -38,7 +36,7 @@ func (r *Runner) repackStep(m *member, budget int) (done bool, err error) {
 	}
 	p := m.repack.Load()
 	if !p.Of(store) {
-		if err := roomToRepack(r.cfg.Dir, store); err != nil {
+		if err := r.roomToRepack(store); err != nil {
 			return false, err
 		}
 		if p, err = store.BeginRepack(); err != nil {
@@ -52,16 +50,16 @@ func (r *Runner) repackStep(m *member, budget int) (done bool, err error) {
 	return done, err
 }
 
-// roomToRepack fails if a copy could take the room that log and database need.
-func roomToRepack(dir string, store *fsm.Store) error {
-	var stat unix.Statfs_t
-	if err := unix.Statfs(dir, &stat); err != nil {
-		return fmt.Errorf("room in %s: %w", dir, err)
+// roomToRepack fails if a copy could take the room that log and database need, or bring the disk below its floor.
+func (r *Runner) roomToRepack(store *fsm.Store) error {
+	free, err := r.cfg.diskFree(r.cfg.Dir)
+	if err != nil {
+		return err
 	}
-	all, free := store.Pages()
-	used := uint64(all-free) * dbPageBytes
-	if room := stat.Bavail * uint64(stat.Bsize); room < used+used/2+repackReserve {
-		return fmt.Errorf("%s: %w: it has %d bytes, the copy takes %d", dir, errNoRoom, room, used)
+	all, unused := store.Pages()
+	used := int64(all-unused) * fsm.PageBytes
+	if free < used+used/2+max(repackReserve, r.cfg.MinFreeBytes) {
+		return fmt.Errorf("%s: %w: it has %d bytes, the copy takes %d", r.cfg.Dir, errNoRoom, free, used)
 	}
 	return nil
 }
@@ -87,7 +85,7 @@ func (r *Runner) swap(m *member) {
 	m.repack.Store(nil)
 	pages, free := store.Pages()
 	if err == nil {
-		r.log.Info("the database, which was mostly free, is smaller", slog.Int64("bytes_before", int64(before)*dbPageBytes), slog.Int64("bytes", int64(pages)*dbPageBytes))
+		r.log.Info("the database, which was mostly free, is smaller", slog.Int64("bytes_before", int64(before)*fsm.PageBytes), slog.Int64("bytes", int64(pages)*fsm.PageBytes))
 	}
 	r.inbox.report(Swapped{Pages: pages, Free: free})
 }

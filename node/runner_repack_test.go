@@ -99,3 +99,21 @@ func TestMassDeleteShrinksTheFiles(t *testing.T) {
 		assert.False(t, found)
 	}
 }
+
+// TestRoomToRepack: a copy is not begun that would have the node refuse writes.
+func TestRoomToRepack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), storeFile)
+	require.NoError(t, fsm.Create(path, fsm.Genesis{Cluster: fsm.ClusterID{1}, Members: []fsm.Member{{RaftID: 1, Name: "node1"}}}, fsm.Options{}))
+	store, err := fsm.Open(path, fsm.Options{})
+	require.NoError(t, err)
+	defer store.Close()
+	var free int64
+	r := &Runner{cfg: RunnerConfig{diskFree: func(string) (int64, error) { return free, nil }}}
+	for _, floor := range []int64{0, 2 * repackReserve} {
+		r.cfg.MinFreeBytes = floor
+		free = max(floor, repackReserve)
+		require.ErrorIs(t, r.roomToRepack(store), errNoRoom)
+		free += 1 << 20
+		require.NoError(t, r.roomToRepack(store))
+	}
+}

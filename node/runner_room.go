@@ -121,13 +121,18 @@ func (r *room) refused() RefusedWrites {
 	return RefusedWrites{Quota: r.refusedQuota.Load(), StorageFull: r.refusedStorage.Load(), Overloaded: r.refusedLoad.Load()}
 }
 
-// diskFree is what a process of this user may still write to the file system of path, in bytes.
-func diskFree(path string) (int64, error) {
+// diskSpace is the size of the file system of path, and what a process of this user may still write there, in bytes.
+func diskSpace(path string) (all, free int64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
-		return 0, fmt.Errorf("node: free space of %s: %w", path, err)
+		return 0, 0, fmt.Errorf("node: free space of %s: %w", path, err)
 	}
-	return int64(st.Bavail) * st.Bsize, nil
+	return int64(st.Blocks) * st.Bsize, int64(st.Bavail) * st.Bsize, nil
+}
+
+func diskFree(path string) (int64, error) {
+	_, free, err := diskSpace(path)
+	return free, err
 }
 
 // look measures the room on the disk. What the loop does not know yet it tells the core with its

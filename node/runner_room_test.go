@@ -229,11 +229,13 @@ func TestLeaderBelowItsFloor(t *testing.T) {
 	c.agree()
 }
 
-// TestDiskFree: the real measure, of a real directory.
-func TestDiskFree(t *testing.T) {
-	free, err := diskFree(t.TempDir())
+// TestDiskSpace: the real measure, of a real directory.
+func TestDiskSpace(t *testing.T) {
+	all, free, err := diskSpace(t.TempDir())
 	require.NoError(t, err)
 	assert.Positive(t, free)
-	_, err = diskFree(t.TempDir() + "/none")
+	assert.LessOrEqual(t, free, all)
+	all, free, err = diskSpace(t.TempDir() + "/none")
 	require.Error(t, err)
+	assert.Zero(t, all+free)
 }
