@@ -359,7 +359,7 @@ func (c *Core) report(id uint64, life fsm.Life, version uint8) {
 	data, err := cmd.Encode()
 	must(err == nil, "a report does not encode: %v", err)
 	c.reporting, c.reportAt = true, c.now
-	c.enqueue(batched{data: data})
+	c.enqueue(batched{data: data, report: true})
 }
 
 // checkMembers is part of what Settings.Checks turns on.

@@ -76,6 +76,7 @@ type batched struct {
 	local   *proposal          // this node's
 	attempt uint32
 	conf    bool // a step of the configuration: raft's entry, not a command
+	report  bool // a member's word on itself
 }
 
 // tell says what became of b: it is refused, or has a place.
@@ -85,6 +86,8 @@ func (c *Core) tell(b *batched, r transport.ForwardReply) {
 		c.replyForward(b.from, b.forward, r)
 	case b.conf:
 		c.stepping = r.Verdict == transport.Accepted // the next tick takes it again
+	case b.report:
+		c.reporting = r.Verdict == transport.Accepted // it is said again
 	case b.local == nil:
 		c.proposed = r.Verdict == transport.Accepted // maintenance: the next tick makes another
 	case r.Verdict != transport.Accepted:
