@@ -204,7 +204,7 @@ func (w *modelWrite) do(op *Op) (r OpResult) {
 			r.Revision = m.records[op.Key].Revision
 			r.Created = r.Restored > 0 && !exists
 		}
-	case PutNamespace, DeleteNamespace, Bootstrap, AddMember, PromoteMember, RemoveMember, ReplaceMember, FinalizeUpgrade: // see namespace
+	case PutNamespace, DeleteNamespace, Bootstrap, AddMember, PromoteMember, RemoveMember, ReplaceMember, FinalizeUpgrade, Restored: // see namespace
 	}
 	r.Changed = r.Removed+r.Restored > 0
 	return r

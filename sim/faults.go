@@ -133,7 +133,7 @@ func tenderOf(e node.Effect) (tenderPoint, bool) {
 	case node.Install:
 		return tenderInstall, true
 	case node.Prove, node.Scrub, node.Stop, node.OpenImage, node.ReadImage, node.CloseImage, node.WriteImage, node.VerifyImage, node.DropImage,
-		node.Repack, node.Swap:
+		node.Repack, node.Swap, node.Reconfigure:
 	}
 	return 0, false
 }

@@ -239,7 +239,7 @@ func (m *model) does(op *fsm.Op, index fsm.Index) (changed []*fsm.Op, r fsm.OpRe
 			r.Revision = now.rev
 		}
 		return changed, r, refused
-	case fsm.PutNamespace, fsm.DeleteNamespace, fsm.Bootstrap: // see rule
+	default: // see rule, and ofMembers
 	}
 	return nil, fsm.OpResult{Revision: now.rev}, refused
 }

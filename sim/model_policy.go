@@ -187,6 +187,8 @@ func (p modelPolicy) asks(op *fsm.Op, have fsm.Verbs) fsm.Verbs {
 	case fsm.PutNamespace, fsm.DeleteNamespace:
 		return p.asksToRule(op)
 	case fsm.Bootstrap: // refused by what it does if it comes late
+	default:
+		return fsm.VerbCluster
 	}
 	return 0
 }
