@@ -198,8 +198,7 @@ func (c *Core) take(in Input) {
 		c.handAt = 0
 		c.handOver(func(id uint64) bool { return in.Peer == 0 || id == in.Peer })
 	case Drain:
-		c.draining, c.handAt = in.On, 0
-		c.tickHandOver()
+		c.drain(in.On)
 	case Dismissed:
 		c.stop(fmt.Errorf("%w (a member says so: raft id %d)", ErrRemoved, in.Peer))
 	default:
@@ -338,7 +337,7 @@ func (c *Core) changeLeader(leader uint64, role Role) {
 	}
 	if role == Leader && c.role != Leader {
 		c.leaderMaintains()
-		c.stepping, c.reporting, c.leaving, c.handAt = false, false, 0, 0
+		c.leads()
 	}
 	c.role, c.leader = role, leader
 	c.leaderChanged()

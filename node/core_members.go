@@ -42,9 +42,12 @@ type membership struct {
 	reporting  bool // a Report is on its way
 	reportAt   time.Duration
 
-	draining bool
-	handAt   time.Duration // when a leader may try again to hand over
-	leaving  time.Duration // since when this leader could leave if another one led; 0: not
+	draining  bool
+	drainAt   time.Duration // when a leader that drains hands over
+	drainWait time.Duration // how long the next time that it comes to lead: others may drain, too
+	handAt    time.Duration // when a leader may try again to hand over
+	handedTo  uint64        // to whom it did last
+	leaving   time.Duration // since when this leader could leave if another one led; 0: not
 }
 
 // appliedConf is an entry that is a step of the configuration, as raft knows it.
@@ -255,18 +258,42 @@ func (c *Core) leaveInOrder(step *fsm.ConfChange) bool {
 
 // tickHandOver has a leader that drains hand over, again and again until somebody takes over.
 func (c *Core) tickHandOver() {
-	if c.draining && c.role == Leader {
+	if c.draining && c.role == Leader && c.now >= c.drainAt {
 		c.handOver(func(uint64) bool { return true })
 	}
 }
 
-// handOver asks the voter that has most of the log, of those that may, to lead.
+// drain begins or ends that this node hands over whenever it leads.
+func (c *Core) drain(on bool) {
+	if on != c.draining {
+		c.drainWait = 0
+	}
+	c.draining, c.drainAt, c.handAt = on, 0, 0
+	c.tickHandOver()
+}
+
+// leads begins this node's time as the leader. If it drains and has handed over before, nobody may be there who does not
+// drain: it bears with leading for longer each time.
+func (c *Core) leads() {
+	c.stepping, c.reporting, c.leaving, c.handAt = false, false, 0, 0
+	if c.draining {
+		c.drainAt = c.now + c.drainWait
+		c.drainWait = min(max(2*c.drainWait, 2*c.election()), maxDrainElections*c.election())
+	}
+}
+
+// handOver asks the voter that has most of the log, of those that may, to lead: another one than the last time, if there
+// is one, since that one has given leadership back.
 func (c *Core) handOver(may func(id uint64) bool) {
 	if c.role != Leader || c.now < c.handAt {
 		return
 	}
-	if to := c.mostAdvanced(may); to != 0 {
-		c.handAt = c.now + 2*c.election()
+	to := c.mostAdvanced(func(id uint64) bool { return may(id) && id != c.handedTo })
+	if to == 0 {
+		to = c.mostAdvanced(may)
+	}
+	if to != 0 {
+		c.handAt, c.handedTo = c.now+2*c.election(), to
 		c.raft.TransferLeader(to)
 	}
 }

@@ -125,3 +125,48 @@ func TestAStepIsAppliedBesideAnImage(t *testing.T) {
 	require.Equal(t, at9.Conf, a.core.conf)
 	s.tick(a, 1)
 }
+
+// TestNodesThatAllDrainDoNotPassLeadershipAround: somebody must lead, and writes go on.
+func TestNodesThatAllDrainDoNotPassLeadershipAround(t *testing.T) {
+	seedRaft(t, 1)
+	s := newStage(t, 3, false)
+	s.elect(s.nodes[0])
+	for _, a := range s.nodes {
+		s.step(a, Drain{On: true})
+	}
+	terms := s.nodes[0].core.Status().Term
+	for range 60 * 20 {
+		for _, a := range s.nodes {
+			s.tick(a, 1)
+		}
+		s.run()
+	}
+	assert.Less(t, s.nodes[0].core.Status().Term-terms, uint64(20), "in a minute")
+
+	for _, a := range s.nodes[1:] {
+		s.step(a, Drain{})
+	}
+	for range 60 * 20 {
+		for _, a := range s.nodes {
+			s.tick(a, 1)
+		}
+		s.run()
+	}
+	assert.Equal(t, Follower, s.nodes[0].core.Status().Role, "it is still to lead no more")
+}
+
+// TestLeadershipComesToWhoDoesNotDrain, also if several do.
+func TestLeadershipComesToWhoDoesNotDrain(t *testing.T) {
+	seedRaft(t, 1)
+	s := newStage(t, 3, false)
+	s.elect(s.nodes[0])
+	s.step(s.nodes[1], Drain{On: true})
+	s.step(s.nodes[0], Drain{On: true})
+	for range 3 * 20 {
+		for _, a := range s.nodes {
+			s.tick(a, 1)
+		}
+		s.run()
+	}
+	assert.Equal(t, Leader, s.nodes[2].core.Status().Role, "within three seconds")
+}

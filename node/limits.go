@@ -90,6 +90,10 @@ const (
 	// repackReserve is what a copy of the database must leave free on the disk, at least.
 	repackReserve = 256 << 20
 
+	// maxDrainElections is how many election timeouts a node that drains leads at most before it tries again to hand over, if
+	// it was given leadership back each time.
+	maxDrainElections = 64
+
 	// scrubStepBytes is how much of the database one Scrub effect checks.
 	scrubStepBytes = 1 << 20
 )
