@@ -214,6 +214,10 @@ func TestMembersOfOneName(t *testing.T) {
 	s.Peers = []transport.PeerStats{{ID: 2, Connected: false}, {ID: 4, Connected: true}}
 	seen := map[*prometheus.Desc]float64{}
 	s.peers(func(d *prometheus.Desc, _ prometheus.ValueType, value float64, labels ...string) {
+		if d == memberDesc { // of this node, too
+			assert.Equal(t, "seat", labels[1])
+			return
+		}
 		assert.Equal(t, []string{"node2"}, labels)
 		assert.NotContains(t, seen, d)
 		seen[d] = value

@@ -173,3 +173,30 @@ func TestWhoLagsHearsOfNewMembers(t *testing.T) {
 	require.Eventually(t, func() bool { return c.runners["node1"].Status().Leader != 0 }, patience, time.Millisecond)
 	assert.NotEmpty(t, c.leader())
 }
+
+// All drain: leadership is handed on once, and not round and round.
+func TestAllDrain(t *testing.T) {
+	c := newTrio(t, trioNames...)
+	c.start()
+	c.ready()
+	for _, r := range c.runners {
+		go func() { _ = r.Drain(t.Context()) }()
+	}
+	for _, r := range c.runners {
+		require.Eventually(t, r.Draining, patience, time.Millisecond)
+	}
+	term := c.runners["node1"].Status().Term
+	for i := range 20 {
+		mustPut(t, c.runners["node1"], "a", fmt.Sprint(i))
+	}
+	require.Eventually(t, func() bool {
+		s := c.runners[c.leader()].Status()
+		return s.Draining
+	}, patience, time.Millisecond)
+	assert.Less(t, c.runners["node1"].Status().Term, term+10)
+	for _, r := range c.runners {
+		assert.False(t, r.Status().Ready)
+		r.Undrain()
+	}
+	c.ready()
+}

@@ -110,7 +110,7 @@ func auditRows(r *client.AuditRow) [][]string {
 		if i == maxShownChanges && len(r.Changes) > maxShownChanges+1 {
 			return append(rows, []string{"", "", "", "", fmt.Sprintf("(and %d more)", len(r.Changes)-i), "", ""})
 		}
-		row := append(first[:3:3], ch.Action, harmless(ch.Path), revisions(ch.OldRevision, ch.Revision), harmless(r.Comment))
+		row := append(first[:3:3], ch.Action, harmless(cmp.Or(ch.Members, ch.Path)), revisions(ch.OldRevision, ch.Revision), harmless(r.Comment))
 		if i > 0 {
 			row[0], row[1], row[2], row[6] = "", "", "", ""
 		}

@@ -184,7 +184,7 @@ the same time at once. An even number of voters bears no more failures than one 
 				return err
 			}
 		}
-		return s.printMembers(done, *wait, "voters", "to be voters, once they have caught up")
+		return s.printMembers(done, *wait, "with a vote", "to be voters, once they have caught up")
 	}
 	return cmd
 }

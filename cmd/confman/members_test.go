@@ -37,7 +37,7 @@ func TestClusterMembersCommands(t *testing.T) {
 	require.Zero(t, r.code, r.err)
 	assert.Contains(t, r.err, "node4 (raft id 4) has not come for its seat yet; node5 (raft id 5) is a learner that lacks 7 entries")
 	assert.Contains(t, r.err, "two majorities must agree")
-	assert.Contains(t, r.out, "node4, node5: voters, revision")
+	assert.Contains(t, r.out, "node4, node5: with a vote, revision")
 	r = command(t, url, "", "cluster", "remove", "node5", "--wait=false")
 	require.Zero(t, r.code, r.err)
 	assert.Contains(t, r.out, "node5: to leave, revision")
