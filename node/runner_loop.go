@@ -87,7 +87,9 @@ func (r *Runner) gather(items []item, tick bool) {
 				r.obey(r.loop.form.Receive(in.Message))
 			}
 		case Dismissed:
-			r.fail(fmt.Errorf("node: %w", ErrRemoved))
+			if r.joining { // who has no seat may only have another raft id than its configuration lets it think
+				r.fail(fmt.Errorf("node: joining the cluster: the seat of %s is no more: %w (a member says so: raft id %d)", r.cfg.Name, ErrRemoved, in.Peer))
+			}
 		default: // nobody is there yet whom it could concern
 		}
 	}

@@ -200,3 +200,20 @@ func TestAllDrain(t *testing.T) {
 	}
 	c.ready()
 }
+
+// TestSeatThatWasCalledOff: who comes for it hears so, and does not wait for ever.
+func TestSeatThatWasCalledOff(t *testing.T) {
+	c := newTrio(t, trioNames...)
+	c.start()
+	c.ready()
+	require.Equal(t, fsm.Applied, c.change(fsm.AddMember, "node4").Outcome)
+	require.NoError(t, c.sit("node4", filepath.Join(filepath.Dir(c.configs["node1"].Dir), "node4")))
+	cfg := c.configs["node4"]
+	c.close("node4")
+	require.Equal(t, fsm.Applied, c.change(fsm.RemoveMember, "node4").Outcome)
+	cfg.Dir += "again"
+	r, err := Start(cfg)
+	require.NoError(t, err)
+	c.runners["node4"] = r
+	c.removed("node4")
+}

@@ -235,8 +235,8 @@ type Handler interface {
 	// lost: once for each burst of losses. It may be called from within Send.
 	Unreachable(peer uint64)
 	// Dismissed says that peer refused this node's stream since this node's raft id is not a
-	// member of their cluster any more. It is the word of one peer, which may be mistaken, and
-	// may come again and again.
+	// member of their cluster any more; also if this node belongs to none yet. It is the word of one peer,
+	// which may be mistaken, and may come again and again.
 	Dismissed(peer uint64)
 }
 

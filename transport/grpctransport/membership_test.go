@@ -221,6 +221,17 @@ func TestANodeTakesThePlaceOfAnother(t *testing.T) {
 	assert.Same(t, there, a.peer(4).flow.Load())
 }
 
+// TestWhoJoinsIsToldThatItsSeatIsGone: it does not belong to the cluster yet, and would ask for ever.
+func TestWhoJoinsIsToldThatItsSeatIsGone(t *testing.T) {
+	addresses := freePorts(t, 2)
+	all := membersAt(addresses...)
+	a := startMember(t, 1, addresses[0], all[:1])
+	a.SetMembers(all[:1], 2)
+	b := startMember(t, 2, addresses[1], all)
+	b.SetCluster([16]byte{})
+	eventually(t, func() bool { return b.inbox.dismissedBy(1) > 0 }, "told")
+}
+
 // TestARemovedOneIsToldThroughTLS: nobody knows its name any more, as after a restart.
 func TestARemovedOneIsToldThroughTLS(t *testing.T) {
 	ca, addresses := newAuthority(t), freePorts(t, 3)

@@ -89,7 +89,7 @@ func (p *peer) stream() (connected bool, err error) {
 		// The stream ended before its header: the refusal is its status.
 		if _, err = s.Recv(); err == nil {
 			err = fmt.Errorf("what answers at %s is not a node of this protocol", address)
-		} else if len(s.Trailer().Get(metaRemoved)) > 0 && cluster != (clusterID{}) {
+		} else if len(s.Trailer().Get(metaRemoved)) > 0 {
 			p.dismissed()
 		} else if len(s.Trailer().Get(metaOutdated)) > 0 {
 			p.outdated()
