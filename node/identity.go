@@ -198,13 +198,11 @@ func identityHeader(body []byte) []byte {
 
 // decodeHex reads all of to.
 func decodeHex(to []byte, text string) error {
-	if len(text) != 2*len(to) {
-		return fmt.Errorf("%q: %w", text, ErrIdentityDamaged)
+	if len(text) != 2*len(to) { // hex.Decode panics if there is more than that
+		return fmt.Errorf("%q has not %d hex digits", text, 2*len(to))
 	}
-	if _, err := hex.Decode(to, []byte(text)); err != nil {
-		return fmt.Errorf("%q: %w", text, ErrIdentityDamaged)
-	}
-	return nil
+	_, err := hex.Decode(to, []byte(text))
+	return err
 }
 
 func decodeIdentity(b []byte) (Identity, error) {
@@ -219,8 +217,11 @@ func decodeIdentity(b []byte) (Identity, error) {
 		return Identity{}, fmt.Errorf("%w (%w)", ErrIdentityDamaged, err)
 	}
 	id := Identity{Name: in.Name, RaftID: in.RaftID, Formed: in.Formed, Incarnation: in.Incarnation, Version: in.Version}
+	damaged := func(what string, err error) (Identity, error) {
+		return Identity{}, fmt.Errorf("%s: %w (%w)", what, ErrIdentityDamaged, err)
+	}
 	if err := decodeHex(id.Cluster[:], in.Cluster); err != nil {
-		return Identity{}, fmt.Errorf("cluster id: %w", err)
+		return damaged("cluster id", err)
 	}
 	if r := in.Restored; r != nil {
 		id.Restored = &Restored{Lives: make([][16]byte, len(r.Lives))}
@@ -229,16 +230,18 @@ func decodeIdentity(b []byte) (Identity, error) {
 			err = errors.Join(err, decodeHex(id.Restored.Lives[i][:], life))
 		}
 		if err != nil {
-			return Identity{}, fmt.Errorf("what it began with: %w", err)
+			return damaged("what it began with", err)
 		}
 	}
-	if n, err := hex.Decode(id.Life[:], []byte(in.Life)); err != nil || n != 0 && n != len(id.Life) {
-		return Identity{}, fmt.Errorf("life %q: %w", in.Life, ErrIdentityDamaged)
+	if in.Life != "" {
+		if err := decodeHex(id.Life[:], in.Life); err != nil {
+			return damaged("life", err)
+		}
 	}
 	if in.Current != nil {
 		now, err := in.Current.membership()
 		if err != nil {
-			return Identity{}, fmt.Errorf("%w (%w)", ErrIdentityDamaged, err)
+			return damaged("members", err)
 		}
 		id.Current = now
 	}

@@ -47,8 +47,11 @@ type seatBody struct {
 func (s *Seat) String() string {
 	body, err := json.Marshal(seatBody{Cluster: hex.EncodeToString(s.Cluster[:]), RaftID: s.RaftID, Name: s.Name, Membership: membershipToBody(&s.Membership)})
 	must(err == nil, "a seat does not encode: %v", err)
-	sum := crc32.Checksum(body, identityTable)
-	return fmt.Sprintf("%s%s.%08x", seatPrefix, base64.RawURLEncoding.EncodeToString(body), sum)
+	return seatText(body)
+}
+
+func seatText(body []byte) string {
+	return fmt.Sprintf("%s%s.%08x", seatPrefix, base64.RawURLEncoding.EncodeToString(body), crc32.Checksum(body, identityTable))
 }
 
 // ParseSeat reads what String wrote. Spaces and line breaks around and in it, as of a letter, are no matter.
@@ -73,8 +76,8 @@ func ParseSeat(text string) (*Seat, error) {
 		return bad(err.Error())
 	}
 	s := &Seat{RaftID: in.RaftID, Name: in.Name}
-	if n, err := hex.Decode(s.Cluster[:], []byte(in.Cluster)); err != nil || n != len(s.Cluster) {
-		return bad("its cluster is none")
+	if err := decodeHex(s.Cluster[:], in.Cluster); err != nil {
+		return bad("its cluster: " + err.Error())
 	}
 	m, err := in.Membership.membership()
 	if err != nil {
@@ -134,8 +137,10 @@ func (b *membershipBody) membership() (*Membership, error) {
 			RaftID: x.RaftID, Name: x.Name, MemberSpec: fsm.MemberSpec{Address: x.Address, APIPort: x.APIPort, RaftPort: x.RaftPort},
 			Want: fsm.MemberRole(x.Want), Replaces: x.Replaces, Version: x.Version,
 		}
-		if n, err := hex.Decode(in.Life[:], []byte(x.Life)); err != nil || n != 0 && n != len(in.Life) {
-			return nil, fmt.Errorf("the life of member %s is %q", x.Name, x.Life)
+		if x.Life != "" {
+			if err := decodeHex(in.Life[:], x.Life); err != nil {
+				return nil, fmt.Errorf("the life of member %s: %w", x.Name, err)
+			}
 		}
 		m.Members = append(m.Members, in)
 	}
