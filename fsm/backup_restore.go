@@ -183,10 +183,7 @@ func (r *restoring) begin() (err error) {
 // put writes one record, and begins another transaction if this one is large.
 func (r *restoring) put(in bucket, key string, value []byte) error {
 	b := r.tx.Bucket([]byte(in.String()))
-	b.FillPercent = recordFill
-	if in == changes {
-		b.FillPercent = 1 // it only grows at its end
-	}
+	b.FillPercent = fillOf(in)
 	if err := b.Put([]byte(key), value); err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func (op *Op) validateMembers() error {
 	return nil
 }
 
-// members evaluates a command that says what the members are to be, as evaluate does for keys. What they
+// membership evaluates a command that says what the members are to be, as evaluate does for keys. What they
 // become is left in a.members.
 func (a *applier) membership(cmd *Command) (Result, error) {
 	st, op := &a.s.state, &cmd.Ops[0]

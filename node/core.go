@@ -226,8 +226,7 @@ func (c *Core) tick(in Tick) {
 		if c.role == Follower && id != c.leader {
 			continue // it is heard now and then (digests, images), which says nothing of the time between
 		}
-		at, ok := c.heard[id]
-		if ok && c.now-at <= time.Duration(c.cfg.ElectionTicks)*c.cfg.TickInterval {
+		if c.hearsNow(id) {
 			c.reachable = append(c.reachable, id)
 		}
 	}

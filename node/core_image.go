@@ -112,8 +112,8 @@ func (c *Core) offerImage() {
 // sendSnapshot takes raft's wish to send a snapshot.
 func (c *Core) sendSnapshot(m *raftpb.Message) {
 	if c.log.image == nil || c.durable < c.confIndex {
-		// The image would not know of a member that has just come in, which would refuse it. Or raft was offered one earlier in this step. It found two followers that need one, or
-		// what came since forbids to send any.
+		// Raft was offered one earlier in this step. It found two followers that need one, or what came since
+		// forbids to send any. Or the image does not know of a member that has just come in, which would refuse it.
 		c.raft.ReportSnapshot(m.GetTo(), raft.SnapshotFailure)
 		return
 	}

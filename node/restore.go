@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -167,9 +166,7 @@ func (d *dataDir) restore(ctx context.Context, src io.Reader, to *Restoration, i
 		return nil, fsm.State{}, err
 	}
 	id.Version = st.Version
-	id.Restored = &Restored{State: digestOf(&st)}
-	_, err = rand.Read(id.Restored.Life[:])
-	must(err == nil, "no randomness: %v", err)
+	id.Restored = &Restored{State: digestOf(&st), Life: drawLife()}
 	return b, st, d.storeIdentity(id)
 }
 

@@ -133,8 +133,8 @@ func describeMembers(m *Membership) string {
 }
 
 // Drain has the node lead no more, if another one can, and not be ready: clients should go elsewhere, and
-// are answered as before. It returns once another node leads, or none of the others can; ctx bounds the wait, and
-// the node drains on. The other way is Undrain. Errors: ErrForming, ErrStopped, ctx's.
+// are answered as before. It returns once another node leads, or this one does not and hears nobody
+// who could; ctx bounds the wait, and the node drains on. The other way is Undrain. Errors: ErrForming, ErrStopped, ctx's.
 func (r *Runner) Drain(ctx context.Context) error {
 	r.drained.Store(true)
 	return r.leadNoMore(ctx, Drain{On: true})

@@ -66,7 +66,7 @@ func (n *reasonCounts) add(err error) {
 	n[len(n)-1].Add(1)
 }
 
-// count is the number of requests that ended in the same way.
+// counts are how many requests ended with an outcome: those without a reason, or the failures by reason.
 func (n *reasonCounts) counts(outcome string, failures bool) []Ended {
 	var out []Ended
 	if !failures {
