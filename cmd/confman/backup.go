@@ -187,8 +187,7 @@ It takes room for the database in the directory for temporary files ($TMPDIR).`,
 		Example: `  confman backup verify confman-2026-01-23.backup`,
 		Args:    usage(cobra.ExactArgs(1)),
 	}
-	cmd.Flags().StringVarP(&s.output, "output", "o", "", "json, yaml or table")
-	complete(cmd, "output", "json", "yaml", "table")
+	s.outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		sum, err := verifyBackup(cmd.Context(), s.env, args[0])
 		if err != nil {

@@ -38,7 +38,10 @@ const goMemLimit = "GOMEMLIMIT"
 // memoryLimit is how much, 0 if there is no limit, and who says so.
 func memoryLimit(environ []string, setting int, root string) (bytes int64, source string) {
 	for _, e := range environ {
-		if value, ok := strings.CutPrefix(e, goMemLimit+"="); ok && value != "" && value != "off" {
+		if value, ok := strings.CutPrefix(e, goMemLimit+"="); ok && value != "" {
+			if value == "off" {
+				return 0, ""
+			}
 			return debug.SetMemoryLimit(-1), goMemLimit
 		}
 	}

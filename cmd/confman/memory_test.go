@@ -60,7 +60,8 @@ func TestMemoryLimit(t *testing.T) {
 			name: "the runtime's variable", environ: []string{"A=b", "GOMEMLIMIT=1GiB"}, setting: 123 << 20, files: service,
 			want: debug.SetMemoryLimit(-1), source: "GOMEMLIMIT",
 		},
-		{name: "none of that", environ: []string{"GOMEMLIMIT=off"}, setting: 123 << 20, want: 123 << 20, source: "Limits.MemoryBytes"},
+		{name: "the runtime's variable says none", environ: []string{"GOMEMLIMIT=off"}, setting: 123 << 20, files: service},
+		{name: "the runtime's variable says nothing", environ: []string{"GOMEMLIMIT="}, setting: 123 << 20, want: 123 << 20, source: "Limits.MemoryBytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, source := memoryLimit(c.environ, c.setting, machine(t, c.files))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"runtime"
-	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -14,10 +13,14 @@ import (
 // newRegistry is what /metrics shows of the process, beside what API and node register themselves.
 // It is none of the process' own: each server has one.
 func newRegistry(api *httpapi.Certificate, raft *tlsfiles.Source) *prometheus.Registry {
-	r := prometheus.NewRegistry()
+	r, built := prometheus.NewRegistry(), aboutThis()
+	commit := built.Commit
+	if built.Modified {
+		commit += "+"
+	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "confman_build_info", Help: "1, with what this program was built from.",
-		ConstLabels: prometheus.Labels{"version": version(), "commit": commit(), "go_version": runtime.Version()},
+		ConstLabels: prometheus.Labels{"version": built.Release, "commit": commit, "go_version": runtime.Version()},
 	})
 	build.Set(1)
 	r.MustRegister(build, collectors.NewGoCollector(),
@@ -36,24 +39,4 @@ func newRegistry(api *httpapi.Certificate, raft *tlsfiles.Source) *prometheus.Re
 		expiry("raft", raft.Current)
 	}
 	return r
-}
-
-// commit is what the go tool says of the sources, "" if it does not know.
-func commit() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	revision, modified := "", ""
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			revision = s.Value
-		case "vcs.modified":
-			if s.Value == "true" {
-				modified = "+"
-			}
-		}
-	}
-	return revision + modified
 }

@@ -33,8 +33,7 @@ database. While a majority may come back, wait for that: nothing is lost then.`,
 	f.StringVar(&dir, "data-dir", "", "the node's Data.Dir, or where that is now")
 	f.StringVar(&out, "out", "", "file to write to")
 	f.BoolVar(&force, "force", false, "replace the file if there is one")
-	f.StringVarP(&s.output, "output", "o", "", "json, yaml or table")
-	complete(cmd, "output", "json", "yaml", "table")
+	s.outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if dir == "" {
 			return usagef("--data-dir is missing: name the node's Data.Dir")

@@ -86,6 +86,21 @@ func (s *session) flags(cmd *cobra.Command) {
 	complete(cmd, "output", "json", "yaml", "table")
 }
 
+// outputFlag adds the flag that says how to print to a command that asks no node.
+func (s *session) outputFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&s.output, "output", "o", "", "json, yaml or table")
+	complete(cmd, "output", "json", "yaml", "table")
+	cmd.PreRunE = func(*cobra.Command, []string) error { return s.checkOutput() }
+}
+
+func (s *session) checkOutput() error {
+	switch s.output {
+	case "", "json", "yaml", "table":
+		return nil
+	}
+	return usagef("--output is %q, want json, yaml or table", s.output)
+}
+
 // complete offers the values of a flag to the shell.
 func complete(cmd *cobra.Command, flag string, values ...string) {
 	if cmd.Flags().Lookup(flag) != nil {
@@ -99,10 +114,8 @@ func (s *session) dial(ctx context.Context) (*client.Client, context.Context, co
 	if s.timeout <= 0 {
 		return nil, nil, nil, usagef("--timeout is %v, want more than zero", s.timeout)
 	}
-	switch s.output {
-	case "", "json", "yaml", "table":
-	default:
-		return nil, nil, nil, usagef("--output is %q, want json, yaml or table", s.output)
+	if err := s.checkOutput(); err != nil {
+		return nil, nil, nil, err
 	}
 	endpoints := s.addresses()
 	c, err := client.New(client.Options{

@@ -69,17 +69,11 @@ uses. That rises only by confman cluster finalize-upgrade.`,
   confman version -o json`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			switch s.output {
-			case "", "json", "yaml", "table":
-			default:
-				return usagef("--output is %q, want json, yaml or table", s.output)
-			}
 			a := aboutThis()
 			return s.print(a, func(w io.Writer) error { return aboutTable(w, &a) })
 		},
 	}
-	cmd.Flags().StringVarP(&s.output, "output", "o", "", "json, yaml or table")
-	complete(cmd, "output", "json", "yaml", "table")
+	s.outputFlag(cmd)
 	return cmd
 }
 

@@ -25,7 +25,9 @@ func TestVersion(t *testing.T) {
 	assert.Equal(t, fsm.Version, a.CommandVersion)
 	assert.Equal(t, grpctransport.WireVersion, a.WireVersion)
 	assert.NotEmpty(t, a.Go)
-	assert.Equal(t, exitUsage, command(t, "", "", "version", "-o", "xml").code)
+	for _, asksNoNode := range [][]string{{"version"}, {"backup", "verify", "a"}, {"backup", "salvage"}} {
+		assert.Equal(t, exitUsage, command(t, "", "", append(asksNoNode, "-o", "xml")...).code)
+	}
 	assert.Equal(t, exitUsage, command(t, "", "", "version", "now").code)
 	assert.Equal(t, "version 3", versions(3, 3))
 }
