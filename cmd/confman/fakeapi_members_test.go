@@ -22,7 +22,7 @@ func fakeMembers(host string) []client.Seated {
 	var all []client.Seated
 	for i, part := range []string{"voter", "voter", "voter", "seat", "learner"} {
 		m := client.Seated{
-			ID: "node" + strconv.Itoa(i+1), RaftID: uint64(i + 1), Address: address, APIPort: api, RaftPort: 5001, //nolint:gosec // five
+			ID: "node" + strconv.Itoa(i+1), RaftID: uint64(i + 1), Address: address, APIPort: api, RaftPort: 5001,
 			Part: client.Part{Membership: part, Wanted: part, CommandVersion: 2},
 		}
 		if part == "seat" {
