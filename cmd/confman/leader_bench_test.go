@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ func newGaps(b *testing.B, f *fleet, clients int) *gaps {
 				}
 				began := time.Now()
 				ctx, cancel := context.WithTimeout(context.Background(), readyWait)
-				_, _, err := c.Put(ctx, "bench/"+string(rune('a'+i)), []byte{byte(n), byte(n >> 8), byte(n >> 16)}, "application/octet-stream", client.WriteOptions{})
+				_, _, err := c.Put(ctx, "bench/"+strconv.Itoa(i), []byte{byte(n), byte(n >> 8), byte(n >> 16)}, "application/octet-stream", client.WriteOptions{})
 				cancel()
 				if err == nil {
 					g.mu.Lock()
@@ -123,4 +124,34 @@ func leaderMoved(b *testing.B, f *fleet, move, mend func(leader *proc)) {
 	b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, "median-ms")
 	b.ReportMetric(float64(all[len(all)-1].Microseconds())/1000, "max-ms")
 	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkFullLoad has 64 clients write as fast as they can, each operation of the benchmark a minute long: nobody must
+// take a busy leader for a dead one. The figures are of the elections after the first, and of the writes.
+func BenchmarkFullLoad(b *testing.B) {
+	onRealDisk(b)
+	f := up(b, 3)
+	before := newestTerm(b, f)
+	g := newGaps(b, f, 64)
+	for range b.N {
+		time.Sleep(time.Minute) // of load; nothing is waited for
+	}
+	g.end()
+	b.ReportMetric(float64(newestTerm(b, f)-before), "elections")
+	longest, _ := g.slowest(time.Time{})
+	b.ReportMetric(float64(longest.Milliseconds()), "ms-slowest")
+	b.ReportMetric(float64(len(g.took))/(time.Duration(b.N)*time.Minute).Seconds(), "puts/s")
+}
+
+// newestTerm is the greatest that a node knows.
+func newestTerm(b *testing.B, f *fleet) (newest uint64) {
+	b.Helper()
+	for _, n := range f.nodes {
+		c, err := client.New(client.Options{Endpoints: []string{n.url()}})
+		require.NoError(b, err)
+		st, err := c.Cluster(b.Context(), n.url())
+		require.NoError(b, err)
+		newest = max(newest, st.Term)
+	}
+	return newest
 }
