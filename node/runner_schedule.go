@@ -93,8 +93,8 @@ func (r *Runner) rememberBackup() {
 	}
 }
 
-// backupsIn are the names of a cluster's backups, the newest last. What else is in the directory is
-// somebody else's.
+// backupsIn are the names of a cluster's backups, the newest last: by revision, which never goes back as
+// a clock may. What else is in the directory is somebody else's.
 func backupsIn(dir string, cluster fsm.ClusterID) (names []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -108,7 +108,7 @@ func backupsIn(dir string, cluster fsm.ClusterID) (names []string, err error) {
 	}
 	slices.SortFunc(names, func(a, b string) int {
 		x, y := backupFile.FindStringSubmatch(a), backupFile.FindStringSubmatch(b)
-		return cmp.Or(cmp.Compare(x[3], y[3]), cmp.Compare(len(x[2]), len(y[2])), cmp.Compare(x[2], y[2]))
+		return cmp.Or(cmp.Compare(len(x[2]), len(y[2])), cmp.Compare(x[2], y[2]), cmp.Compare(x[3], y[3]))
 	})
 	return names, nil
 }
@@ -131,8 +131,7 @@ func (r *Runner) scheduledBackup() error {
 	defer b.Close()
 	dir := r.cfg.Backups.Dir
 	name := scheduledName(&b.Info)
-	// One name for each node: what a crash left is written over.
-	partial := filepath.Join(dir, ".confman-"+r.cfg.Name+".partial")
+	partial := filepath.Join(dir, partialName(&b.Info))
 	if err := writeBackup(ctx, partial, b); err != nil {
 		_ = os.Remove(partial) // the first error is the one that matters
 		return err
@@ -146,6 +145,12 @@ func (r *Runner) scheduledBackup() error {
 	r.lastBackup.Store(&b.Info.At)
 	r.log.Info("a scheduled backup was made", slog.String("file", filepath.Join(dir, name)), slog.Uint64("revision", uint64(b.Info.Revision)))
 	return r.retire(b.Info.Cluster)
+}
+
+// partialName is what a backup is called while it is written: one name for each node of each cluster, so that
+// what a crash left is written over, and what another one writes is not.
+func partialName(b *fsm.BackupInfo) string {
+	return fmt.Sprintf(".confman-%x-%s.partial", b.Cluster, b.Node)
 }
 
 func writeBackup(ctx context.Context, path string, b *Backup) error {

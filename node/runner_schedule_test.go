@@ -105,3 +105,40 @@ func TestScheduledBackupsOverRestarts(t *testing.T) {
 	require.NoError(t, os.Mkdir(cfg.Backups.Dir, 0o700))
 	require.Eventually(t, made, patience, time.Millisecond, "it is tried again")
 }
+
+// A clock that was ahead for a while costs no backup: those made since hold more, and are not the oldest.
+func TestScheduledBackupsOfAClockSetBack(t *testing.T) {
+	c := newTrio(t, "node1")
+	dir := c.scheduled(time.Hour, 1)
+	c.start()
+	c.ready()
+	r := c.runners["node1"]
+	made := func() (names []string) {
+		names, err := backupsIn(dir, r.Status().Cluster)
+		require.NoError(t, err)
+		return names
+	}
+	require.Eventually(t, func() bool { return !r.Status().LastBackup.IsZero() }, patience, time.Millisecond)
+	first := made()
+	require.Len(t, first, 1)
+	_, err := r.Propose(t.Context(), put("a", "1"))
+	require.NoError(t, err)
+	ahead := first[0][:len(first[0])-len("20060102T150405Z.backup")] + "20991231T235959Z.backup"
+	require.NoError(t, os.Rename(filepath.Join(dir, first[0]), filepath.Join(dir, ahead)))
+	require.NoError(t, r.scheduledBackup())
+	left := made()
+	require.Len(t, left, 1)
+	assert.NotEqual(t, ahead, left[0], "the one with the write")
+}
+
+// Nodes of two clusters may have one name, and one directory: they do not write to one file.
+func TestScheduledBackupsOfTwoClusters(t *testing.T) {
+	c := newTrio(t, "node1")
+	dir := c.scheduled(time.Hour, 1)
+	other := filepath.Join(dir, ".confman-node1.partial")
+	require.NoError(t, os.WriteFile(other, []byte("half"), 0o600))
+	c.start()
+	c.ready()
+	require.Eventually(t, func() bool { return !c.runners["node1"].Status().LastBackup.IsZero() }, patience, time.Millisecond)
+	require.FileExists(t, other)
+}
