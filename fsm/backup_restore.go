@@ -41,7 +41,7 @@ const restoreBytes = 16 << 20
 // behind s's index. What there is is that of s at revision At, with the history up to there; then comes a change at
 // RestoreGap after s's newest revision that says so, of kind Restored. The revisions between are none, see Gap.
 //
-// Errors: *CompactedError, if the state at At is not held; ErrFuture; ErrDamaged; ctx's; of the file system.
+// Errors: *CompactedError, if the state at At is not held: at its Floor, and after it, it is; ErrFuture; ErrDamaged; ctx's; of the file system.
 func (s *Store) RestoreTo(ctx context.Context, path string, to Restoration, opts Options) (State, error) {
 	st, err := s.restoreTo(ctx, path, to, opts.withDefaults())
 	if err != nil {
@@ -155,15 +155,16 @@ func (r *restoring) run(path string, opts Options) (err error) {
 	return r.db.Sync()
 }
 
-// makeRoom forgets the oldest gap, if there is no room for another one.
+// makeRoom leaves the gaps before the revision to restore, and forgets the oldest, if there is no room for another one.
 func (r *restoring) makeRoom() error {
+	r.l.gaps = slices.DeleteFunc(slices.Clone(r.l.gaps), func(g Gap) bool { return g.From >= r.at })
 	if len(r.l.gaps) < MaxGaps {
 		return nil
 	}
 	if r.l.gaps[0].To > r.l.floor {
 		return fmt.Errorf("the history goes back over %d restores, the most there may be: let it be compacted first", MaxGaps)
 	}
-	r.l.gaps = slices.Clone(r.l.gaps[1:])
+	r.l.gaps = r.l.gaps[1:]
 	return nil
 }
 
@@ -264,7 +265,32 @@ func (r *restoring) current(then *View) error {
 			return err
 		}
 	}
+	if old := (*CompactedError)(nil); errors.As(err, &old) {
+		return r.missing(old)
+	}
 	return err
+}
+
+// missing is why the state at a revision is not held: old is so of one key, and others may be held from later on only.
+func (r *restoring) missing(old *CompactedError) error {
+	m := r.v.merge(superseded)
+	defer m.release()
+	floor := old.Floor
+	ok, err := m.seek("")
+	for ; ok && err == nil; ok, err = m.next() {
+		if !isTrimmed(m.value) {
+			continue
+		}
+		var ended Revision
+		if ended, err = endOf(m.key, m.value); err != nil {
+			return err
+		}
+		floor = max(floor, ended)
+	}
+	if err != nil {
+		return err
+	}
+	return &CompactedError{Floor: floor}
 }
 
 // sealed is a body as a bucket stores it.
@@ -375,7 +401,7 @@ func (r *restoring) changes() error {
 		return err
 	}
 	gap := Gap{From: r.at, To: l.revision + RestoreGap}
-	l.gaps = append(slices.DeleteFunc(slices.Clone(l.gaps), func(g Gap) bool { return g.From >= r.at }), gap)
+	l.gaps = append(l.gaps, gap)
 	if l.trimmed > r.at {
 		l.trimmed, l.trimmedKeys = r.at, 0
 	}

@@ -60,7 +60,7 @@ func (x *machine) restore(t *rapid.T) {
 		return
 	}
 	if _, floor := x.m.compactedIn(at, "", ""); floor != 0 {
-		require.Equal(t, floor, floorOf(err))
+		require.Equal(t, x.m.heldFrom(), floorOf(err))
 		return
 	}
 	require.NoError(t, err)
@@ -336,4 +336,41 @@ func TestGapThatIsNoRestore(t *testing.T) {
 	require.ErrorContains(t, err, "no restore", "of another revision")
 	_, err = follow(4, 9, [32]byte{1}, &ch, value)
 	require.NoError(t, err)
+}
+
+// To go back to before some gaps leaves room for one, however many there were.
+func TestRestoreToBeforeManyRestores(t *testing.T) {
+	r := newReplica(t)
+	r.put("a", "1")
+	r.flush()
+	l := r.s.state
+	for i := range Revision(MaxGaps) {
+		l.gaps = append(l.gaps, Gap{From: 1 + i*RestoreGap, To: 1 + (i+1)*RestoreGap})
+	}
+	at := func(rev Revision) *restoring { return &restoring{l: l, to: &newCluster, at: rev} }
+	require.NoError(t, at(1).makeRoom())
+	require.NoError(t, at(l.gaps[MaxGaps-1].From).makeRoom())
+	require.ErrorContains(t, at(l.gaps[MaxGaps-1].To).makeRoom(), "64 restores")
+}
+
+// What is refused since versions are missing says from when on none is: of no key, not of the first only.
+func TestRestoreToWhereVersionsAreMissing(t *testing.T) {
+	r := newReplica(t)
+	for i := range 4 {
+		r.put("a", fmt.Sprint(i))
+		r.put("b", fmt.Sprint(i))
+	}
+	r.apply(encode(t, Command{Maintenance: &Maintenance{KeepVersions: 1}}))
+	at := Revision(2)
+	to := newCluster
+	to.At = &at
+	_, err := restored(t, r, to)
+	require.NotZero(t, floorOf(err))
+	at = floorOf(err)
+	s, err := restored(t, r, to)
+	require.NoError(t, err, "it said that this revision can be restored")
+	require.NoError(t, s.Close())
+	at--
+	_, err = restored(t, r, to)
+	require.Error(t, err)
 }

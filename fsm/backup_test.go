@@ -168,6 +168,23 @@ func packed(t *testing.T, image []byte, info BackupInfo) []byte {
 	return b.Bytes()
 }
 
+// What a newer program wrote is not damaged: this one says that it does not know it, and makes nothing of it.
+func TestBackupOfANewerProgram(t *testing.T) {
+	g := testGenesis
+	g.Version = Version + 1
+	dir := t.TempDir()
+	require.NoError(t, Create(filepath.Join(dir, "db"), g, testOptions))
+	s, err := Open(filepath.Join(dir, "db"), testOptions)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	path := filepath.Join(dir, "image")
+	_, err = UnpackBackup(t.Context(), bytes.NewReader(backup(t, s)), path, testOptions, nil)
+	require.ErrorIs(t, err, ErrUnknownVersion)
+	require.NotErrorIs(t, err, ErrDamaged)
+	require.ErrorContains(t, err, "a newer release")
+	require.NoFileExists(t, path)
+}
+
 func TestBackupEndsWhereItMust(t *testing.T) {
 	r := newReplica(t)
 	r.put("a", "1")

@@ -21,7 +21,8 @@ type Backup struct {
 // (VerifyImage), and the hash chain with what each change stored (VerifyChain). The file stays
 // only if all is well. progress is told how many bytes of the image were read.
 //
-// Errors: ErrNoBackup; ErrBackupDamaged, which may wrap ErrDamaged; fs.ErrExist; ctx's; of the file system.
+// Errors: ErrNoBackup; ErrBackupDamaged, which may wrap ErrDamaged; ErrUnknownVersion, if a newer program
+// made it; fs.ErrExist; ctx's; of the file system.
 func UnpackBackup(ctx context.Context, src io.Reader, path string, opts Options, progress func(done int64)) (_ *Backup, err error) {
 	r, err := OpenBackup(src)
 	if err != nil {
@@ -45,6 +46,10 @@ func UnpackBackup(ctx context.Context, src io.Reader, path string, opts Options,
 		return nil, err
 	}
 	b := &Backup{BackupInfo: r.Info(), Sum: r.Sum()}
+	// Before all else: what this program does not know would look damaged.
+	if err = checkVersion(path, opts); err != nil {
+		return nil, err
+	}
 	if b.State, err = VerifyImage(path, opts); err == nil {
 		err = b.agrees()
 	}
@@ -90,6 +95,21 @@ func (b *Backup) agrees() error {
 		return fmt.Errorf("%w: its header does not describe the image in it", ErrBackupDamaged)
 	}
 	return nil
+}
+
+// checkVersion tells whether a newer program wrote the database at path; not whether anything else is wrong with it.
+func checkVersion(path string, opts Options) error {
+	s, err := Open(path, opts)
+	if errors.Is(err, ErrUnknownVersion) {
+		return fmt.Errorf("%w: it takes a newer release of confman", err)
+	}
+	if err != nil {
+		return nil //nolint:nilerr // VerifyImage tells what, and where
+	}
+	if v := s.State().Version; v > Version {
+		err = fmt.Errorf("%w: its cluster uses version %d of commands, this program knows %d: it takes a newer release of confman", ErrUnknownVersion, v, Version)
+	}
+	return errors.Join(err, s.Close())
 }
 
 // verifyFile verifies the chain of the database at path with what its changes stored.

@@ -342,6 +342,18 @@ func (m *model) compactedIn(at Revision, lo, hi string) (first string, floor Rev
 	return first, floor
 }
 
+// heldFrom is from when on every key can be read.
+func (m *model) heldFrom() (from Revision) {
+	for _, past := range m.past {
+		for _, p := range past {
+			if p.mark {
+				from = max(from, p.ended)
+			}
+		}
+	}
+	return from
+}
+
 // held tells whether the record that key got at a revision still is.
 func (m *model) held(key string, rev Revision) bool {
 	return m.records[key].Revision == rev ||
