@@ -212,8 +212,9 @@ func OpenBackup(src io.Reader) (*BackupReader, error) {
 	return b, err
 }
 
+// endsEarly tells whether the source ended. One that says why it broke off may wrap the same: that is no damage.
 func endsEarly(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return err == io.EOF || err == io.ErrUnexpectedEOF //nolint:errorlint // see above
 }
 
 // Close gives back what the reader holds; not the source.

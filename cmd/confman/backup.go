@@ -8,7 +8,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,7 +64,12 @@ confman restore makes a new cluster of one.`,
 		if err := checkOut(out, force); err != nil {
 			return err
 		}
-		sum, err := s.backup(cmd.Context(), out)
+		ctx, stop := interruptible(cmd.Context())
+		defer stop()
+		sum, err := s.backup(ctx, out)
+		if ctx.Err() != nil && err != nil {
+			return fmt.Errorf("%w: %s was not written", context.Cause(ctx), out)
+		}
 		if err != nil {
 			return err
 		}
@@ -124,6 +131,13 @@ func (s *session) backup(ctx context.Context, out string) (*backupSummary, error
 	return sum, err
 }
 
+// interruptible ends with a signal to end, so that what was begun is removed; a second one ends the process.
+func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
 // counting counts what is read.
 type counting struct {
 	io.Reader
@@ -149,7 +163,7 @@ func (b *backupSummary) print(w io.Writer) error {
 		verified = ", verified"
 	}
 	_, err := fmt.Fprintf(w, "%s: cluster %s at revision %d, made by %s at %s, %.1f MiB of database in %.1f MiB%s\nsha256 %s\n",
-		b.File, b.Cluster, b.Revision, b.Node, b.At.Format(time.RFC3339), float64(b.Database)/(1<<20), float64(b.Bytes)/(1<<20), verified, b.SHA256)
+		b.File, b.Cluster, b.Revision, harmless(b.Node), b.At.Format(time.RFC3339), float64(b.Database)/(1<<20), float64(b.Bytes)/(1<<20), verified, b.SHA256)
 	return err
 }
 
@@ -189,7 +203,12 @@ It takes room for the database in the directory for temporary files ($TMPDIR).`,
 	}
 	s.outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		sum, err := verifyBackup(cmd.Context(), s.env, args[0])
+		ctx, stop := interruptible(cmd.Context())
+		defer stop()
+		sum, err := verifyBackup(ctx, s.env, args[0])
+		if ctx.Err() != nil && err != nil {
+			return fmt.Errorf("%w: %s was not verified", context.Cause(ctx), args[0])
+		}
 		if err != nil {
 			return err
 		}

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -133,6 +135,35 @@ func TestBackupCommandRefusesDamage(t *testing.T) {
 			assert.Equal(t, exitError, got.code)
 			assert.Contains(t, got.err, c.want)
 			assert.Contains(t, got.err, out, "it names the file")
+		})
+	}
+}
+
+// A node that goes away is no damage, and who is told to end leaves nothing behind.
+func TestBackupCommandBreaksOff(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		code       int
+		midway     func(t *testing.T, r *http.Request)
+	}{
+		{"the node", "stream broke off", exitUnavailable, func(*testing.T, *http.Request) {}},
+		{"who asked", "interrupt", exitError, func(t *testing.T, r *http.Request) {
+			assert.NoError(t, syscall.Kill(syscall.Getpid(), syscall.SIGINT)) // which is listened to by now
+			<-r.Context().Done()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			api, url := newFakeAPI(t)
+			api.backup = exampleBackup(t)
+			api.midway = func(r *http.Request) { c.midway(t, r) }
+			dir := t.TempDir()
+			got := command(t, url, "", "backup", "--out", filepath.Join(dir, "x.backup"))
+			assert.Equal(t, c.code, got.code, got.err)
+			assert.Contains(t, got.err, c.want)
+			assert.NotContains(t, got.err, "damaged")
+			left, err := os.ReadDir(dir)
+			require.NoError(t, err)
+			assert.Empty(t, left)
 		})
 	}
 }

@@ -46,6 +46,8 @@ type fakeAPI struct {
 	// contended is how many more namespaces somebody else changes once they were read.
 	contended int
 	backup    []byte
+	// midway, unless nil, is called when half of the backup was sent: the rest is not.
+	midway func(r *http.Request)
 }
 
 // remembered is what a request was answered.
@@ -199,6 +201,12 @@ func (a *fakeAPI) answer(w http.ResponseWriter, r *http.Request) {
 	case path == "/whoami":
 		_ = json.NewEncoder(w).Encode(fakeWho)
 	case path == "/cluster/backup":
+		if a.midway != nil {
+			_, _ = w.Write(a.backup[:len(a.backup)/2])
+			_ = http.NewResponseController(w).Flush()
+			a.midway(r)
+			panic(http.ErrAbortHandler)
+		}
 		_, _ = w.Write(a.backup)
 	case route == "cluster":
 		a.cluster(w, r, path)

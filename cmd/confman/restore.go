@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"os/user"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,11 +39,11 @@ them is started: the first one draws the id of the new cluster and prints the co
 for the others. Then start them; they form the cluster only with each other.
 
 The new cluster has all that the backup has, with the history up to there, or with
---at-revision what there was at that revision. What the old cluster did afterwards is
-lost. Revisions go on behind a gap, so that none means two things: who remembers one
-from what was lost is told so. It is another cluster: a node of the old one that comes
-back is refused. The data directory must be empty, and needs room for the database
-twice.`,
+--at-revision what there was at that revision: also who may do what, so that a denial
+or a revoked role of later is undone. What the old cluster did afterwards is lost.
+Revisions go on behind a gap, so that none means two things: who remembers one from
+what was lost is told so. It is another cluster: a node of the old one that comes back
+is refused. The data directory must be empty, and needs room for the database twice.`,
 		Example: `  confman restore --from confman-2026-01-23.backup --config /etc/confman/confman.json
   confman restore --from confman-2026-01-23.backup --config confman.json --at-revision 57`,
 		Args: usage(cobra.NoArgs),
@@ -78,7 +76,7 @@ twice.`,
 		if err != nil {
 			return err
 		}
-		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		ctx, stop := interruptible(cmd.Context())
 		defer stop()
 		return restore(ctx, e, file, o, to, cfg)
 	}
@@ -146,11 +144,15 @@ func restore(ctx context.Context, e env, file string, o restoreFlags, to node.Re
 	bar.end()
 	var old *fsm.CompactedError
 	switch {
+	case ctx.Err() != nil && err != nil:
+		return fmt.Errorf("%w: %s holds no node yet: run the command again, or empty it", context.Cause(ctx), to.Dir)
+	case errors.As(err, &old) && old.Gap != (fsm.Gap{}):
+		return fmt.Errorf("%s: there never was a revision %d: its cluster was itself restored, and after revision %d came %d", o.from, o.revision, old.Gap.From, old.Gap.To)
 	case errors.As(err, &old):
 		return fmt.Errorf("%s: the state at revision %d is not held: from revision %d on, all is (%w)", o.from, o.revision, old.Floor, err)
 	case errors.Is(err, fsm.ErrFuture):
 		return fmt.Errorf("%s: %w: the backup is older than --at-revision", o.from, err)
-	case errors.Is(err, fsm.ErrNoBackup), errors.Is(err, fsm.ErrBackupDamaged):
+	case errors.Is(err, fsm.ErrNoBackup), errors.Is(err, fsm.ErrBackupDamaged), errors.Is(err, fsm.ErrUnknownVersion):
 		return fmt.Errorf("%s: %w", o.from, err)
 	case err != nil:
 		return err
@@ -166,6 +168,10 @@ func tellRestored(w io.Writer, file string, o *restoreFlags, to *node.Restoratio
 	}
 	text := fmt.Sprintf("%s: node %s of the new cluster %x, with what cluster %x had at revision %d; revisions go on at %d\n",
 		to.Dir, to.Name, st.Cluster, b.Cluster, at, st.Revision)
+	if at < b.Revision {
+		text += fmt.Sprintf("who may do what is as of revision %d, too: who was denied later, or lost a role, has it again; "+
+			"and if nobody administered the cluster then, everybody may do everything\n", at)
+	}
 	var others []string
 	for _, n := range cfg.Cluster.Nodes {
 		if n.ID != to.Name {
