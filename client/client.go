@@ -97,7 +97,7 @@ func New(opts Options) (*Client, error) {
 // has seen, whichever nodes answer: it carries the greatest revision that an answer to it
 // told, and a node that is not there yet waits, or another is asked. Whoever shares the
 // session shares the promise. It shares the connections and what is known of the nodes
-// with c.
+// with c. If the cluster is restored from a backup, one read is told so: IsRevisionLost.
 func (c *Client) Session() *Client {
 	s := *c
 	s.seen = new(atomic.Uint64)

@@ -114,7 +114,14 @@ func IsNotFound(err error) bool { return hasStatus(err, http.StatusNotFound) }
 
 // IsConflict tells whether err says that a condition of the request did not hold.
 func IsConflict(err error) bool {
-	return hasStatus(err, http.StatusPreconditionFailed) || hasStatus(err, http.StatusConflict)
+	return hasStatus(err, http.StatusPreconditionFailed) || hasStatus(err, http.StatusConflict) && !IsRevisionLost(err)
+}
+
+// IsRevisionLost tells whether err says that the revision in ReadOptions.MinRevision, or that the session
+// saw, was lost: the cluster was restored from a backup. A session goes on from what there is now.
+func IsRevisionLost(err error) bool {
+	var p *Problem
+	return errors.As(err, &p) && p.Name() == "revision-lost"
 }
 
 // IsUnauthenticated tells whether err says that the node cannot tell who calls: there is neither a

@@ -368,6 +368,17 @@ func TestReadsOfATime(t *testing.T) {
 	}
 }
 
+// What a restore lost is no conflict: nothing is to be read again and written once more.
+func TestIsRevisionLost(t *testing.T) {
+	err := &client.Error{Err: &client.Problem{Type: "urn:confman:problem:revision-lost", Status: 409}}
+	assert.True(t, client.IsRevisionLost(err))
+	assert.False(t, client.IsConflict(err))
+	assert.False(t, client.IsRevisionLost(io.EOF))
+	other := &client.Error{Err: &client.Problem{Type: "urn:confman:problem:self-denied", Status: 409}}
+	assert.False(t, client.IsRevisionLost(other))
+	assert.True(t, client.IsConflict(other))
+}
+
 func TestIsCompacted(t *testing.T) {
 	s := serve(t, problem(410, "compacted", `,"retryable":false,"oldest_revision":31`))
 	_, _, err := dial(t, s.URL).Get(t.Context(), "a", client.ReadOptions{Revision: 7})

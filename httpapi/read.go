@@ -90,7 +90,7 @@ func (c *call) await(rev fsm.Revision) error {
 		return behind(status.State.Revision, rev)
 	}
 	if g, lost := status.State.GapAt(rev); lost && err == nil {
-		return problemf(kindRevisionLost, "min_revision asks for what was at revision %d, which is lost: the cluster was restored from a backup of revision %d, and went on at %d; look at what is there, and forget revisions from before", rev, g.From, g.To).
+		return problemf(kindRevisionLost, "min_revision, or the cursor, asks for what was at revision %d, which is lost: the cluster was restored from a backup of revision %d, and went on at %d; look at what is there, and forget revisions from before", rev, g.From, g.To).
 			with("min_revision", uint64(rev))
 	}
 	return err
