@@ -57,10 +57,21 @@ func (c *call) removeMembers() error {
 func (c *call) finalizeUpgrade() error {
 	return c.changeMembers(func(b *memberBody) fsm.Op {
 		if b.version == 0 {
-			b.version = min(max(c.api.Node.Status().State.Version, fsm.MinVersion)+1, fsm.Version)
+			s := c.api.Node.Status().State
+			b.version = nextVersion(&s)
 		}
 		return fsm.Op{Kind: fsm.FinalizeUpgrade, Value: []byte{b.version}}
 	}, 0, "version")
+}
+
+// nextVersion is what an upgrade is finalized to: the version after that in use, or that one if no program is known to know
+// more. Others may know more than this one: then it is not "done already", but refused, with the members that are too old.
+func nextVersion(s *fsm.State) uint8 {
+	newest := uint8(fsm.Version)
+	for i := range s.Members {
+		newest = max(newest, s.Members[i].Version)
+	}
+	return min(max(s.Version, fsm.MinVersion)+1, newest)
 }
 
 // changeMembers has the operation that is made of the body done. What the members are to be is then in the

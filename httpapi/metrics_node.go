@@ -218,14 +218,7 @@ func (s *sight) peers(put func(*prometheus.Desc, prometheus.ValueType, float64, 
 		if replaced {
 			continue
 		}
-		role := "seat"
-		switch conf := &s.State.Conf; {
-		case conf.Votes(m.RaftID):
-			role = "voter"
-		case conf.Has(m.RaftID):
-			role = "learner"
-		}
-		put(memberDesc, prometheus.GaugeValue, float64(m.Version), m.Name, role)
+		put(memberDesc, prometheus.GaugeValue, float64(m.Version), m.Name, membershipOf(&m, &s.State.Conf))
 		if m.RaftID == s.ID {
 			continue
 		}
