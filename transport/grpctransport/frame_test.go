@@ -2,12 +2,14 @@ package grpctransport
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/transport"
 	"github.com/confman/confman/transport/grpctransport/wire"
 )
@@ -104,6 +106,22 @@ func TestFramesComeOutAsTheyWentIn(t *testing.T) {
 		require.Less(t, len(msgs), len(got))
 		assert.Equal(t, got[:len(msgs)], msgs)
 	}
+}
+
+// TestAnswersHaveRoomForAllMembers: what the state may hold goes through. This package does not import fsm but here.
+func TestAnswersHaveRoomForAllMembers(t *testing.T) {
+	reply := &transport.ClaimReply{Life: [16]byte{1}, Verdict: transport.ClaimWelcome, Last: 1}
+	spec := fsm.MemberSpec{Address: strings.Repeat("a", fsm.MaxMemberAddressBytes), APIPort: 1, RaftPort: 65535}
+	for id := range uint64(fsm.MaxMembers) {
+		reply.Members = append(reply.Members, transport.Peer{RaftID: id + 1, Name: strings.Repeat("n", fsm.MaxMemberNameBytes), Address: spec.RaftAddress()})
+	}
+	sent := []transport.Message{{From: 1, To: 2, ClaimReply: reply}}
+	got, err := messagesOf(frameOf(sent), 1, 2, WireVersion)
+	require.NoError(t, err)
+	assert.Equal(t, sent, got)
+	reply.Members = append(reply.Members, transport.Peer{RaftID: 99})
+	_, err = messagesOf(frameOf(sent), 1, 2, WireVersion)
+	require.ErrorIs(t, err, errFrame)
 }
 
 // FuzzFrame: bytes are refused, or are messages that come out the same when they

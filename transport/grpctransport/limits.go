@@ -71,7 +71,8 @@ const (
 	// streamWindowBytes is the flow-control window of a stream and a connection.
 	streamWindowBytes = 1 << 20
 
-	// maxMembers bounds the members in an answer to a claim (fsm.MaxMembers), maxNameBytes their names and addresses.
+	// maxMembers bounds the members in an answer to a claim, maxNameBytes their names and addresses: what the
+	// state may hold (TestAnswersHaveRoomForAllMembers).
 	maxMembers   = 16
 	maxNameBytes = 512
 
