@@ -71,7 +71,9 @@ readable by its owner only.`,
 		if lines {
 			s.output = ""
 		}
-		c, ctx, cancel, err := s.dial(cmd.Context())
+		whole, stop := interruptible(cmd.Context())
+		defer stop()
+		c, ctx, cancel, err := s.dial(whole)
 		if err != nil {
 			return err
 		}

@@ -63,7 +63,9 @@ file. What is written is readable by its owner only.`,
 		if err := checkFormat(format); err != nil || format == "" {
 			return usagef("--format is %q, want json or ndjson", format)
 		}
-		c, ctx, cancel, err := s.dial(cmd.Context())
+		whole, stop := interruptible(cmd.Context())
+		defer stop()
+		c, ctx, cancel, err := s.dial(whole)
 		if err != nil {
 			return err
 		}

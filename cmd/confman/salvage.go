@@ -41,6 +41,8 @@ database. While a majority may come back, wait for that: nothing is lost then.`,
 		if err := checkOut(out, force); err != nil {
 			return err
 		}
+		ctx, stop := interruptible(cmd.Context())
+		defer stop()
 		b, err := node.Salvage(dir, time.Now())
 		if err != nil {
 			return err
@@ -51,12 +53,12 @@ database. While a majority may come back, wait for that: nothing is lost then.`,
 			defer bar.end()
 			return fsm.WriteBackup(w, b.Image, b.Info, func(done int64) error {
 				bar.reach(done)
-				return cmd.Context().Err()
+				return ctx.Err()
 			})
 		}); err != nil {
 			return err
 		}
-		sum, err := verifyBackup(cmd.Context(), e, out)
+		sum, err := verifyBackup(ctx, e, out)
 		if err != nil {
 			return err
 		}
