@@ -49,9 +49,6 @@ type RunnerConfig struct {
 	Backups Schedule
 	// Logger takes what happens to the node; nil: nothing is logged.
 	Logger *slog.Logger
-	// OnWrite is told how each write went that was answered, by the goroutine that asked for it;
-	// nil: nobody.
-	OnWrite func(*Stages, error)
 	// OnCopy is told what this node did for traced writes that other nodes had accepted, by the loop:
 	// it must not wait. nil: nobody.
 	OnCopy func(*Copied)

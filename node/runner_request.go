@@ -68,9 +68,6 @@ func (r *Runner) propose(ctx context.Context, m *member, cmd *fsm.Command, comma
 	if stages, _ := ctx.Value(stagesKey{}).(*Stages); stages != nil {
 		*stages = t.Stages
 	}
-	if r.cfg.OnWrite != nil {
-		r.cfg.OnWrite(&t.Stages, a.err)
-	}
 	return a.result, a.err
 }
 
