@@ -2,7 +2,6 @@ package node
 
 import (
 	"log/slog"
-	"sync/atomic"
 	"time"
 )
 
@@ -10,10 +9,8 @@ import (
 const pulseInterval = time.Second
 
 // pulse is how regularly the loop gets to its ticks, in which a leader sends its heartbeats and
-// a follower counts the time without one. The rest is the loop's.
+// a follower counts the time without one. It is the loop's.
 type pulse struct {
-	longest atomic.Int64 // ns, since the last LongestTickGap
-
 	last    time.Time // when the last tick's effects were handed out; zero: there was none
 	said    time.Time
 	unsaid  time.Duration // the longest since said
@@ -30,18 +27,8 @@ func (r *Runner) beat(step time.Duration) {
 	gap := now.Sub(p.last)
 	p.last = now
 	p.unsaid, p.stepped = max(p.unsaid, gap), max(p.stepped, step)
-	if int64(gap) > p.longest.Load() { // only the loop raises it
-		p.longest.Store(int64(gap))
-	}
 	if now.Sub(p.said) >= pulseInterval {
 		r.log.Debug("pulse", slog.Duration("longest_tick_gap", p.unsaid), slog.Duration("longest_step", p.stepped))
 		p.said, p.unsaid, p.stepped = now, 0, 0
 	}
-}
-
-// LongestTickGap is the longest time that lay between two ticks of the loop since the last
-// call: by its difference to Settings.TickInterval, the node's heartbeats, or its notice of
-// others', came late.
-func (r *Runner) LongestTickGap() time.Duration {
-	return time.Duration(r.loop.pulse.longest.Swap(0))
 }

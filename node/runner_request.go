@@ -37,7 +37,7 @@ func (r *Runner) encodeAndPropose(ctx context.Context, cmd *fsm.Command) (fsm.Re
 	}
 	res, err := r.propose(ctx, m, cmd, command)
 	if err != nil {
-		r.room.countRefused(err)
+		r.room.noteRefused(err)
 	}
 	return res, err
 }

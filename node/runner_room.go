@@ -21,14 +21,7 @@ type room struct {
 	atQuota atomic.Bool  // a write was refused for the quota, and the store is not well below it again
 	growing atomic.Int64 // bytes of the commands in flight here that make the store larger
 
-	refusedQuota, refusedStorage, refusedLoad atomic.Uint64
-}
-
-// RefusedWrites counts, by reason, the writes that a node refused since it started.
-type RefusedWrites struct {
-	Quota       uint64 // ErrQuota
-	StorageFull uint64 // ErrStorageFull
-	Overloaded  uint64 // ErrOverloaded
+	refused atomic.Uint64 // writes, for the quota
 }
 
 // QuotaError is a write that was refused because it would make the store larger, which has
@@ -104,21 +97,12 @@ func answeredBefore(store *fsm.Store, cmd *fsm.Command) bool {
 	return known && err == nil
 }
 
-// countRefused counts a write that failed for want of room.
-func (r *room) countRefused(err error) {
-	switch {
-	case errors.Is(err, ErrQuota):
-		r.refusedQuota.Add(1)
+// noteRefused notes that a write failed for the quota, if it did.
+func (r *room) noteRefused(err error) {
+	if errors.Is(err, ErrQuota) {
+		r.refused.Add(1)
 		r.atQuota.Store(true)
-	case errors.Is(err, ErrStorageFull):
-		r.refusedStorage.Add(1)
-	case errors.Is(err, ErrOverloaded):
-		r.refusedLoad.Add(1)
 	}
-}
-
-func (r *room) refused() RefusedWrites {
-	return RefusedWrites{Quota: r.refusedQuota.Load(), StorageFull: r.refusedStorage.Load(), Overloaded: r.refusedLoad.Load()}
 }
 
 // diskSpace is the size of the file system of path, and what a process of this user may still write there, in bytes.
@@ -185,7 +169,7 @@ func (r *Runner) watchQuota(said *bool) {
 		return
 	}
 	used, quota := store.UsedBytes(), r.cfg.StoreQuotaBytes
-	attrs := []any{slog.Int64("used", used), slog.Int64("quota", quota), slog.Uint64("refused", r.room.refusedQuota.Load())}
+	attrs := []any{slog.Int64("used", used), slog.Int64("quota", quota), slog.Uint64("refused", r.room.refused.Load())}
 	if !*said {
 		*said = true
 		r.log.Warn("the store has reached its quota: what would make it larger is refused", attrs...)

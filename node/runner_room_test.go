@@ -68,7 +68,7 @@ func TestQuota(t *testing.T) {
 	s := r.Status()
 	assert.Equal(t, int64(quota), s.StoreQuota)
 	assert.Greater(t, s.StoreBytes, int64(quota-128<<10))
-	assert.Equal(t, RefusedWrites{Quota: 1}, s.Refused)
+	assert.Equal(t, uint64(1), refusedFor(r, "quota"))
 	assert.True(t, s.AtQuota)
 
 	mustGet(t, r, key(n-1), value)
@@ -136,7 +136,7 @@ func TestQuotaIsSaid(t *testing.T) {
 		r.watchQuota(&told)
 		return said.String()
 	}
-	r.room.countRefused(&QuotaError{})
+	r.room.noteRefused(&QuotaError{})
 	assert.Empty(t, look(1), "there is no store yet")
 	m := &member{}
 	r.member.Store(m)
@@ -150,7 +150,7 @@ func TestQuotaIsSaid(t *testing.T) {
 	assert.Contains(t, look(2*used), "is below its quota again")
 	assert.False(t, r.room.atQuota.Load())
 	assert.Empty(t, look(2*used))
-	r.room.countRefused(&QuotaError{})
+	r.room.noteRefused(&QuotaError{})
 	assert.Contains(t, look(used), "has reached its quota")
 }
 
@@ -216,9 +216,9 @@ func TestLeaderBelowItsFloor(t *testing.T) {
 		assert.Equal(t, NotApplied, we.Outcome)
 		require.NoError(t, c.runners[name].Linearize(t.Context()))
 		mustGet(t, c.runners[name], "a", "1")
-		assert.Equal(t, RefusedWrites{StorageFull: 1}, c.runners[name].Status().Refused)
+		assert.Equal(t, uint64(1), refusedFor(c.runners[name], "storage-full"))
 	}
-	assert.Equal(t, int64(999), c.runners[leader].Status().DiskFree)
+	assert.Equal(t, int64(999), c.runners[leader].room.free.Load())
 	assert.Equal(t, int64(1000), c.runners[leader].Status().MinFree)
 	assert.Equal(t, term, c.runners[leader].Status().Term)
 	assert.Equal(t, Leader, c.runners[leader].Status().Role)
@@ -238,4 +238,14 @@ func TestDiskSpace(t *testing.T) {
 	all, free, err = diskSpace(t.TempDir() + "/none")
 	require.Error(t, err)
 	assert.Zero(t, all+free)
+}
+
+// refusedFor is how many writes a node refused for a reason.
+func refusedFor(r *Runner, reason string) (n uint64) {
+	for _, e := range r.Measures().Proposals {
+		if e.Reason == reason {
+			n += e.Count
+		}
+	}
+	return n
 }

@@ -96,20 +96,17 @@ type NodeStatus struct { //nolint:revive // Status is the core's
 	StoreBytes, StoreQuota int64
 	// AtQuota: a write was refused for that, and the store is not well below its quota again.
 	AtQuota bool
-	// DiskFree is the free space on the disk of the data directory, about a second ago; negative:
-	// not known. MinFree is its floor (0: none).
-	DiskFree, MinFree int64
-	// Refused are the writes that this node refused since it started.
-	Refused RefusedWrites
+	// MinFree is the floor of the free space on the disk of the data directory (0: none).
+	MinFree int64
 }
 
 // Status is the node's view of itself. Before the cluster is formed only Name,
-// Waiting and what is known of the disk are set.
+// Waiting, and what is configured, are set.
 func (r *Runner) Status() NodeStatus {
 	out := NodeStatus{
 		Name: r.cfg.Name, StoreQuota: r.cfg.StoreQuotaBytes,
-		DiskFree: r.room.free.Load(), MinFree: r.cfg.MinFreeBytes,
-		AtQuota: r.room.atQuota.Load(), Refused: r.room.refused(),
+		MinFree: r.cfg.MinFreeBytes,
+		AtQuota: r.room.atQuota.Load(),
 	}
 	m := r.member.Load()
 	if m == nil {
