@@ -75,11 +75,7 @@ func Restore(ctx context.Context, src io.Reader, to Restoration) (_ *fsm.Backup,
 	if err := d.beginRestore(); err != nil {
 		return nil, fsm.State{}, err
 	}
-	id := Identity{Cluster: to.Cluster, Name: to.Name, RaftID: uint64(n + 1)}
-	for i, name := range names {
-		id.Members = append(id.Members, fsm.Member{RaftID: uint64(i + 1), Name: name})
-	}
-	b, st, err := d.restore(ctx, src, &to, id)
+	b, st, err := d.restore(ctx, src, &to, RestoredIdentity(names, uint64(n+1), to.Cluster))
 	if err != nil {
 		// What is left says that it is nothing. The first error is the one that matters.
 		_ = d.clearRestore()
@@ -165,9 +161,24 @@ func (d *dataDir) restore(ctx context.Context, src io.Reader, to *Restoration, i
 	if err := d.beginLog(st); err != nil {
 		return nil, fsm.State{}, err
 	}
-	id.Version = st.Version
-	id.Restored = &Restored{State: digestOf(&st), Life: drawLife()}
+	id.Begin(&st, drawLife())
 	return b, st, d.storeIdentity(id)
+}
+
+// RestoredIdentity is that of one of the nodes, given by their names in sorted order, of a cluster that is
+// restored, but for what Begin adds.
+func RestoredIdentity(names []string, raftID uint64, cluster fsm.ClusterID) Identity {
+	id := Identity{Cluster: cluster, Name: names[raftID-1], RaftID: raftID}
+	for i, name := range names {
+		id.Members = append(id.Members, fsm.Member{RaftID: uint64(i + 1), Name: name})
+	}
+	return id
+}
+
+// Begin has the node begin with st, which was restored; life was drawn for its directory.
+func (id *Identity) Begin(st *fsm.State, life [16]byte) {
+	id.Version = st.Version
+	id.Restored = &Restored{State: digestOf(st), Life: life}
 }
 
 func (to *Restoration) progress(done int64) {
@@ -201,19 +212,22 @@ func restoreStore(ctx context.Context, image, path string, to fsm.Restoration, o
 	return st, errors.Join(err, s.Close())
 }
 
-// beginLog has a new log go on behind what the store holds, as after an image: nobody has voted in
-// the new cluster, and what raft knows of terms goes on where the old one was.
 func (d *dataDir) beginLog(st fsm.State) error {
 	log, _, err := d.openLog()
 	if err != nil {
 		return err
 	}
-	err = log.Append(wal.Batch{
+	return errors.Join(log.Append(RestoredLog(&st)), log.Close())
+}
+
+// RestoredLog is what a new log begins with, so that it goes on behind what the store holds, as after an
+// image: nobody has voted in the new cluster, and what raft knows of terms goes on where the old one was.
+func RestoredLog(st *fsm.State) wal.Batch {
+	return wal.Batch{
 		Snapshot:  &wal.Marker{Index: uint64(st.Applied), Term: st.Term, Conf: confStateOf(st.Conf)},
 		HardState: &raftpb.HardState{Term: new(st.Term), Vote: new(uint64), Commit: new(uint64(st.Applied))},
 		Sync:      true,
-	})
-	return errors.Join(err, log.Close())
+	}
 }
 
 // digestOf tells whether two nodes were restored to the same.

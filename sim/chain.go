@@ -88,12 +88,12 @@ func (m *model) head(rev fsm.Revision) [32]byte {
 	if rev == 0 {
 		return m.genesis
 	}
-	return m.changes[rev-1].head
+	return m.changes[m.place(rev)].head
 }
 
 // logged holds a change that a node's log has against the model's of that revision.
 func (m *model) logged(c *fsm.Change) error {
-	want := &m.changes[c.Revision-1]
+	want := &m.changes[m.place(c.Revision)]
 	switch {
 	case c.RequestID != want.request || !slices.Equal(changedOps(c), want.ops):
 		return fmt.Errorf("revision %d is a change by %s of %v, want one by %s of %v", c.Revision, c.RequestID, c.Ops, want.request, want.ops)

@@ -334,6 +334,17 @@ func opOf(request string) uint64 {
 	return id
 }
 
+// since is how many operations were of the world before it was restored.
+func (c *clients) since() int {
+	if n := c.w.renewal; n != nil {
+		return n.since
+	}
+	return 0
+}
+
+// own are the operations of this world.
+func (c *clients) own() []*operation { return c.ops[c.since():] }
+
 // byRequest is the operation that a request id names, or nil.
 func (c *clients) byRequest(request string) *operation {
 	if id := opOf(request); id != 0 {

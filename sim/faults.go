@@ -407,7 +407,7 @@ func (n *nemesis) end() {
 // them. It stays a majority of nodes that are whole, for what was acknowledged may be
 // at no others.
 func (n *nemesis) setAside(g generator) {
-	if n.w.setup.mix == Calm || g.IntN(2) == 0 {
+	if n.w.setup.mix == Calm || g.IntN(2) == 0 || n.w.renewal.forming(n.w) {
 		return
 	}
 	whole := 0

@@ -149,7 +149,7 @@ func (n *nemesis) rotLog(g generator, r *replica) bool {
 		name = segments[g.IntN(closed)]
 		proven = r.disk.written(name)
 	}
-	if proven == 0 || !n.atlas.loseLog(r) {
+	if proven == 0 || n.w.renewal.forming(n.w) || !n.atlas.loseLog(r) {
 		return false
 	}
 	r.rotten = true
@@ -336,7 +336,7 @@ func (n *nemesis) loseDisk(r *replica) bool {
 // forgets tells whether r may lose its disk. While nobody is a member, none that comes
 // back with an empty disk did anything before.
 func (n *nemesis) forgets(r *replica) bool {
-	return n.w.judge.cluster != (fsm.ClusterID{}) && !r.forgot && !r.out && n.atlas.loseLog(r)
+	return n.w.judge.cluster != (fsm.ClusterID{}) && !n.w.renewal.forming(n.w) && !r.forgot && !r.out && n.atlas.loseLog(r)
 }
 
 func (n *nemesis) forget(r *replica) {
@@ -344,6 +344,7 @@ func (n *nemesis) forget(r *replica) {
 		r.crash(powerLost)
 	}
 	r.forgetDisk(newGenerator(n.w.opts.Seed, "new disk "+r.name).Rand)
+	n.w.restoredAgain(r)
 }
 
 // loseForming takes the disk of a node that has just told the others that it stored the

@@ -317,7 +317,7 @@ func (c *clients) used() []*usedKeys {
 	var out []*usedKeys
 	byName := map[string]*usedKeys{}
 	known := map[string]bool{}
-	for _, o := range c.ops {
+	for _, o := range c.own() {
 		if o.closing || o.governs() {
 			continue
 		}
@@ -364,7 +364,10 @@ func (w *World) inspect(r *replica) {
 		w.fail(JudgeState, "%w", err)
 		return
 	}
-	at := int(view.State().Floor)
+	at := 0
+	if floor := view.State().Floor; floor > 0 {
+		at = w.judge.model.place(floor) + 1
+	}
 	err = view.Changes(view.State().Floor+1, view.State().Revision, func(c fsm.Change) bool {
 		at++
 		if err := w.judge.model.logged(&c); err != nil {
@@ -415,7 +418,7 @@ func (w *World) inspectAnswers(r *replica, view *fsm.View) {
 
 // inspectPast holds all records that a store had at some revision against the model.
 func (w *World) inspectPast(r *replica, view *fsm.View) {
-	rev := fsm.Revision(w.judge.views.Uint64N(uint64(view.State().Revision) + 1))
+	rev := w.judge.drawRevision(view.State().Revision)
 	then := w.judge.then(r, view, rev)
 	if then == nil {
 		return

@@ -31,7 +31,7 @@ type photo struct {
 }
 
 // standInBytes is the size of the stand-in for an image of a state.
-func standInBytes(s *fsm.State) uint64 { return 32<<10 + 64*uint64(s.Revision) }
+func standInBytes(s *fsm.State) uint64 { return 32<<10 + 64*s.Between(0, s.Revision) }
 
 // keptPhotos is how many photos a world remembers; older ones are of transfers long given up.
 const keptPhotos = 64
@@ -248,6 +248,7 @@ func (r *replica) doImage(e node.Effect) (node.Input, error) {
 }
 
 func (r *replica) closeImage() {
+	r.closeBackup()
 	if s := &r.storage.images; s.open != nil {
 		s.open.Close()
 		s.open = nil

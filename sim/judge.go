@@ -64,8 +64,11 @@ func (j *judge) count(what string) { j.fired[what]++ }
 
 // joined: there is one cluster.
 func (j *judge) joined(r *replica, id node.Identity) {
+	j.renewed(r, id)
 	if j.cluster == (fsm.ClusterID{}) {
 		j.cluster = id.Cluster
+	}
+	if j.model.genesis == ([32]byte{}) {
 		j.model.genesis = firstHead(id.Cluster, id.Members)
 	}
 	if id.Cluster != j.cluster || id.RaftID != r.id {
@@ -244,6 +247,7 @@ func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {
 	case e.Index == n+1:
 		before := j.model.time
 		j.slots = append(j.slots, slot{term: e.Term, digest: digest(e.Data), result: j.model.apply(e.Index, e.Data), state: j.model.state()})
+		j.w.archive.applied(e)
 		j.w.trace.add(e.Term, digest(e.Data))
 		j.became(&j.slots[n], before)
 	case e.Index == 0 || e.Index > n+1:
@@ -371,7 +375,7 @@ func (j *judge) acknowledged(r *replica, request string, res *fsm.Result) {
 	if res.Outcome != fsm.Applied {
 		return
 	}
-	if n := int(res.Revision); n > len(j.model.changes) || !j.w.clients.same(j.model.changes[n-1].request, request) {
+	if made := j.model.made(res.Revision); made == nil || !j.w.clients.same(made.request, request) {
 		j.w.fail(JudgeAnswer, "%s acknowledges %s at revision %d, which another write made", r.name, request, res.Revision)
 	}
 	rev := res.Revision
@@ -415,7 +419,7 @@ func (j *judge) history() *linearizability.History {
 	}
 	h := linearizability.History{HasChanges: true, Events: j.w.noted, Watches: j.w.clients.watches(), Workload: j.w.clients.workload()}
 	h.Ops = make([]linearizability.Op, 0, len(j.w.clients.ops))
-	for _, o := range j.w.clients.ops {
+	for _, o := range j.w.clients.own() {
 		if !o.governs() {
 			h.Ops = append(h.Ops, o.op)
 		}
@@ -426,12 +430,12 @@ func (j *judge) history() *linearizability.History {
 	}
 	for i, c := range changes {
 		id := opOf(c.request)
-		if id != 0 && j.w.clients.ops[id-1].governs() {
+		if id != 0 && (j.w.clients.ops[id-1].governs() || id <= uint64(j.w.clients.since())) {
 			id = 0
 		}
 		for _, op := range c.ops {
 			if !op.ofNamespace() {
-				h.Changes = append(h.Changes, linearizability.Change{Revision: uint64(i + 1), Op: id, Key: historyKey(op.key)})
+				h.Changes = append(h.Changes, linearizability.Change{Revision: uint64(j.model.number(i)), Op: id, Key: historyKey(op.key)})
 			}
 		}
 	}
@@ -448,7 +452,7 @@ func (j *judge) verdict() (Judge, error) {
 	if err := j.traffic(); err != nil {
 		return JudgeTraffic, err
 	}
-	if err := lawful(j.whole()); err != nil {
+	if err := lawful(j.before(), j.whole()); err != nil {
 		return JudgePolicy, err
 	}
 	h := j.history()
@@ -516,7 +520,7 @@ var errThin = errors.New("too little traffic to prove anything")
 // traffic refuses a run in which next to nothing happened.
 func (j *judge) traffic() error {
 	writes, reads, unknown, all := 0, 0, 0, 0
-	for _, o := range j.w.clients.ops {
+	for _, o := range j.w.clients.own() {
 		if o.closing || o.governs() {
 			continue
 		}
@@ -534,6 +538,9 @@ func (j *judge) traffic() error {
 			unknown++
 		default:
 		}
+	}
+	if j.w.renewal != nil {
+		return nil // the world before it had enough
 	}
 	least := 2 + int(j.w.opts.Time/(30*time.Second))
 	if writes < least || reads < least {

@@ -36,7 +36,10 @@ func (j *judge) then(r *replica, view *fsm.View, rev fsm.Revision) *fsm.View {
 	case rev < floor && at == floor:
 		j.count("past compacted")
 		return nil
-	case rev < floor:
+	case j.model.skipped(rev) && at == j.model.skip.To:
+		j.count("past lost in a restore")
+		return nil
+	case rev < floor || j.model.skipped(rev):
 		j.w.fail(JudgeState, "%s shows revision %d (%w), and the floor is %d", r.name, rev, err, floor)
 		return nil
 	case err != nil:
@@ -49,7 +52,7 @@ func (j *judge) then(r *replica, view *fsm.View, rev fsm.Revision) *fsm.View {
 // past reads a key at some revision before the view's, in all ways, and its history.
 func (j *judge) past(r *replica, view *fsm.View, key string) {
 	state := view.State()
-	rev := fsm.Revision(j.views.Uint64N(uint64(state.Revision) + 1))
+	rev := j.drawRevision(state.Revision)
 	then := j.then(r, view, rev)
 	if then == nil {
 		return

@@ -181,9 +181,20 @@ func (j *judge) said(r *fsm.Result) {
 	}
 }
 
+// base is the index at which the log begins of a cluster that was restored; else 0.
+func (j *judge) base() fsm.Index {
+	if n := j.w.renewal; n != nil {
+		return n.base
+	}
+	return 0
+}
+
+// before is who might do what before the log.
+func (j *judge) before() modelPolicy { return j.model.policies.at(j.base()) }
+
 // whole is the log in order. Of what damaged stores alone have applied, the model says what it was.
 func (j *judge) whole() (out []decided) {
-	for i := range j.slots {
+	for i := int(j.base()); i < len(j.slots); i++ {
 		index, r := fsm.Index(i+1), &j.slots[i].result
 		d, known := j.log[index]
 		if !known {
@@ -199,8 +210,7 @@ func (j *judge) whole() (out []decided) {
 // lawful judges the log alone, by what the stores said of it and by nothing that the model made of
 // it meanwhile: whoever was done something for was allowed to, by the changes of policy that come
 // before it; and whoever was not, was not.
-func lawful(log []decided) error {
-	p := modelPolicy{}
+func lawful(p modelPolicy, log []decided) error {
 	for i := range log {
 		d := &log[i]
 		if d.replayed {

@@ -35,13 +35,13 @@ func TestLawful(t *testing.T) {
 			by(root, binding(""), fsm.Applied), by(alice, write, fsm.Denied),
 		}, then...)
 	}
-	require.NoError(t, lawful(log()))
-	require.ErrorContains(t, lawful(log(by(alice, write, fsm.Unchanged))), "who lacked write")
-	require.ErrorContains(t, lawful(log(by(root, write, fsm.Denied))), "who was allowed it")
+	require.NoError(t, lawful(modelPolicy{}, log()))
+	require.ErrorContains(t, lawful(modelPolicy{}, log(by(alice, write, fsm.Unchanged))), "who lacked write")
+	require.ErrorContains(t, lawful(modelPolicy{}, log(by(root, write, fsm.Denied))), "who was allowed it")
 	again := by(alice, write, fsm.Applied)
 	again.replayed = true
-	require.NoError(t, lawful(log(again, by(alice, write, fsm.KeyReused))))
-	require.NoError(t, lawful(log(by(root, fsm.Op{Kind: fsm.DeleteNamespace}, fsm.LastAdmin), by(root, write, fsm.Applied))))
+	require.NoError(t, lawful(modelPolicy{}, log(again, by(alice, write, fsm.KeyReused))))
+	require.NoError(t, lawful(modelPolicy{}, log(by(root, fsm.Op{Kind: fsm.DeleteNamespace}, fsm.LastAdmin), by(root, write, fsm.Applied))))
 }
 
 // ruledWorld is a world in which alice may write from index 2 on and not any more from index 4 on:

@@ -17,13 +17,14 @@ type model struct {
 	revision fsm.Revision
 	keys     map[string][]modelVersion
 	origins  map[uint64]*modelOrigin
-	changes  []modelChange // by revision - 1
+	changes  []modelChange // see place
 	genesis  [32]byte      // the chain before the first of them
 	latest   int64         // the time of the newest
 	time     time.Duration // replicated
 	answers  modelAnswers
 	policies policies
 	ring     modelRing
+	skip     fsm.Gap // what a restore skipped; zero: there was none
 	compacted
 }
 
@@ -65,8 +66,9 @@ type modelOp struct {
 	old  fsm.Revision // of what there was before
 }
 
+// ofNamespace tells whether it is of a namespace, or of no key at all.
 func (o *modelOp) ofNamespace() bool {
-	return o.kind == fsm.PutNamespace || o.kind == fsm.DeleteNamespace
+	return o.kind == fsm.PutNamespace || o.kind == fsm.DeleteNamespace || o.kind == fsm.Restored
 }
 
 type modelOrigin struct {
@@ -280,7 +282,7 @@ func (m *model) next(cmd *fsm.Command, ops []modelOp) modelChange {
 
 // log ends it; content is the hashes of what was put.
 func (m *model) log(c modelChange, cmd *fsm.Command, content []byte) {
-	c.head = nextHead(m.head(m.revision-1), m.revision, &c, cmd, sha256.Sum256(content))
+	c.head = nextHead(m.head(m.before(m.revision)), m.revision, &c, cmd, sha256.Sum256(content))
 	m.changes = append(m.changes, c)
 }
 

@@ -80,7 +80,7 @@ func (j *judge) audited(view *fsm.View, most int) error {
 		} else if c := e.Change; c.Revision != rev {
 			err = fmt.Errorf("the audit has revision %d, want %d", c.Revision, rev)
 		} else {
-			rev--
+			rev = j.model.before(rev)
 		}
 		if err == nil && (int(at.Row) != row || at.Change != max(rev, 0)) {
 			err = fmt.Errorf("the audit stands at row %d and revision %d, want %d and %d", at.Row, at.Change, row, rev)

@@ -63,11 +63,12 @@ func (m *model) maintain(index fsm.Index, c *fsm.Maintenance) modelResult {
 func (m *model) sweep(until time.Duration) (more bool) {
 	room := fsm.MaxMaintenance
 	for room > 0 && m.floor < m.revision {
-		if m.changes[m.floor].time > until {
+		next := &m.changes[m.place(m.after(m.floor))]
+		if next.time > until {
 			return false
 		}
-		m.floor++
-		ops := m.changes[m.floor-1].ops
+		m.floor = m.after(m.floor)
+		ops := next.ops
 		for i := range ops {
 			if !ops[i].ofNamespace() { // what a namespace was nobody can ask for any more
 				m.past[ops[i].key] = slices.DeleteFunc(m.past[ops[i].key], func(p modelPast) bool { return p.ended == m.floor })
@@ -86,7 +87,7 @@ func (m *model) trim(index fsm.Index, keep int) (more bool) {
 	room, done := fsm.MaxMaintenance, map[string]bool{}
 	for room > 0 && m.counted < m.revision {
 		room--
-		ops := m.changes[m.counted].ops
+		ops := m.changes[m.place(m.after(m.counted))].ops
 		for ; m.countedKeys < len(ops); m.countedKeys++ {
 			if room <= 0 {
 				return true
@@ -104,7 +105,7 @@ func (m *model) trim(index fsm.Index, keep int) (more bool) {
 			room -= max(0, len(m.past[key])-here) // worlds keep too few for those to count
 			m.trimKey(index, key, here)
 		}
-		m.counted, m.countedKeys = m.counted+1, 0
+		m.counted, m.countedKeys = m.after(m.counted), 0
 	}
 	return room <= 0
 }
@@ -165,6 +166,8 @@ func (m *model) restore(op *fsm.Op, index fsm.Index) (changed []*fsm.Op, refused
 		return nil, modelResult{outcome: fsm.FutureRevision}
 	case op.Revision < m.floor:
 		return nil, modelResult{outcome: fsm.Compacted, floor: m.floor}
+	case m.skipped(op.Revision):
+		return nil, modelResult{outcome: fsm.Compacted, floor: m.skip.To}
 	}
 	keys := []string{op.Key}
 	if op.Key == "" || strings.HasSuffix(op.Key, "/") {

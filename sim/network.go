@@ -3,6 +3,7 @@ package sim
 import (
 	"time"
 
+	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/transport"
 )
 
@@ -36,6 +37,8 @@ type envelope struct {
 	digest uint64
 	resets uint64 // of the link, when it was sent
 	echo   bool   // a second copy, which takes no room in the link's queue
+	// cluster is the sender's, as its connection has it; messages of the formation are of none.
+	cluster fsm.ClusterID
 }
 
 func (n *network) init(w *World) {
@@ -71,13 +74,14 @@ func (n *network) send(from *replica, m transport.Message) {
 	sum := digest(n.buf)
 	w.trace.add(sum)
 	w.judge.sent(from, &m)
+	w.archive.overhears(&m)
 	l := n.link(m.From, m.To)
 	if why := n.loses(l); why != "" {
 		w.judge.count(why)
 		n.lost(from, m.To)
 		return
 	}
-	e := envelope{m: m, digest: sum, resets: l.resets}
+	e := envelope{m: m, digest: sum, resets: l.resets, cluster: w.judge.cluster}
 	n.post(l, n.mail(e), n.delay(l))
 	if l.rng.chance(n.setup.repeat) {
 		w.judge.count("message repeated")
@@ -102,7 +106,7 @@ func (n *network) mail(e envelope) *envelope {
 // again delivers a message that was delivered before.
 func (n *network) again(m *transport.Message, d time.Duration) {
 	n.buf = encodeMessage(n.buf[:0], m)
-	e := envelope{m: *m, digest: digest(n.buf), resets: n.link(m.From, m.To).resets, echo: true}
+	e := envelope{m: *m, digest: digest(n.buf), resets: n.link(m.From, m.To).resets, echo: true, cluster: n.w.judge.cluster}
 	n.w.after(d, event{kind: evDeliver, mail: n.mail(e)})
 }
 
@@ -205,6 +209,10 @@ func (n *network) deliver(mail *envelope) {
 		return
 	}
 	if !to.up {
+		return
+	}
+	if m.Form == nil && to.core != nil && mail.cluster != to.form.Identity().Cluster {
+		w.judge.count("message of another cluster refused")
 		return
 	}
 	n.buf = encodeMessage(n.buf[:0], m)

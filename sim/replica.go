@@ -226,7 +226,7 @@ func (r *replica) boot() error {
 		draw[i] = byte(r.rng.Uint32())
 	}
 	r.form = node.NewFormation(r.names, r.name, id, draw)
-	if id.Formed {
+	if id.Formed && !r.w.renewal.isAlien(r) {
 		if err := r.join(); err != nil {
 			return err
 		}
@@ -528,7 +528,7 @@ func (r *replica) obey(step node.FormStep) {
 	if r.core == nil && r.w.nemesis.loseForming(r) {
 		return
 	}
-	if id.Formed && r.core == nil {
+	if id.Formed && r.core == nil && !r.w.renewal.isAlien(r) {
 		if r.forgot {
 			r.w.fail(JudgeSplit, "split: %s lost its disk, and takes part as a member again: it may have voted", r.name)
 			return

@@ -67,6 +67,8 @@ type setup struct {
 
 	sparse float64 // of flushes that find most of the database free
 
+	restored bool // in the end, of a backup
+
 	load  string  // the workload besides registers and batches; empty: none
 	loads float64 // its share of the operations
 }
@@ -147,6 +149,7 @@ var conditions = []condition{
 	{"compaction by age", func(s *setup) { s.node.KeepFor = 0 }},
 	{"compaction by count", func(s *setup) { s.node.KeepVersions = 0 }},
 	{"bank", func(s *setup) { s.leave(linearizability.Bank) }},
+	{"restored", func(s *setup) { s.restored = false }},
 	{"set", func(s *setup) { s.leave(linearizability.Set) }},
 	{"list append", func(s *setup) { s.leave(linearizability.ListAppend) }},
 }
@@ -237,6 +240,7 @@ func newSetup(o Options) setup {
 		s.node.CatchUpEntries, s.node.CatchUpBytes, s.segmentBytes = -1, 0, 1<<10
 		s.node.FlushBytes, s.node.FlushInterval = 1, 500*time.Millisecond
 	}
+	s.restoring(newGenerator(o.Seed, "restoring"), o)
 	s.narrow(o)
 	return s
 }
@@ -521,6 +525,9 @@ func (s *setup) String() string {
 	fmt.Fprintf(&b, ", maintained every %v, keeps %v and %d versions", s.node.MaintenanceInterval, s.node.KeepFor, s.node.KeepVersions)
 	fmt.Fprintf(&b, ", %.2f of flushes sparse, copied by %d B every %v", s.sparse, s.node.RepackStepBytes, s.node.RepackPause)
 	fmt.Fprintf(&b, ", catch up %d, chunks %d B at %d B/s, flush %d B/%v", s.node.CatchUpEntries, s.node.ImageChunkBytes, s.node.ImageBytesPerSecond, s.node.FlushBytes, s.node.FlushInterval)
+	if s.restored {
+		b.WriteString(", restored in the end")
+	}
 	for k, every := range s.faults {
 		if every > 0 {
 			fmt.Fprintf(&b, ", %s every %v", faultKind(k), every.Round(time.Second))

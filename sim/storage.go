@@ -23,6 +23,7 @@ type storage struct {
 	reports   []node.Applied
 	reportsBy int64      // when the last of reports is made
 	flush     *fsm.Flush // under way
+	backup    *fsm.Image // that is read; nil: none
 	flushes   uint64     // counts them: what ends one that was given up ends no other
 	scrubs    int        // under way
 	repack    *fsm.Repack

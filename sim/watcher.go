@@ -74,6 +74,7 @@ func (c *clients) attach(i int) {
 			prefix = keys[v.rng.IntN(len(keys))]
 		}
 	}
+	c.resumes(v, r)
 	c.streams++
 	v.node = r
 	v.seen = linearizability.Watch{

@@ -407,7 +407,7 @@ func (cl *client) remember(o *operation) {
 func (c *clients) workload() linearizability.Workload {
 	out := linearizability.Workload{Name: c.w.setup.load}
 	known := map[string]bool{}
-	for _, o := range c.ops {
+	for _, o := range c.own() {
 		if o.slot < c.special || o.governs() {
 			continue
 		}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -36,6 +37,8 @@ type World struct {
 	err      error
 	judged   Judge // who found err
 	rngNodes generator
+	archive  *archive // nil: the world is not restored
+	renewal  *renewal // nil: it was not
 }
 
 // Result is what a run did, whether it failed or not.
@@ -80,23 +83,36 @@ func Run(o Options) (Result, error) {
 	if err := w.makeDir(); err != nil {
 		return Result{}, err
 	}
-	defer w.entropy.install()()
-	w.build()
-	w.live()
-	for _, r := range w.nodes {
-		r.abandon()
+	dir := w.dir
+	w.pass()
+	events, virtual := w.events, w.now
+	next, err := w.restored()
+	if next != nil {
+		w = next
+		w.pass()
+		events, virtual = events+w.events, virtual+w.now
 	}
-	if err := os.RemoveAll(w.dir); err != nil {
+	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
 		return Result{}, fmt.Errorf("sim: %w", err)
 	}
 	result := Result{
-		Trace: w.trace.sum(), Events: w.events, Virtual: time.Duration(w.now),
+		Trace: w.trace.sum(), Events: events, Virtual: time.Duration(virtual),
 		Setup: w.setup.String(), Fired: w.judge.fired, History: *w.judge.history(),
 	}
 	if w.err != nil {
 		return result, &Failure{Judge: w.judged, Err: w.err, Replay: o.Replay()}
 	}
 	return result, nil
+}
+
+// pass builds a world and runs it, to the end of all of its nodes.
+func (w *World) pass() {
+	defer w.entropy.install()()
+	w.build()
+	w.live()
+	for _, r := range w.nodes {
+		r.abandon()
+	}
 }
 
 // makeDir makes the stores' directory.
@@ -124,6 +140,8 @@ func (w *World) build() {
 	w.net.init(w)
 	w.clients.init(w)
 	w.nemesis.init(w)
+	w.keepArchive()
+	w.renew()
 	for _, r := range w.nodes {
 		w.at(w.rngNodes.between(0, 500*time.Millisecond), event{kind: evStart, node: r, life: r.life})
 	}
