@@ -355,11 +355,29 @@ func (w *World) goAstray(g generator, r *replica) {
 		}
 	default:
 		w.judge.count("restored otherwise on one node")
-		to := w.renewal.to
-		to.Time++
-		w.furnish(r, to)
+		w.furnishOtherwise(g, r)
 	}
 	w.nemesis.later(g.between(time.Second, mendedBy), func() { w.mend(r) })
+}
+
+// furnishOtherwise restores a node of the same backup at the revision before, or of another one: then what is
+// said of it differs.
+func (w *World) furnishOtherwise(g generator, r *replica) {
+	to, before := w.renewal.to, w.renewal.at-1
+	if w.renewal.at > 0 && g.IntN(2) == 0 {
+		to.At = &before
+		err := w.furnished(r, to)
+		if err == nil {
+			return
+		}
+		if compactedAt(err) == 0 {
+			w.fail(JudgeState, "%s is not restored at revision %d: %w", r.name, before, err)
+			return
+		}
+	}
+	to = w.renewal.to
+	to.Comment += ", another one"
+	w.furnish(r, to)
 }
 
 // mend restores a node as the others were.
