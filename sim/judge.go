@@ -347,7 +347,7 @@ func (j *judge) authorized(r *modelResult) {
 		if o != nil && o.accepted {
 			j.count("denied where it was applied, allowed where it was accepted")
 		}
-	case r.outcome == fsm.AdminExists && o != nil && j.w.clients.governors[o.edict.by].first:
+	case r.outcome == fsm.AdminExists && o != nil && o.edict.by >= 0 && j.w.clients.governors[o.edict.by].first:
 		j.count("bootstrap race lost")
 	}
 }
