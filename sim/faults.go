@@ -242,11 +242,19 @@ func (n *nemesis) strike(k faultKind) {
 	}
 	w := n.w
 	w.after(n.rng[k].about(w.setup.faults[k]), event{kind: evFault, n: uint64(k)})
+	n.bringOne(k)
+}
+
+// bringOne brings one fault of kind k.
+func (n *nemesis) bringOne(k faultKind) {
+	if n.over {
+		return
+	}
 	n.struck, n.at = k, 0
 	if !n.bring(k) {
 		return
 	}
-	w.judge.count(k.String())
+	n.w.judge.count(k.String())
 	if n.at == 0 { // it is over already
 		n.hit()
 	}

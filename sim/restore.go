@@ -217,7 +217,7 @@ func (w *World) renew() {
 	}
 	w.refuseCompacted(n)
 	w.judge.rollBack(n)
-	if len(w.nodes) > 1 && g.IntN(2) == 0 {
+	if len(w.nodes) > 1 && g.IntN(3) != 0 {
 		n.astray = w.nodes[g.IntN(len(w.nodes))]
 	}
 	for _, r := range w.nodes {
@@ -229,8 +229,9 @@ func (w *World) renew() {
 		}
 	}
 	w.clients.goOn(n, g)
-	if w.err == nil {
-		w.nemesis.later(g.between(0, oldTalks), func() { w.oldTalk(g) })
+	w.nemesis.later(g.between(0, oldTalks), func() { w.oldTalk(g) })
+	if w.setup.faults[faultLost] > 0 && g.IntN(2) == 0 {
+		w.nemesis.later(g.between(restoredTime/3, restoredTime), func() { w.nemesis.bringOne(faultLost) })
 	}
 }
 
@@ -255,7 +256,7 @@ func (w *World) refuseCompacted(n *renewal) {
 	}
 	err := w.nodes[0].restore(n.former.archive.backup, n.to)
 	if compactedAt(err) == 0 {
-		w.fail(JudgeState, "a backup of revision %d is restored at %d (%w), where it holds all from %d on, and %q from %d on", m.revision, n.at, err, m.floor, key, ended)
+		w.fail(JudgeState, "a backup of revision %d is restored at %d (%v), where it holds all from %d on, and %q from %d on", m.revision, n.at, err, m.floor, key, ended)
 	}
 	w.judge.count("restore refused: compacted")
 	n.at, n.to.At = m.revision, nil
@@ -315,6 +316,11 @@ func (w *World) furnished(r *replica, to fsm.Restoration) error {
 	}
 	if st.Cluster == w.renewal.former.judge.cluster {
 		w.fail(JudgeSplit, "%s was restored, and its store is still of cluster %x", r.name, st.Cluster[:4])
+	}
+	if to.Comment == w.renewal.to.Comment && to.At == w.renewal.to.At {
+		if err := w.judge.state(r, st); err != nil {
+			return err
+		}
 	}
 	made := NewDisk(newGenerator(w.opts.Seed, fmt.Sprintf("restored log %s %d", r.name, w.now)).Rand)
 	if err := wal.Create(made, r.walOptions()); err != nil {
