@@ -64,7 +64,6 @@ func (j *judge) count(what string) { j.fired[what]++ }
 
 // joined: there is one cluster.
 func (j *judge) joined(r *replica, id node.Identity) {
-	j.renewed(r, id)
 	if j.cluster == (fsm.ClusterID{}) {
 		j.cluster = id.Cluster
 	}

@@ -238,6 +238,7 @@ func (r *replica) boot() error {
 // join opens what a formed node has on its disk and starts the core on it.
 func (r *replica) join() error {
 	id := r.form.Identity()
+	r.w.judge.renewed(r, id)
 	if r.disk == nil {
 		return errors.New("the node is formed and has no log")
 	}
