@@ -57,6 +57,9 @@
 // each command's principal was allowed at its place in the log, and so does a judge of the log alone. Nodes look
 // before they propose, as the API does, and tell each other what they denied.
 //
+// Some worlds go on once they are over: all nodes are destroyed, a backup that was made on the way is restored, and another
+// cluster begins with what there was then.
+//
 // All that happens is counted by name: [Faults], [Marks], which are rare places in the code
 // of the core, and [States]. [Shrink] looks for a smaller world with the same failure.
 //

@@ -176,19 +176,22 @@ func (r *replica) closeBackup() {
 	}
 }
 
+// restorable tells whether the world came to its end, and has a backup to go on with.
+func (w *World) restorable() bool { return w.err == nil && w.archive != nil && w.archive.backup != nil }
+
 // restored is the world that goes on where this one's backup was made; nil: there is none.
 func (w *World) restored() (*World, error) {
-	if w.err != nil || w.archive == nil || w.archive.backup == nil {
+	if !w.restorable() {
 		return nil, nil
 	}
-	next := &World{opts: w.opts, setup: w.setup, trace: w.trace, ends: int64(restoredTime), events: 0}
+	next := &World{opts: w.opts, setup: w.setup, trace: w.trace, ends: int64(restoredTime), dir: filepath.Join(w.dir, "restored")}
+	if err := os.Mkdir(next.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("sim: directory for the restored stores: %w", err)
+	}
 	next.opts.Seed = newGenerator(w.opts.Seed, "restored").Uint64()
 	next.opts.Time = restoredTime
 	next.setup.behind, next.setup.early = 0, false
 	next.renewal = &renewal{former: w, since: len(w.clients.ops), base: w.archive.backup.state.Applied, joined: map[uint64]bool{}}
-	if next.dir = filepath.Join(w.dir, "restored"); os.Mkdir(next.dir, 0o700) != nil {
-		return nil, fmt.Errorf("sim: directory for the restored stores: %s cannot be made", next.dir)
-	}
 	return next, nil
 }
 
