@@ -201,7 +201,7 @@ func (n *fakeNode) Status() node.NodeStatus {
 	return s
 }
 
-func (n *fakeNode) TransferLeadership(ctx context.Context, to string) error {
+func (n *fakeNode) TransferLeadership(_ context.Context, to string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.handOverErr == nil {

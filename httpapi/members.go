@@ -127,7 +127,7 @@ func (a *api) configured(name string) fsm.MemberSpec {
 		return a.Node.Place(name)
 	}
 	m := &a.Members[i]
-	return fsm.MemberSpec{Address: m.Address, APIPort: uint16(m.APIPort), RaftPort: uint16(m.RaftPort)} //nolint:gosec // ports
+	return fsm.MemberSpec{Address: m.Address, APIPort: uint16(m.APIPort), RaftPort: uint16(m.RaftPort)}
 }
 
 // seat is the text that the member's node joins by.

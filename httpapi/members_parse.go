@@ -112,7 +112,7 @@ func (b *memberBody) name(at int, id string) *syntaxError {
 
 func (b *memberBody) port() (uint16, *syntaxError) {
 	n, fault := b.number(1<<16 - 1)
-	return uint16(n), fault //nolint:gosec // it is less
+	return uint16(n), fault
 }
 
 // number reads a whole number from 1 to most.

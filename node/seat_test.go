@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/confman/confman/fsm"
@@ -41,8 +40,8 @@ func TestParseSeat(t *testing.T) {
 		"a long life":       seatText([]byte(`{"cluster":"` + long[2:] + `","membership":{"members":[{"life":"` + long + `"}]}}`)),
 	} {
 		_, err := ParseSeat(bad)
-		assert.ErrorContains(t, err, "this is no seat", name)
-		assert.ErrorContains(t, err, "confman cluster add or replace", name)
+		require.ErrorContains(t, err, "this is no seat", name)
+		require.ErrorContains(t, err, "confman cluster add or replace", name)
 	}
 }
 
