@@ -407,6 +407,7 @@ func (c *Core) check() {
 	b := c.raft.BasicStatus()
 	must(b.GetTerm() == c.term, "term is %d, raft says %d", c.term, b.GetTerm())
 	must(b.GetCommit() == c.commit, "commit is %d, raft says %d", c.commit, b.GetCommit())
+	must(c.log.first <= b.Applied+1, "the log begins at %d, and raft knows up to %d to be applied", c.log.first, b.Applied)
 	must(c.role != Leader || c.leader == c.cfg.ID, "leads, and holds %d for the leader", c.leader)
 	c.checkProposals()
 	c.checkMembers()

@@ -291,13 +291,14 @@ func (c *Core) flushed(in Flushed) {
 }
 
 // truncate gives up what no follower needs and no recovery: bbolt may fall back to
-// its previous commit, so the log goes on from there at the latest (protocol.md §4).
+// its previous commit, so the log goes on from there at the latest (protocol.md §4). Raft, too, reads what it does not
+// know to be applied: it hears of a part that it handed out only when all of it is.
 func (c *Core) truncate() {
 	if c.truncating || c.lost || c.replacing() {
 		return
 	}
 	margin := min(uint64(max(c.cfg.CatchUpEntries, 0)), c.previous)
-	index := min(max(c.previous-margin, c.log.sizes.enough()), c.previous, c.imageFloor())
+	index := min(max(c.previous-margin, c.log.sizes.enough()), c.previous, c.imageFloor(), c.raft.BasicStatus().Applied)
 	if index < c.log.first {
 		return
 	}
