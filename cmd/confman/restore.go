@@ -34,7 +34,7 @@ func newRestore(e env) *cobra.Command {
 		Use:   "restore --from FILE --config FILE",
 		Short: "Make the data directory of a new cluster's node of a backup",
 		Long: `Make the data directory of one node of a new cluster of a backup, which is verified
-before. Do it on every node that is configured, with the same backup, before any of
+before. Do it on every node in Cluster.Nodes, with the same backup, before any of
 them is started: the first one draws the id of the new cluster and prints the command
 for the others. Then start them; they form the cluster only with each other.
 
@@ -55,13 +55,15 @@ is refused. The data directory must be empty, and needs room for the database tw
 	f.StringVar(&o.cluster, "cluster-id", "", "id of the new cluster, as the first node printed it (default: a new one)")
 	f.StringVar(&o.at, "at", "", "when the cluster is restored, as the first node printed it (default: now)")
 	f.StringVar(&o.by, "by", "", "who restores it, for the audit (default: the user, and the host)")
-	for _, s := range settings[:2] { // which node, and where
-		f.String(s.flag, "", s.usage+" ("+s.key+")")
+	for _, s := range settings {
+		if s.flag == "node-id" || s.flag == "data-dir" { // which node, and where
+			f.String(s.flag, "", s.usage+" ("+s.key+")")
+		}
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		flags := map[string]string{}
-		for _, s := range settings[:2] {
-			if set := f.Lookup(s.flag); set.Changed {
+		for _, s := range settings {
+			if set := f.Lookup(s.flag); set != nil && set.Changed {
 				flags[s.key] = set.Value.String()
 			}
 		}
@@ -71,6 +73,9 @@ is refused. The data directory must be empty, and needs room for the database tw
 		cfg, err := config.Load(file, e.environ, flags)
 		if err != nil {
 			return usageError{err}
+		}
+		if cfg.Cluster.Seat != "" { // serve would refuse the directory later, when all nodes are done
+			return usagef("Cluster.Seat is set: a seat is for joining a cluster, and this makes a new one; take it out, and list the nodes of the new one in Cluster.Nodes")
 		}
 		to, err := o.restoration(cfg, f.Changed("at-revision"))
 		if err != nil {

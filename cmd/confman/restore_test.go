@@ -48,6 +48,25 @@ func TestRestoreCommand(t *testing.T) {
 	}
 }
 
+// A node may be told which directory is its own by a flag; a seat is for joining a cluster, and serve would refuse it later.
+func TestRestoreFlags(t *testing.T) {
+	from, config := restorable(t, exampleBackup(t))
+	data := filepath.Join(t.TempDir(), "other")
+	got := command(t, "", "", "restore", "--from", from, "--config", config, "--data-dir", data)
+	require.Equal(t, exitOK, got.code, got.err)
+	assert.Contains(t, got.out, data+": node node1 of the new cluster ")
+	assert.NoDirExists(t, filepath.Join(filepath.Dir(config), "data"))
+	assert.Equal(t, exitUsage, command(t, "", "", "restore", "--from", from, "--config", config, "--seat", "x").code)
+
+	text, err := os.ReadFile(config)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(config, bytes.Replace(text, []byte(`"NodeId"`), []byte(`"Seat":"@x.seat","NodeId"`), 1), 0o600))
+	got = command(t, "", "", "restore", "--from", from, "--config", config)
+	assert.Equal(t, exitUsage, got.code)
+	assert.Contains(t, got.err, "Cluster.Seat is set")
+	assert.NoDirExists(t, filepath.Join(filepath.Dir(config), "data"))
+}
+
 // A revision that a restore before skipped was never, and what was before it can be restored all the same.
 func TestRestoreCommandInAGap(t *testing.T) {
 	dir := t.TempDir()
