@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -220,12 +221,24 @@ Fewer than three voters bear no failure: with three or more that takes --even-fe
 			return err
 		}
 		s.tellReplay(o.IdempotencyKey, meta)
+		var stay []string
 		if *wait {
-			if err := s.awaitMembers(ctx, c, args, removed); err != nil {
+			err := s.awaitMembers(ctx, c, args, func(names []string, members *client.Members) (bool, error) {
+				stay = staying(names, members)
+				return removed(names, members)
+			})
+			if err != nil {
 				return err
 			}
 		}
-		return s.printMembers(done, *wait, "gone", "to leave")
+		gone := "gone"
+		switch {
+		case len(stay) == len(args):
+			gone = "not replaced any more, and still there"
+		case len(stay) > 0:
+			gone = "gone, but for " + strings.Join(stay, ", ") + ": not replaced any more, and still there"
+		}
+		return s.printMembers(done, *wait, gone, "to leave")
 	}
 	return cmd
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -47,6 +48,20 @@ func TestClusterMembersCommands(t *testing.T) {
 	assert.Contains(t, r.err, "node4 (raft id 4) is leaving")
 	assert.Contains(t, r.out, "node4: gone, revision")
 	assert.Equal(t, exitConflict, command(t, url, "", "cluster", "remove", "node1", "node2").code)
+}
+
+func TestRemoveCallsAReplacementOff(t *testing.T) {
+	api, url := newFakeAPI(t)
+	host := strings.TrimPrefix(url, "http://")
+	api.members = append([]client.Seated{{ID: "node2", RaftID: 6, Part: client.Part{Membership: "learner", Wanted: "voter"}}}, fakeMembers(host)...)
+	r := command(t, url, "", "cluster", "remove", "node2", "node5")
+	require.Equal(t, exitOK, r.code, r.err)
+	assert.Contains(t, r.out, "node2, node5: gone, but for node2: not replaced any more, and still there, revision")
+
+	api.members = append([]client.Seated{{ID: "node2", RaftID: 7, Part: client.Part{Membership: "learner", Wanted: "voter"}}}, fakeMembers(host)...)
+	r = command(t, url, "", "cluster", "remove", "node2")
+	require.Equal(t, exitOK, r.code, r.err)
+	assert.Contains(t, r.out, "node2: not replaced any more, and still there, revision")
 }
 
 func TestDrainCommand(t *testing.T) {

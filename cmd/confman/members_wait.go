@@ -56,6 +56,16 @@ func removed(names []string, members *client.Members) (bool, error) {
 	return !members.Changing, nil
 }
 
+// staying are those of the names that members have: of one that was being replaced only the replacement goes.
+func staying(names []string, members *client.Members) (stay []string) {
+	for i := range members.Items {
+		if m := &members.Items[i]; slices.Contains(names, m.ID) && !slices.Contains(stay, m.ID) {
+			stay = append(stay, m.ID)
+		}
+	}
+	return stay
+}
+
 // awaitMembers waits until it is so, and tells how far it is when that changes.
 func (s *session) awaitMembers(ctx context.Context, c *client.Client, names []string, done awaited) error {
 	told := ""
