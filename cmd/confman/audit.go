@@ -17,6 +17,12 @@ import (
 // maxShownChanges is how many keys of one change a table shows.
 const maxShownChanges = 10
 
+// auditActions are those that rows can be asked for by.
+var auditActions = []string{
+	"put", "delete", "namespace-put", "namespace-delete", "member-add", "member-promote", "member-remove", "member-replace", "upgrade-finalize",
+	"restored", "denied-read", "denied-write", "denied-access",
+}
+
 func newAudit(s *session) *cobra.Command {
 	var (
 		o      client.AuditOptions
@@ -42,8 +48,8 @@ readable by its owner only.`,
 	f := cmd.Flags()
 	f.StringVar(&o.Principal, "principal", "", "only what this one did or tried: anonymous, or as in user:issuer/tenant/id")
 	f.StringVar(&o.Path, "path", "", "only this key or, with a slash at its end, all that is below it")
-	f.StringVar(&o.Action, "action", "", "only put, delete, namespace-put, namespace-delete, restored, denied-read, denied-write or denied-access")
-	complete(cmd, "action", "put", "delete", "namespace-put", "namespace-delete", "restored", "denied-read", "denied-write", "denied-access")
+	f.StringVar(&o.Action, "action", "", "only "+strings.Join(auditActions[:len(auditActions)-1], ", ")+" or "+auditActions[len(auditActions)-1])
+	complete(cmd, "action", auditActions...)
 	f.StringVar(&o.Outcome, "outcome", "", "only applied or denied")
 	complete(cmd, "outcome", "applied", "denied")
 	f.Var((*ago)(&o.Since), "since", "not what was before: a time, such as 2026-01-23T10:00:00Z, or how long ago, such as 90m")
