@@ -109,7 +109,7 @@ type Cluster struct {
 	// Nodes are the members that form the cluster: 1, 3 or 5. A node with a Seat may know of 1 to 16.
 	Nodes []Node `default:"must be set"`
 	// Seat is what a new node joins a cluster by, with an empty directory: what "confman cluster add" or "replace"
-	// printed, or "@" and the name of a file with that. To a node that has joined already it is no matter.
+	// printed, or "@" and the name of a file with that. To a node that has joined already it is no matter, but a file that it names must be there.
 	Seat string `unit:"text" default:"none: the node forms a cluster with Nodes" flag:"seat"`
 }
 
