@@ -164,7 +164,7 @@ text format. A test writes this page from what a cluster shows. [deploy](../depl
 dashboard over these.
 
 Labels are bounded: a route is what the API has, never a path; an outcome is ` + "`ok`" + `, or the name of a
-[problem](api.md#problems); a member is one of the configuration's names. Beside these there are the ` + "`go_`" + ` and
+[problem](api.md#problems); a member is one of the names that the cluster's members have. Beside these there are the ` + "`go_`" + ` and
 ` + "`process_`" + ` metrics that all programs in Go have.
 
 | metric | type | labels | meaning |
