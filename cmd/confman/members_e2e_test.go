@@ -170,7 +170,7 @@ func TestE2EMembersComeAndGo(t *testing.T) {
 	f.add(four)
 	f.add(five)
 	r := f.must("cluster", "promote", "node4", "node5", "--timeout", "2m")
-	assert.Contains(t, r.out, "node4, node5: voters")
+	assert.Contains(t, r.out, "node4, node5: with a vote")
 	f.await(f.nodes...)
 	want := map[string]string{"node1/1": "voter", "node2/2": "voter", "node3/3": "voter", "node4/4": "voter", "node5/5": "voter"}
 	assert.Equal(t, want, f.members(four))
