@@ -131,8 +131,10 @@ type Runner struct {
 // member is what a node has once its cluster is formed.
 type member struct {
 	identity Identity
-	kept     Identity // with the membership that was made durable last; the apply worker's
-	core     *Core    // the loop's
+	seen     *fsm.Member   // the first of those that were looked at last, and the configuration; the apply worker's
+	seenConf fsm.ConfState // with that
+	kept     Identity      // with the membership that was made durable last; the apply worker's
+	core     *Core         // the loop's
 	log      *wal.Log
 	// store is nil if the node started without a usable one, until an image takes its
 	// place. The apply worker replaces it.
@@ -496,6 +498,8 @@ func (r *Runner) Close() error {
 	<-r.released
 	return r.Err()
 }
+
+var _ transport.OutdatedHandler = handler{}
 
 // handler takes what the transport hears.
 type handler struct {

@@ -47,6 +47,12 @@ func drawLife() (l fsm.Life) {
 
 // keepMembership makes who takes part durable beside the store, before the core hears of a change. The apply worker's.
 func (r *Runner) keepMembership(m *member, s *fsm.State) error {
+	if len(s.Members) > 0 && m.seen == &s.Members[0] && equalConf(&m.seenConf, &s.Conf) {
+		return nil // most batches: each change of the members makes others
+	}
+	if len(s.Members) > 0 {
+		m.seen, m.seenConf = &s.Members[0], s.Conf
+	}
 	if !m.kept.Take(s) {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/confman/confman/fsm"
@@ -130,6 +131,10 @@ func (r *Runner) scheduledBackup() error {
 	}
 	defer b.Close()
 	dir := r.cfg.Backups.Dir
+	// It may be on the disk of the data, whose floor must hold.
+	if free, err := diskFree(dir); err == nil && free < b.Info.Size+r.cfg.MinFreeBytes {
+		return fmt.Errorf("%s has %d bytes free, a backup may take %d, and %d are to stay free (Data.MinFreeBytes): %w", dir, free, b.Info.Size, r.cfg.MinFreeBytes, syscall.ENOSPC)
+	}
 	name := scheduledName(&b.Info)
 	partial := filepath.Join(dir, partialName(&b.Info))
 	if err := writeBackup(ctx, partial, b); err != nil {
@@ -144,7 +149,10 @@ func (r *Runner) scheduledBackup() error {
 	}
 	r.lastBackup.Store(&b.Info.At)
 	r.log.Info("a scheduled backup was made", slog.String("file", filepath.Join(dir, name)), slog.Uint64("revision", uint64(b.Info.Revision)))
-	return r.retire(b.Info.Cluster)
+	if err := r.retire(b.Info.Cluster); err != nil {
+		r.log.Warn("scheduled backups that are to go stay", slogError(err))
+	}
+	return nil
 }
 
 // partialName is what a backup is called while it is written: one name for each node of each cluster, so that

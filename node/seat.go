@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"strings"
 
 	"github.com/confman/confman/fsm"
@@ -82,6 +83,9 @@ func ParseSeat(text string) (*Seat, error) {
 	m, err := in.Membership.membership()
 	if err != nil {
 		return bad(err.Error())
+	}
+	if !slices.ContainsFunc(m.Members, func(x fsm.Member) bool { return x.RaftID == s.RaftID && x.Name == s.Name }) || len(m.Conf.Voters) == 0 {
+		return bad("it is of no member, or of a cluster without voters")
 	}
 	s.Membership = *m
 	return s, nil
