@@ -25,8 +25,8 @@ dev: ## a cluster of three on loopback, in this terminal; Ctrl-C stops it
 test: ## unit tests, conversations, fixed seeds, three real processes
 	$(GO) test -short ./...
 
-race: ## the same under the race detector, but for worlds
-	$(GO) test -short -race $$($(GO) list ./... | grep -v 'confman/sim$$') # a world is one thread
+race: ## the same under the race detector, but for worlds, which are one thread, and real processes, which are built without it
+	$(GO) test -short -race -skip E2E $$($(GO) list ./... | grep -v 'confman/sim$$')
 
 lint: ## golangci-lint, as .golangci.yml says
 	$(GO) tool golangci-lint run ./...
