@@ -199,12 +199,15 @@ func (b *membersBeing) finalize(version uint8) Outcome {
 	return 0
 }
 
-// forget drops the members that were to leave and are in no part of the configuration.
+// forget drops the seats that nobody came for and that were to go. A member that did come stays until the leader
+// says that nobody needs its vote any more: see report.
 func (b *membersBeing) forget() {
-	b.members = slices.DeleteFunc(b.members, func(m Member) bool { return m.Want == Gone && !b.conf.Has(m.RaftID) })
+	b.members = slices.DeleteFunc(b.members, func(m Member) bool { return m.Want == Gone && m.Life == Life{} })
 }
 
-// report takes a member's word on itself.
+// report takes a member's word on itself. Of one that was to go, and is in no part of the configuration, it is the last:
+// it is forgotten. A leader says so only once it has applied that, and so what was committed tells a majority of those
+// who are left: before, one of them that does not know that the member has left may need its vote.
 func (a *applier) report(r *Report) Result {
 	st := &a.s.state
 	i := slices.IndexFunc(st.members, func(m Member) bool { return m.RaftID == r.RaftID })
@@ -217,6 +220,10 @@ func (a *applier) report(r *Report) Result {
 	}
 	if m.Life == r.Life {
 		m.Version = r.Version
+	}
+	if m.Want == Gone && !st.conf.Has(m.RaftID) {
+		st.members = slices.Delete(slices.Clone(st.members), i, i+1)
+		return Result{Outcome: Reported}
 	}
 	if m != st.members[i] {
 		st.members = slices.Clone(st.members)

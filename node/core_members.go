@@ -205,6 +205,7 @@ func (c *Core) tickMembers() {
 	if c.role != Leader || c.appliedTerm != c.term || c.why != nil || c.full || c.stepping || c.raft.BasicStatus().LeadTransferee != 0 {
 		return
 	}
+	c.forgetMember()
 	s := fsm.State{Members: c.members, Conf: c.conf}
 	step := s.NextConf(c.caughtUp)
 	if step == nil || !c.bearable(step) {
@@ -217,6 +218,21 @@ func (c *Core) tickMembers() {
 	c.stepping, c.stepAt = true, c.now
 	c.enqueue(batched{data: encodeConf(step, learners), conf: true})
 }
+
+// forgetMember ends the membership of one that has left the configuration. Until then it is heard, and votes:
+// a member that is left and does not know yet that this was committed needs that vote. What this leader sends from now on
+// tells them.
+func (c *Core) forgetMember() {
+	for i := range c.members {
+		if m := &c.members[i]; c.hasLeft(m) {
+			c.report(m.RaftID, m.Life, m.Version)
+			return
+		}
+	}
+}
+
+// hasLeft tells whether a member is one only until forgetMember.
+func (c *Core) hasLeft(m *fsm.Member) bool { return m.Want == fsm.Gone && !c.conf.Has(m.RaftID) }
 
 // caughtUp tells whether a learner is so near that a quorum would not wait for it.
 func (c *Core) caughtUp(id uint64) bool {
@@ -327,6 +343,9 @@ func (c *Core) tickClaim() {
 // claimed takes a node's word on itself. Only what is applied is an answer.
 func (c *Core) claimed(from uint64, claim *transport.Claim) {
 	m := c.member(from)
+	if m != nil && c.hasLeft(m) {
+		return // what is reported of it next is the last
+	}
 	if claim.Life == (fsm.Life{}) {
 		// Its program cannot say what it is, but so old is it.
 		if m != nil && m.Version != claim.Version {

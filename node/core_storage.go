@@ -1,9 +1,11 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/confman/confman/fsm"
@@ -269,7 +271,8 @@ func (c *Core) dropApplied() (done int) {
 
 // stepSelf gives raft a message that it wrote for itself.
 func (c *Core) stepSelf(m *raftpb.Message) {
-	if err := c.raft.Step(m); err != nil {
+	// A member that has left the configuration, and stays for its vote, is no peer of its own any more.
+	if err := c.raft.Step(m); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
 		panic(fmt.Sprintf("node: raft refused %v from itself: %v", m.GetType(), err))
 	}
 }
