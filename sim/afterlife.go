@@ -38,7 +38,7 @@ func (w *World) lateCopies(s fsm.State, round int) []fsm.Entry {
 		if cmd.Maintenance == nil && len(cmd.Denials) == 0 && cmd.Principal.Kind == fsm.Anonymous {
 			cmd.Principal = sovereign
 		}
-		data, err := cmd.Encode()
+		data, err := cmd.EncodeAs(w.judge.model.members().version)
 		if err != nil {
 			w.fail(JudgeInvariant, "a command does not encode: %w", err)
 		}

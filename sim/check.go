@@ -131,7 +131,7 @@ func (c *clients) report(n int) {
 		return
 	}
 	c.w.after(c.telling.about(c.w.setup.reports), event{kind: evReport, n: uint64(n)})
-	r := c.w.nodes[n]
+	r := c.w.all[n]
 	if !r.formed() || len(r.refusals) == 0 {
 		return
 	}

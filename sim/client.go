@@ -146,7 +146,7 @@ func (c *clients) init(w *World) {
 	c.initWatchers()
 	c.telling, c.checks = newGenerator(w.opts.Seed, "reports"), newGenerator(w.opts.Seed, "checks")
 	c.initGovernors()
-	for i := range w.nodes {
+	for i := range w.all {
 		if w.setup.reports > 0 {
 			w.after(c.telling.about(w.setup.reports), event{kind: evReport, n: uint64(i)})
 		}
@@ -355,11 +355,19 @@ func (c *clients) byRequest(request string) *operation {
 
 func (c *clients) command(o *operation) []byte {
 	cmd := c.commandOf(o)
-	b, err := cmd.Encode()
+	b, err := cmd.EncodeAs(c.versionAt(o.node))
 	if err != nil {
 		c.w.fail(JudgeInvariant, "a command does not encode: %w", err)
 	}
 	return b
+}
+
+// versionAt is of commands, as a node writes them: what the cluster uses, as far as the node knows.
+func (c *clients) versionAt(r *replica) uint8 {
+	if r.db == nil {
+		return fsm.MinVersion
+	}
+	return max(r.db.State().Version, fsm.MinVersion)
 }
 
 func (c *clients) commandOf(o *operation) fsm.Command {
@@ -369,6 +377,9 @@ func (c *clients) commandOf(o *operation) fsm.Command {
 	cmd := fsm.Command{
 		RequestID: requestID(o.op.ID), AcceptedAt: c.w.now + int64(o.node.wall), Principal: principals[o.principal],
 		Compares: slices.Clone(o.patch),
+	}
+	if o.op.ID%2 == 0 {
+		cmd.Trace = fsm.Trace{ID: [16]byte{1, byte(o.op.ID)}, Span: [8]byte{1}, Flags: 1} // where the version has it
 	}
 	if o.key != "" {
 		cmd.Idempotency = fsm.Idempotency{Key: o.key, Request: o.request, OnlyIfDone: o.patch != nil}
@@ -446,6 +457,10 @@ func (c *clients) proposed(r *replica, e node.ProposeReply) {
 	c.w.judge.acknowledged(r, requestID(o.op.ID), &res)
 	switch res.Outcome {
 	case fsm.Denied, fsm.AdminExists, fsm.LastAdmin, fsm.UnknownRole, fsm.RoleInUse, fsm.PolicyFull, fsm.SelfDenied:
+		c.w.judge.count("write: " + res.Outcome.String())
+		c.answered(o, o.failed(linearizability.NotApplied))
+		return
+	case fsm.MemberExists, fsm.UnknownMember, fsm.MemberPending, fsm.MembersFull, fsm.FewerFailures, fsm.VersionUnknown:
 		c.w.judge.count("write: " + res.Outcome.String())
 		c.answered(o, o.failed(linearizability.NotApplied))
 		return

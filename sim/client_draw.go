@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -107,7 +108,7 @@ func (c *clients) elsewhere(g generator, r *replica) *replica {
 	if n == 1 {
 		return r
 	}
-	return c.w.nodes[(int(r.id)+g.IntN(n-1))%n]
+	return c.w.nodes[(slices.Index(c.w.nodes, r)+1+g.IntN(n-1))%n]
 }
 
 // readBack is a session's read, through another node, of what it has just written.

@@ -161,7 +161,7 @@ func (r *replica) breakOffStore() {
 		if e, ok := s.applies[0].(node.Install); ok {
 			w.judge.count("crash: installing an image")
 			if r.timing.IntN(2) == 0 {
-				if _, err := r.install(e.Index); err != nil {
+				if _, err := r.install(e.Index); err != nil && !errors.Is(err, errCut) {
 					w.fail(JudgeStop, "%s: installing an image: %w", r.name, err)
 				}
 			}

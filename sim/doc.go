@@ -53,6 +53,9 @@
 // branch, or is a rollback to what its client saw, or has an idempotency key: then it is sent again
 // later, elsewhere, twice at once, or its key is used for something else.
 //
+// In half of the worlds an operator changes who takes part, and in a third the nodes' programs are not all of one
+// version.
+//
 // Governors change who may do what meanwhile, and others try to who may not: a model of its own says what
 // each command's principal was allowed at its place in the log, and so does a judge of the log alone. Nodes look
 // before they propose, as the API does, and tell each other what they denied.

@@ -48,6 +48,7 @@ const (
 	faultLost
 	faultMisled
 	faultFloor
+	faultProgram
 
 	faultKinds = iota
 )
@@ -59,6 +60,7 @@ var faultNames = [...]string{
 	"pause a node", "pause the leader", "pause all", "slow node", "store hangs", "wall clock jumps", "clock rate changes",
 	"transfer leadership", "slow disks", "disk error", "short write", "read error", "full disk",
 	"log rots", "store rots", "disk lost", "state goes astray", "disk below its floor",
+	"another program",
 }
 
 func (k faultKind) String() string { return faultNames[k] }
@@ -103,6 +105,7 @@ const (
 	tenderForget                      // the same, and the disk is lost with it
 	tenderCopy                        // another node's proposal came in, and comes again to the next life
 	tenderLag                         // no crash: a leader is busy while followers that need an image speak
+	tenderKeep                        // who takes part is being made durable
 
 	tenderPoints = iota
 )
@@ -110,7 +113,7 @@ const (
 var tenderNames = [...]string{
 	"crash after a vote", "crash before a send", "crash before an append", "crash in a switch of segments", "crash before an apply", "crash before an answer",
 	"crash before a flush", "crash before a truncation", "crash while an image is verified", "crash before an install", "crash inside an install", "store rots again after an install", "disk has no room for an image", "image rots before it is verified", "another leader while an image is verified", "cut off while it asks for an image", "crash in a start", "disk error in a start", "crash in forming", "disk lost in forming",
-	"crash with a copy in hand that comes again", "busy while followers lag",
+	"crash with a copy in hand that comes again", "busy while followers lag", "crash while members are kept",
 }
 
 func (p tenderPoint) String() string { return tenderNames[p] }
@@ -161,9 +164,11 @@ type healing func()
 func (n *nemesis) init(w *World) {
 	n.w = w
 	n.disk = w.setup.disk
-	n.atlas = newAtlas(len(w.nodes))
-	n.looping = make([]int, len(w.nodes))
-	for _, r := range w.nodes {
+	n.atlas = newAtlas(len(w.all))
+	n.atlas.sets = w.quorumSets
+	n.atlas.calm = w.operator.calm
+	n.looping = make([]int, len(w.all))
+	for _, r := range w.all {
 		n.downs = append(n.downs, newGenerator(w.opts.Seed, "downtime "+r.name))
 		for p := range n.tenders {
 			n.tenders[p] = append(n.tenders[p], newGenerator(w.opts.Seed, tenderNames[p]+" "+r.name))
@@ -343,6 +348,8 @@ func (n *nemesis) bring(k faultKind) bool {
 		return n.mislead(n.victim(g))
 	case faultLost:
 		return n.loseDisk(n.victim(g))
+	case faultProgram:
+		return n.changeProgram(g, n.victim(g))
 	case faultFloor:
 		if leader == nil || g.IntN(2) == 0 {
 			leader = n.victim(g)
@@ -418,17 +425,13 @@ func (n *nemesis) setAside(g generator) {
 	if n.w.setup.mix == Calm || g.IntN(2) == 0 || n.w.renewal.forming(n.w) {
 		return
 	}
-	whole := 0
-	for _, r := range n.w.nodes {
-		if n.atlas.whole(r) {
-			whole++
-		}
+	if !n.w.operator.calm() {
+		return // what is not done yet may take any of them
 	}
 	for _, r := range n.shuffled(g) {
-		if n.atlas.whole(r) && whole-1 > len(n.w.nodes)/2 && g.IntN(2) == 0 {
-			whole--
+		if n.atlas.whole(r) && n.atlas.spares(r) && g.IntN(2) == 0 {
 			n.w.judge.count("node set aside in the end")
-			r.aside = true
+			r.aside, n.atlas.aside[r.id-1] = true, true
 			if g.IntN(2) == 0 {
 				r.crash(killed)
 			} else {

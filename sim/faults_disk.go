@@ -27,17 +27,34 @@ var errShort = fmt.Errorf("the disk: %w", io.ErrShortWrite)
 type atlas struct {
 	logs   []bool // damaged, by raft id - 1
 	stores []bool
+	aside  []bool // not damaged, and not there
+	// sets are of which a majority must be whole, each of raft ids; calm: nobody is at work to make others of
+	// them.
+	sets func() [][]uint64
+	calm func() bool
 }
 
 func newAtlas(nodes int) atlas {
-	return atlas{logs: make([]bool, nodes), stores: make([]bool, nodes)}
+	all := make([]uint64, nodes)
+	for i := range all {
+		all[i] = uint64(i + 1)
+	}
+	return atlas{
+		logs: make([]bool, nodes), stores: make([]bool, nodes), aside: make([]bool, nodes),
+		sets: func() [][]uint64 { return [][]uint64{all} }, calm: func() bool { return true },
+	}
 }
 
 // loseLog gives r's log up, if all others are whole and still a majority: a node
 // without its log has forgotten its votes and never comes back.
 func (a *atlas) loseLog(r *replica) bool {
-	if slices.Contains(a.logs, true) || !a.spares(r) {
+	if !a.calm() || !a.spares(r) {
 		return false
+	}
+	for _, set := range a.sets() {
+		if slices.ContainsFunc(set, func(id uint64) bool { return a.logs[id-1] }) {
+			return false
+		}
 	}
 	a.logs[r.id-1] = true
 	return true
@@ -61,13 +78,17 @@ func (a *atlas) whole(r *replica) bool { return !a.logs[r.id-1] && !a.stores[r.i
 
 // spares tells whether the nodes that are whole are a majority without r.
 func (a *atlas) spares(r *replica) bool {
-	whole := 0
-	for i := range a.logs {
-		if uint64(i+1) != r.id && !a.logs[i] && !a.stores[i] {
-			whole++
+	return a.bear(a.sets(), func(id uint64) bool { return id != r.id })
+}
+
+// bear tells whether those nodes that are whole, and for which has holds, are a majority of each set.
+func (a *atlas) bear(sets [][]uint64, has func(id uint64) bool) bool {
+	for _, set := range sets {
+		if !majorityOf(set, func(id uint64) bool { return !a.logs[id-1] && !a.stores[id-1] && !a.aside[id-1] && has(id) }) {
+			return false
 		}
 	}
-	return whole > len(a.logs)/2
+	return true
 }
 
 func (n *nemesis) slowDisks(g generator) bool {
@@ -168,11 +189,6 @@ func (r *replica) retire() {
 	r.w.judge.count("log damaged: the node is out")
 	r.out = true
 	r.crash(killed)
-}
-
-// members are the nodes that still take part: not those without their log, nor those set aside.
-func (w *World) members() []*replica {
-	return slices.DeleteFunc(slices.Clone(w.nodes), func(r *replica) bool { return r.out || r.forgot || r.aside })
 }
 
 // damageStore damages a node's database, or takes the file away while nobody has it open.
@@ -292,7 +308,7 @@ func (r *replica) astray(ents []fsm.Entry) ([]fsm.Entry, bool) {
 		return ents, false
 	}
 	cmd.Ops[0].Value[0] ^= 1
-	if data, err = cmd.Encode(); err != nil {
+	if data, err = cmd.EncodeAs(data[0]); err != nil {
 		r.w.fail(JudgeInvariant, "%s: a command that was decoded cannot be encoded: %w", r.name, err)
 		return ents, false
 	}
@@ -362,7 +378,7 @@ func (n *nemesis) loseForming(r *replica) bool {
 }
 
 func (r *replica) forgetDisk(g *rand.Rand) {
-	r.forgot = true
+	r.forgot, r.told = true, 0
 	r.home, r.disk = NewDisk(g), nil
 	r.tainted, r.rotted, r.diverged, r.strayed = false, false, false, 0
 	r.lastDurable, r.prevDurable, r.hasDB = 0, 0, false

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/confman/confman/linearizability"
@@ -40,10 +41,10 @@ func (n *nemesis) places(g generator) []int { return g.Perm(len(n.w.nodes)) }
 // between are the links between two nodes for which cut holds.
 func (n *nemesis) between(cut func(a, b int) bool) []*link {
 	var out []*link
-	for a := range n.w.nodes {
-		for b := range n.w.nodes {
+	for a, from := range n.w.nodes {
+		for b, to := range n.w.nodes {
 			if a != b && cut(a, b) {
-				out = append(out, &n.w.net.links[a][b])
+				out = append(out, n.w.net.link(from.id, to.id))
 			}
 		}
 	}
@@ -52,7 +53,7 @@ func (n *nemesis) between(cut func(a, b int) bool) []*link {
 
 // around are the links to (in) and from (out) a node.
 func (n *nemesis) around(r *replica, in, out bool) []*link {
-	self := int(r.id - 1)
+	self := slices.Index(n.w.nodes, r)
 	return n.between(func(a, b int) bool { return (in && b == self) || (out && a == self) })
 }
 

@@ -59,17 +59,23 @@ func (n *nemesis) pause(g generator, victims ...*replica) bool {
 
 // slowNode makes all that a node does take longer: its loop, its log and its store.
 func (n *nemesis) slowNode(g generator, r *replica) bool {
+	if !r.up {
+		return false // it would be slow when it starts, and nobody would know why
+	}
 	by := g.some(time.Millisecond, 400*time.Millisecond)
 	r.slow += by
 	n.noted(linearizability.Event{Nodes: namesOf([]*replica{r})})
 	n.undo(g, func() { r.slow -= by })
-	return r.up
+	return true
 }
 
 // hang lets a node's store do nothing for a while, as a device does that retries, and cuts
 // the node off in the middle of it: what its log was given waits for the store, and what
 // the others did meanwhile comes as an image.
 func (n *nemesis) hang(g generator, r *replica) bool {
+	if !r.up {
+		return false // it would hang when it starts, and nobody would know why
+	}
 	d := g.between(5*time.Second, 25*time.Second)
 	r.hungUntil = n.w.now + int64(d)
 	links := n.around(r, true, true)
@@ -86,7 +92,7 @@ func (n *nemesis) hang(g generator, r *replica) bool {
 			n.w.ended(fault)
 		})
 	})
-	return r.up
+	return true
 }
 
 // isolate leaves r alone soon, so that the others' logs may begin behind what it has when
@@ -123,7 +129,7 @@ func (n *nemesis) handed(r *replica, m *transport.Message) {
 				r.crash(n.how(r, tenderCopy))
 			}
 		})
-	case m.Raft != nil && !r.busy && n.lags(n.w.nodes[m.From-1], r) && r.leads() && n.holdsUp(r):
+	case m.Raft != nil && !r.busy && n.lags(n.w.machine(m.From), r) && r.leads() && n.holdsUp(r):
 		n.w.judge.count(tenderLag.String())
 		r.busy = true
 		n.w.after(n.tenders[tenderLag][r.id-1].between(time.Millisecond, 100*time.Millisecond), event{kind: evLoop, node: r, life: r.life})
@@ -206,6 +212,9 @@ func (n *nemesis) jump(g generator, r *replica) bool {
 // changeRate makes a node's clock run faster or slower from now on, or from the
 // end of a pause on.
 func (n *nemesis) changeRate(g generator, r *replica) bool {
+	if !r.up {
+		return false // it starts with a clock of its own
+	}
 	n.hit(r)
 	bound := max(n.w.setup.drift, 1)
 	ppm := g.Int64N(2*bound+1) - bound
@@ -216,5 +225,5 @@ func (n *nemesis) changeRate(g generator, r *replica) bool {
 	} else {
 		r.clock.change(n.w.now, ppm)
 	}
-	return r.up
+	return true
 }

@@ -301,7 +301,7 @@ func TestFlipStore(t *testing.T) {
 // history, and what is left out does not happen.
 func TestWithout(t *testing.T) {
 	// Those do something before they are counted, or without being counted.
-	lurking := []string{"short write", "disk error", "read error", "link queue full", "crash loop", "flapping links"}
+	lurking := []string{"short write", "disk error", "read error", "link queue full", "crash loop", "flapping links", "client crash"}
 	for seed := uint64(1); seed <= 4; seed++ {
 		o := Options{Seed: seed, Time: traceTime, Nodes: 3}
 		whole, err := Run(o)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/linearizability"
+	"github.com/confman/confman/node"
 )
 
 const (
@@ -51,6 +52,9 @@ func (w *World) finish() {
 	}
 	w.settle()
 	w.fillLast()
+	w.settle()
+	w.passTime()
+	w.drainLast()
 	w.settle()
 	w.scrubAll()
 	w.readBack()
@@ -94,6 +98,56 @@ func (w *World) still() {
 			w.fail(JudgeLive, "not live: %v after the last fault the nodes are not at one index, though nothing happens", settleTime)
 		}
 		w.ticksOff = false // something was lost that only time brings back
+	}
+}
+
+const (
+	// idleMaintenances is how many intervals of maintenance a leader that has nothing to do may take for one.
+	idleMaintenances = 10
+	// drainTime bounds how long a leader that drains leads on though another voter could.
+	drainTime = 20 * time.Second
+)
+
+// passTime demands that replicated time goes on, whatever the leader has had in its log beside Maintenances.
+func (w *World) passTime() {
+	interval := w.setup.node.MaintenanceInterval
+	if w.err != nil || interval <= 0 {
+		return
+	}
+	before := w.judge.model.time
+	for end := w.now + 2*idleMaintenances*int64(interval) + int64(closingTime); w.err == nil && w.judge.model.time == before; {
+		if w.now >= end {
+			w.fail(JudgeLive, "not live: replicated time has stood at %v for %v, and it is maintained every %v", before, time.Duration(w.now-end)+2*idleMaintenances*interval+closingTime, interval)
+		}
+		w.run(w.now + int64(settleStep))
+	}
+}
+
+// drainLast has the leader drain: another voter must lead soon, and does not hand back.
+func (w *World) drainLast() {
+	r := w.leader()
+	if w.err != nil || w.setup.members == 0 || r == nil || w.rngNodes.IntN(2) == 0 {
+		return
+	}
+	others := 0
+	for _, m := range w.members() {
+		if m != r && slices.Contains(w.judge.model.members().conf.voters, m.id) {
+			others++
+		}
+	}
+	if others == 0 {
+		return
+	}
+	w.judge.count("leader drains in the end")
+	r.take(node.Drain{On: true})
+	for end := w.now + int64(drainTime); w.err == nil && r.leads(); {
+		if w.now >= end {
+			w.fail(JudgeLive, "not live: %s drains, and leads for %v though %d others could", r.name, drainTime, others)
+		}
+		w.run(w.now + int64(settleStep))
+	}
+	if r.formed() {
+		r.take(node.Drain{})
 	}
 }
 
@@ -168,7 +222,7 @@ func (w *World) settle() {
 // can say whose is wrong, since another is too far behind: the one that is known to be
 // wrong starts again without its store.
 func (w *World) decide(through uint64) {
-	if w.comparable(through) > len(w.nodes)/2 {
+	if conf := w.judge.model.members().conf; conf.quorate(w.comparable(through)) {
 		return // they must have found out
 	}
 	for _, r := range w.members() {
@@ -191,17 +245,16 @@ func (w *World) through() uint64 {
 	return n
 }
 
-// comparable counts the members that have applied all up to an index and are right.
-func (w *World) comparable(through uint64) int {
-	n := 0
-	for _, r := range w.members() {
-		if r.formed() && !r.diverged {
-			if s := r.core.Status(); s.Damage == nil && s.Applied >= through {
-				n++
-			}
+// comparable tells of a member whether it has applied all up to an index and is right.
+func (w *World) comparable(through uint64) func(id uint64) bool {
+	return func(id uint64) bool {
+		r := w.machine(id)
+		if !r.formed() || r.diverged || r.aside || r.forgot {
+			return false
 		}
+		s := r.core.Status()
+		return s.Damage == nil && s.Applied >= through
 	}
-	return n
 }
 
 // unsettled says what keeps the world from rest, or nothing: all must have applied what was
@@ -209,6 +262,12 @@ func (w *World) comparable(through uint64) int {
 func (w *World) unsettled(through uint64) string {
 	if !w.clients.idle() {
 		return "an operation has no outcome"
+	}
+	if why := w.operator.waits(); why != "" {
+		return why
+	}
+	if why := w.unlikeWanted(); why != "" {
+		return why
 	}
 	for _, r := range w.members() {
 		if !r.formed() {

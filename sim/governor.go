@@ -30,6 +30,7 @@ type edict struct {
 	denials  []fsm.Denial
 	gives    bool // it grants something; else it takes something
 	by       int  // the governor; -1: the node
+	order    bool // it is the operator's
 }
 
 // governs tells operations that are no part of the history.
@@ -129,6 +130,10 @@ func (c *clients) rules(o *operation) {
 
 // ruled is a governor's turn after a rule.
 func (c *clients) ruled(o *operation) {
+	if o.edict.order {
+		c.w.operator.answered(o)
+		return
+	}
 	if o.edict.gives {
 		c.giving--
 	} else {

@@ -350,7 +350,12 @@ func (r *replica) install(index uint64) (node.Input, error) {
 	if tainted && !r.tainted {
 		r.w.judge.count("store rebuilt")
 	}
-	return node.Installed{State: db.State()}, nil
+	state := db.State()
+	if err := r.keepMembers(&state); err != nil {
+		return nil, err
+	}
+	r.told = max(r.told, state.Applied)
+	return node.Installed{State: state}, nil
 }
 
 // recoverImage completes an install that a crash broke off, or forgets the image:

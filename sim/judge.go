@@ -37,6 +37,7 @@ type judge struct {
 type slot struct {
 	term   uint64
 	digest uint64
+	conf   *fsm.ConfChange // what the entry is in place of a command
 	result modelResult
 	state  modelState // afterwards
 	hashed bool
@@ -66,6 +67,9 @@ func (j *judge) count(what string) { j.fired[what]++ }
 func (j *judge) joined(r *replica, id node.Identity) {
 	if j.cluster == (fsm.ClusterID{}) {
 		j.cluster = id.Cluster
+		if len(j.model.memberships) == 0 { // what is restored begins otherwise
+			j.model.formed(id.Cluster, id.Members, id.Version)
+		}
 	}
 	if j.model.genesis == ([32]byte{}) {
 		j.model.genesis = firstHead(id.Cluster, id.Members)
@@ -98,6 +102,9 @@ func (j *judge) state(r *replica, s fsm.State) error {
 	if have := (modelState{s.Revision, s.Floor, s.Time, int(s.Answers), k.state.ring}); have != k.state || int(s.Denials) != k.state.ring.rows {
 		return fmt.Errorf("at index %d the store of %s has floor %d, replicated time %v, %d answers and %d denials, want %d, %v, %d and %d",
 			s.Applied, r.name, have.floor, have.time, have.answers, s.Denials, k.state.floor, k.state.time, k.state.answers, k.state.ring.rows)
+	}
+	if err := j.model.memberships.at(s.Applied).is(&s); err != nil {
+		return fmt.Errorf("at index %d the store of %s %w", s.Applied, r.name, err)
 	}
 	if want := j.model.head(s.Floor); s.FloorChain != want {
 		return fmt.Errorf("at index %d the change log of %s has the chain %x at its floor %d, want %x", s.Applied, r.name, s.FloorChain[:6], s.Floor, want[:6])
@@ -216,6 +223,7 @@ func (j *judge) appliedEntries(r *replica, ents []fsm.Entry, results []fsm.Resul
 		return
 	}
 	for i := range ents {
+		j.versionOf(r, &ents[i])
 		if err := j.appliedEntry(&ents[i], &results[i]); err != nil {
 			j.differs(r, fmt.Errorf("%s: %w", r.name, err))
 		} else if !r.tainted {
@@ -245,7 +253,7 @@ func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {
 	switch n := fsm.Index(len(j.slots)); {
 	case e.Index == n+1:
 		before := j.model.time
-		j.slots = append(j.slots, slot{term: e.Term, digest: digest(e.Data), result: j.model.apply(e.Index, e.Data), state: j.model.state()})
+		j.slots = append(j.slots, slot{term: e.Term, digest: digest(e.Data), conf: e.Conf, result: j.model.apply(e.Index, e.Data, e.Conf), state: j.model.state()})
 		j.w.archive.applied(e)
 		j.w.trace.add(e.Term, digest(e.Data))
 		j.became(&j.slots[n], before)
@@ -253,7 +261,7 @@ func (j *judge) appliedEntry(e *fsm.Entry, r *fsm.Result) error {
 		return fmt.Errorf("index %d is applied, nobody applied more than %d", e.Index, n)
 	}
 	k := &j.slots[e.Index-1]
-	if e.Term != k.term || digest(e.Data) != k.digest {
+	if e.Term != k.term || digest(e.Data) != k.digest || !sameStep(e.Conf, k.conf) {
 		return fmt.Errorf("logs differ: the entry applied at index %d is of term %d, another was of term %d", e.Index, e.Term, k.term)
 	}
 	want := k.result
@@ -305,6 +313,8 @@ func (j *judge) became(k *slot, before time.Duration) {
 		j.count("answer replayed")
 	case r.outcome == fsm.Applied:
 		j.where[opOf(j.model.changes[len(j.model.changes)-1].request)] = fsm.Index(len(j.slots))
+	case r.outcome == fsm.ConfChanged || r.outcome == fsm.ConfRefused || r.outcome == fsm.Reported:
+		j.memberStep(r.outcome)
 	case r.outcome == fsm.Maintained && j.lived == 0:
 		j.count("maintained")
 		last := j.stateAt(fsm.Index(len(j.slots) - 1))
@@ -358,15 +368,7 @@ func (j *judge) acknowledged(r *replica, request string, res *fsm.Result) {
 		return
 	}
 	k := &j.slots[res.Index-1]
-	held := 0
-	for _, peer := range j.w.nodes {
-		if peer.shadow.holds(uint64(res.Index), k.term) {
-			held++
-		}
-	}
-	if held <= len(j.w.nodes)/2 {
-		j.w.fail(JudgeDurable, "%s acknowledges %s at index %d, which is durable at %d of %d nodes", r.name, request, res.Index, held, len(j.w.nodes))
-	}
+	j.quorum(r, request, res.Index, k.term)
 	if err := sameResult(res, &k.result); err != nil || res.Outcome != k.result.outcome || res.Revision != k.result.revision {
 		j.w.fail(JudgeAnswer, "%s acknowledges %s as %v at revision %d, and at index %d it was %v at %d (%v)",
 			r.name, request, res.Outcome, res.Revision, res.Index, k.result.outcome, k.result.revision, err)
@@ -433,7 +435,7 @@ func (j *judge) history() *linearizability.History {
 			id = 0
 		}
 		for _, op := range c.ops {
-			if !op.ofNamespace() {
+			if op.ofKey() {
 				h.Changes = append(h.Changes, linearizability.Change{Revision: uint64(j.model.number(i)), Op: id, Key: historyKey(op.key)})
 			}
 		}

@@ -370,7 +370,7 @@ func (j *judge) keeps(r *replica, index uint64) {
 		return
 	}
 	// What the follower has not made durable it cannot have confirmed.
-	if to := j.w.nodes[s.takenBy-1]; uint64(to.shadow.durable) < s.taken {
+	if to := j.w.machine(s.takenBy); uint64(to.shadow.durable) < s.taken {
 		j.w.fail(JudgeDurable, "%s truncates its log up to %d, and %s, which has just taken the image of index %d, is not there yet", r.name, index, to.name, s.taken)
 	}
 }

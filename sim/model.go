@@ -14,17 +14,18 @@ import (
 // model is the store as it should be: plain, slow where nobody minds, and
 // written without a look at fsm's own code.
 type model struct {
-	revision fsm.Revision
-	keys     map[string][]modelVersion
-	origins  map[uint64]*modelOrigin
-	changes  []modelChange // see place
-	genesis  [32]byte      // the chain before the first of them
-	latest   int64         // the time of the newest
-	time     time.Duration // replicated
-	answers  modelAnswers
-	policies policies
-	ring     modelRing
-	skip     fsm.Gap // what a restore skipped; zero: there was none
+	revision    fsm.Revision
+	keys        map[string][]modelVersion
+	origins     map[uint64]*modelOrigin
+	changes     []modelChange // see place
+	genesis     [32]byte      // the chain before the first of them
+	latest      int64         // the time of the newest
+	time        time.Duration // replicated
+	answers     modelAnswers
+	policies    policies
+	memberships memberships
+	ring        modelRing
+	skip        fsm.Gap // what a restore skipped; zero: there was none
 	compacted
 }
 
@@ -71,6 +72,9 @@ func (o *modelOp) ofNamespace() bool {
 	return o.kind == fsm.PutNamespace || o.kind == fsm.DeleteNamespace || o.kind == fsm.Restored
 }
 
+// ofKey tells whether it is of a key, and not of a namespace or of members.
+func (o *modelOp) ofKey() bool { return !o.ofNamespace() && !slices.Contains(memberRules, o.kind) }
+
 type modelOrigin struct {
 	incarnation uint64
 	newest      uint64
@@ -108,7 +112,10 @@ func newModel() model {
 }
 
 // apply does the entry at index.
-func (m *model) apply(index fsm.Index, data []byte) modelResult {
+func (m *model) apply(index fsm.Index, data []byte, conf *fsm.ConfChange) modelResult {
+	if conf != nil {
+		return m.reconfigured(index, conf)
+	}
 	if len(data) == 0 {
 		return modelResult{outcome: fsm.Empty, revision: m.revision}
 	}
@@ -118,6 +125,9 @@ func (m *model) apply(index fsm.Index, data []byte) modelResult {
 	}
 	if cmd.Maintenance != nil {
 		return m.maintain(index, cmd.Maintenance)
+	}
+	if cmd.Report != nil {
+		return m.reportedBy(index, cmd.Report)
 	}
 	if was, repeated := m.repeated(cmd.Origin); repeated {
 		return modelResult{outcome: fsm.Repeated, revision: m.revision, first: was}
@@ -150,6 +160,9 @@ func (m *model) decide(index fsm.Index, cmd *fsm.Command) modelResult {
 	}
 	if len(cmd.Ops) == 1 && slices.Contains([]fsm.OpKind{fsm.PutNamespace, fsm.DeleteNamespace, fsm.Bootstrap}, cmd.Ops[0].Kind) {
 		return m.rule(index, cmd)
+	}
+	if len(cmd.Ops) == 1 && slices.Contains(memberRules, cmd.Ops[0].Kind) {
+		return m.ofMembers(index, cmd)
 	}
 	return m.evaluate(index, cmd)
 }

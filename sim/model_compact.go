@@ -70,7 +70,7 @@ func (m *model) sweep(until time.Duration) (more bool) {
 		m.floor = m.after(m.floor)
 		ops := next.ops
 		for i := range ops {
-			if !ops[i].ofNamespace() { // what a namespace was nobody can ask for any more
+			if ops[i].ofKey() { // what a namespace was nobody can ask for any more
 				m.past[ops[i].key] = slices.DeleteFunc(m.past[ops[i].key], func(p modelPast) bool { return p.ended == m.floor })
 			}
 		}
@@ -94,7 +94,7 @@ func (m *model) trim(index fsm.Index, keep int) (more bool) {
 			}
 			room--
 			key := ops[m.countedKeys].key
-			if done[key] || ops[m.countedKeys].ofNamespace() {
+			if done[key] || !ops[m.countedKeys].ofKey() {
 				continue
 			}
 			done[key] = true

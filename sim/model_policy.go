@@ -158,9 +158,13 @@ func (p modelPolicy) refused(cmd *fsm.Command) fsm.Need {
 		}
 	}
 	for _, op := range slices.Concat(cmd.Ops, cmd.Else) {
-		have := p.may(who, op.Key)
+		path := op.Key
+		if slices.Contains(memberRules, op.Kind) {
+			path = "" // members are of the whole cluster
+		}
+		have := p.may(who, path)
 		if lacks := p.asks(&op, have) &^ have; lacks != 0 {
-			return fsm.Need{Verbs: lacks, Path: op.Key}
+			return fsm.Need{Verbs: lacks, Path: path}
 		}
 		// Nobody becomes the first administrator by asking.
 		if who.Kind == fsm.Anonymous && op.Kind == fsm.PutNamespace && op.Key == "" && !p.required() && ruled(asNamespace(&op)) {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/confman/confman/fsm"
@@ -44,9 +45,9 @@ type envelope struct {
 func (n *network) init(w *World) {
 	n.w = w
 	n.setup = w.setup.net
-	for a, from := range w.nodes {
-		n.links = append(n.links, make([]link, len(w.nodes)))
-		for b, to := range w.nodes {
+	for a, from := range w.all {
+		n.links = append(n.links, make([]link, len(w.all)))
+		for b, to := range w.all {
 			l := &n.links[a][b]
 			name := from.name + " to " + to.name
 			l.rng = newGenerator(w.opts.Seed, "link "+name)
@@ -66,7 +67,7 @@ const unreachableShare = 0.2
 
 func (n *network) send(from *replica, m transport.Message) {
 	w := n.w
-	if m.To == 0 || m.To > uint64(len(w.nodes)) || m.To == from.id || m.From != from.id {
+	if m.To == 0 || m.To > uint64(len(w.all)) || m.To == from.id || m.From != from.id {
 		w.fail(JudgeWire, "%s sends a message from %d to %d", from.name, m.From, m.To)
 		return
 	}
@@ -75,6 +76,9 @@ func (n *network) send(from *replica, m transport.Message) {
 	w.trace.add(sum)
 	w.judge.sent(from, &m)
 	w.archive.overhears(&m)
+	if !from.known.has(m.To) {
+		return // its wire has no peer of that id any more
+	}
 	l := n.link(m.From, m.To)
 	if why := n.loses(l); why != "" {
 		w.judge.count(why)
@@ -194,7 +198,7 @@ func (n *network) deliver(mail *envelope) {
 	w := n.w
 	defer func() { n.spare = append(n.spare, mail) }()
 	m := &mail.m
-	to := w.nodes[m.To-1]
+	to := w.machine(m.To)
 	w.trace.add(mail.digest)
 	l := n.link(m.From, m.To)
 	if mail.resets != l.resets {
@@ -215,6 +219,10 @@ func (n *network) deliver(mail *envelope) {
 		w.judge.count("message of another cluster refused")
 		return
 	}
+	if !to.known.has(m.From) {
+		n.dismiss(to, w.machine(m.From))
+		return
+	}
 	n.buf = encodeMessage(n.buf[:0], m)
 	if digest(n.buf) != mail.digest {
 		w.fail(JudgeWire, "a message from node %d to node %d was changed after it was sent", m.From, m.To)
@@ -225,6 +233,35 @@ func (n *network) deliver(mail *envelope) {
 	to.receive(got)
 	w.nemesis.handed(to, m)
 }
+
+// dismiss has a node hear that another one does not hold it for a member any more. One that came after all that
+// the other one knows hears nothing.
+func (n *network) dismiss(by, who *replica) {
+	if who.id > by.known.last {
+		n.w.judge.count("newcomer not known yet")
+		return
+	}
+	n.w.judge.count("removed node refused")
+	if l := n.link(by.id, who.id); who.up && l.blocked == 0 {
+		n.w.after(n.delay(l), event{kind: evDismissed, node: who, life: who.life, n: by.id})
+	}
+}
+
+// peers is whom a node's wire hears and speaks to: those who are members, and who was introduced to it.
+type peers struct {
+	list []uint64
+	last uint64 // the newest raft id that was ever given; 0: the wire does not know yet
+}
+
+func peersOf(members []fsm.Member, last uint64) peers {
+	p := peers{last: last}
+	for i := range members {
+		p.list = append(p.list, members[i].RaftID)
+	}
+	return p
+}
+
+func (p *peers) has(id uint64) bool { return p.last == 0 || slices.Contains(p.list, id) }
 
 // imageFlipped is the condition under which flip does something.
 const imageFlipped = "image byte flipped"

@@ -42,6 +42,8 @@ const (
 	evResume
 	evOverdue
 	evView
+	evOperate
+	evDismissed
 	evFault
 	evHeal
 )

@@ -34,6 +34,9 @@ type replica struct {
 	id    uint64
 	name  string
 	names []string
+	// seat is what a machine that was added sits down on; nil: it was there when the cluster formed.
+	seat    *node.Seat
+	version uint8 // of commands, the newest that its program knows
 
 	// The machine.
 	home  *Disk // the data directory but for what is in it
@@ -51,6 +54,12 @@ type replica struct {
 	rotten, out bool
 	// forgot: the world took its whole disk.
 	forgot bool
+	// voted: under this raft id a node has taken part.
+	voted bool
+	// revenant: it has started again after it was removed.
+	revenant bool
+	// told is the index of the newest state that its core was told of.
+	told fsm.Index
 	// prepare is the last message with which a cluster was to be formed; late comes once more
 	// when the node starts next, as what the network repeats may.
 	prepare, late *transport.Message
@@ -75,7 +84,10 @@ type replica struct {
 	resumed int64      // when the last pause ended
 	held    []heldView // oldest first
 	life    uint64     // counts starts and crashes: events of another are void
-	form    *node.Formation
+	form    former
+	known   peers         // whom its wire knows
+	dialAt  int64         // when it connects again to those who do not take its messages
+	kept    node.Identity // with the members that were made durable last
 	core    *node.Core
 	log     raftLog
 	db      *fsm.Store
@@ -144,12 +156,13 @@ func (c clock) span(d time.Duration) time.Duration {
 func newReplica(w *World, id uint64, name string, names []string) *replica {
 	r := &replica{
 		w: w, id: id, name: name, names: names,
-		rng:    newGenerator(w.opts.Seed, "node "+name),
-		raft:   newGenerator(w.opts.Seed, "raft "+name),
-		timing: newGenerator(w.opts.Seed, "disk "+name),
-		packs:  newGenerator(w.opts.Seed, "repack "+name),
-		store:  filepath.Join(w.dir, name+".db"),
-		wall:   time.Duration(id) * time.Hour, // nothing may depend on it
+		rng:     newGenerator(w.opts.Seed, "node "+name),
+		raft:    newGenerator(w.opts.Seed, "raft "+name),
+		timing:  newGenerator(w.opts.Seed, "disk "+name),
+		packs:   newGenerator(w.opts.Seed, "repack "+name),
+		store:   filepath.Join(w.dir, name+".db"),
+		wall:    time.Duration(id) * time.Hour, // nothing may depend on it
+		version: w.setup.oldest(),
 	}
 	r.home = NewDisk(newGenerator(w.opts.Seed, "home "+name).Rand)
 	if d := w.setup.drift; d > 0 {
@@ -189,6 +202,9 @@ func (r *replica) start() {
 			r.retire()
 			return
 		}
+		if r.left(err) || r.outdated(err) {
+			return
+		}
 		if excused(err) {
 			r.w.judge.count("does not start on its disk")
 			r.crash(killed)
@@ -216,7 +232,7 @@ func (r *replica) boot() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	id.Name = r.name
+	r.sit(&id)
 	id.Incarnation++
 	if err := node.StoreIdentity(r.home, id); err != nil {
 		return err
@@ -225,7 +241,16 @@ func (r *replica) boot() error {
 	for i := range draw {
 		draw[i] = byte(r.rng.Uint32())
 	}
-	r.form = node.NewFormation(r.names, r.name, id, draw)
+	r.known = peers{}
+	switch {
+	case r.seat == nil:
+		r.form = node.NewFormation(r.names, r.name, id, draw)
+	case id.Formed:
+		r.form = &joined{id}
+	default:
+		r.form = node.NewJoining(id)
+		r.know(id.Current.Members, id.Current.LastRaftID)
+	}
 	if id.Formed && !r.w.renewal.isAlien(r) {
 		if err := r.join(); err != nil {
 			return err
@@ -272,6 +297,8 @@ func (r *replica) join() error {
 	r.core, err = node.NewCore(node.Config{
 		Settings:    r.w.setup.node,
 		ID:          id.RaftID,
+		Life:        id.Life,
+		Version:     r.version,
 		Incarnation: id.Incarnation,
 		HardState:   found.HardState,
 		Log:         r.log,
@@ -283,6 +310,8 @@ func (r *replica) join() error {
 		return err
 	}
 	r.w.judge.joined(r, id)
+	r.voted, r.kept = true, id
+	r.know(state.Members, state.LastRaftID)
 	r.watches = node.NewWatches(r.w.setup.node.Watch)
 	if r.db != nil {
 		r.tellWatches()
@@ -294,19 +323,23 @@ func (r *replica) join() error {
 }
 
 func (r *replica) storeOptions() fsm.Options {
-	return fsm.Options{MaxOverlayBytes: r.w.setup.node.MaxOverlayBytes, MmapBytes: storeMmapBytes, NoSync: true}
+	return fsm.Options{MaxOverlayBytes: r.w.setup.node.MaxOverlayBytes, MmapBytes: storeMmapBytes, MaxVersion: r.version, NoSync: true}
 }
 
 // openStore opens the store, or says why it cannot be used: right only if the world
 // has damaged it.
 func (r *replica) openStore(id node.Identity) (state fsm.State, damaged, err error) {
 	if !r.hasDB {
+		if r.seat != nil {
+			r.tainted, r.w.nemesis.atlas.stores[r.id-1] = true, true
+			return r.withoutStore(id, errNewMember)
+		}
 		if r.tainted && r.log.FirstIndex() > 1 {
 			return r.withoutStore(id, errors.New("the database is missing, and the log does not begin at 1"))
 		}
 		r.mended() // the log fills it again
 		r.lastDurable, r.prevDurable = 0, 0
-		if err := fsm.Create(r.store, fsm.Genesis{Cluster: id.Cluster, Members: id.Members}, r.storeOptions()); err != nil {
+		if err := fsm.Create(r.store, fsm.Genesis{Cluster: id.Cluster, Members: id.Members, Version: id.Version}, r.storeOptions()); err != nil {
 			return state, nil, err
 		}
 		r.hasDB = true
@@ -346,7 +379,9 @@ func (r *replica) openStore(id node.Identity) (state fsm.State, damaged, err err
 // withoutStore is what a core starts from whose store cannot be used.
 func (r *replica) withoutStore(id node.Identity, why error) (state fsm.State, damaged, err error) {
 	r.w.judge.count("starts with a damaged store")
-	return id.WithoutStore(), why, nil
+	state = id.WithoutStore()
+	r.w.judge.knew(r, &state)
+	return state, why, nil
 }
 
 // logReserveBytes is the log's reserve: little, since nothing large is written.
@@ -382,6 +417,7 @@ func (r *replica) tick() {
 	}
 	r.gather(node.Tick{Now: r.now()})
 	r.w.judge.applies(r)
+	r.dial()
 }
 
 func (r *replica) receive(m transport.Message) {
@@ -437,13 +473,19 @@ func (r *replica) gather(ins ...node.Input) {
 	if r.core == nil {
 		for _, in := range ins {
 			// Nothing else is for a node that takes no part yet.
-			if tick, ok := in.(node.Tick); ok {
-				r.obey(r.form.Tick(tick.Now))
-			} else if got, ok := in.(node.Receive); ok && got.Message.Form != nil {
-				if got.Message.Form.Kind == transport.FormPrepare {
-					r.prepare = &got.Message
+			switch in := in.(type) {
+			case node.Tick:
+				r.obey(r.form.Tick(in.Now))
+			case node.Receive:
+				if in.Message.Form != nil && in.Message.Form.Kind == transport.FormPrepare {
+					r.prepare = &in.Message
 				}
-				r.obey(r.form.Receive(got.Message))
+				if in.Message.Form != nil || in.Message.ClaimReply != nil {
+					r.obey(r.form.Receive(in.Message))
+				}
+			case node.Dismissed:
+				r.stopped(node.ErrRemoved)
+			default:
 			}
 			if r.life != life || r.w.err != nil {
 				return
@@ -498,6 +540,9 @@ func (r *replica) step(ins []node.Input) {
 
 // obey does what the formation asks for, in the order that it is owed.
 func (r *replica) obey(step node.FormStep) {
+	if r.left(step.Err) {
+		return
+	}
 	if r.forgot && errors.Is(step.Err, node.ErrDiskLost) {
 		r.w.judge.count("node without its disk stays out")
 		r.out = true
@@ -523,6 +568,9 @@ func (r *replica) obey(step node.FormStep) {
 		r.uncut()
 	}
 	for _, m := range step.Send {
+		if m.Claim != nil {
+			m.Claim.Version = r.version // which is another program's here
+		}
 		r.w.net.send(r, m)
 	}
 	id := r.form.Identity()
@@ -530,12 +578,17 @@ func (r *replica) obey(step node.FormStep) {
 		return
 	}
 	if id.Formed && r.core == nil && !r.w.renewal.isAlien(r) {
+		if r.forgot && !r.voted {
+			r.forgot, r.w.nemesis.atlas.logs[r.id-1] = false, false // it has done nothing before
+		}
 		if r.forgot {
 			r.w.fail(JudgeSplit, "split: %s lost its disk, and takes part as a member again: it may have voted", r.name)
 			return
 		}
 		if err := r.join(); err != nil {
-			r.w.fail(JudgeStop, "%s: %w", r.name, err)
+			if !r.left(err) && !r.outdated(err) {
+				r.w.fail(JudgeStop, "%s: %w", r.name, err)
+			}
 			return
 		}
 		r.w.judge.count("formed")

@@ -242,9 +242,10 @@ func (w *World) renew() {
 func (j *judge) replay(n *renewal) {
 	was := &n.former.judge
 	j.model.genesis = was.model.genesis
+	j.model.memberships = was.model.memberships[:1:1]
 	for i := range n.former.archive.entries[:n.base] {
 		e := &n.former.archive.entries[i]
-		j.slots = append(j.slots, slot{term: e.Term, digest: digest(e.Data), result: j.model.apply(e.Index, e.Data), state: j.model.state()})
+		j.slots = append(j.slots, slot{term: e.Term, digest: digest(e.Data), conf: e.Conf, result: j.model.apply(e.Index, e.Data, e.Conf), state: j.model.state()})
 	}
 	j.slots[n.base-1].term = n.former.archive.backup.state.Term
 }
@@ -279,6 +280,7 @@ func (j *judge) rollBack(n *renewal) {
 		j.slots[i].state = was
 	}
 	j.model.restored(n.at, &n.to)
+	j.model.formed(n.to.Cluster, n.to.Members, fsm.Version)
 	j.slots[n.base-1].state = j.model.state()
 }
 

@@ -65,7 +65,9 @@ type setup struct {
 	checked  float64       // of writes that the accepting node looks at before it proposes them
 	reports  time.Duration // between two reports of a node of what it denied; 0: there are none
 
-	sparse float64 // of flushes that find most of the database free
+	sparse  float64       // of flushes that find most of the database free
+	members time.Duration // between two orders of an operator; 0: there is none
+	mixed   bool          // the cluster begins with the version of commands before this one
 
 	restored bool // in the end, of a backup
 
@@ -148,6 +150,8 @@ var conditions = []condition{
 	{"maintained", func(s *setup) { s.node.MaintenanceInterval = -1 }},
 	{"compaction by age", func(s *setup) { s.node.KeepFor = 0 }},
 	{"compaction by count", func(s *setup) { s.node.KeepVersions = 0 }},
+	{membersChange, func(s *setup) { s.members = 0 }},
+	{versionsMix, func(s *setup) { s.mixed = false }},
 	{"bank", func(s *setup) { s.leave(linearizability.Bank) }},
 	{"restored", func(s *setup) { s.restored = false }},
 	{"set", func(s *setup) { s.leave(linearizability.Set) }},
@@ -241,6 +245,9 @@ func newSetup(o Options) setup {
 		s.node.FlushBytes, s.node.FlushInterval = 1, 500*time.Millisecond
 	}
 	s.restoring(newGenerator(o.Seed, "restoring"), o)
+	if mix != Calm {
+		s.operating(newGenerator(o.Seed, "members"), newGenerator(o.Seed, "versions"))
+	}
 	s.narrow(o)
 	return s
 }
@@ -372,6 +379,9 @@ func (s *setup) swarmNet(g generator, seed uint64) {
 // others as they were.
 func (s *setup) swarmFaults(seed uint64) {
 	for k := range s.faults {
+		if faultKind(k) == faultProgram {
+			continue // see operating
+		}
 		g := newGenerator(seed, "swarm "+faultNames[k])
 		if g.IntN(2) == 0 {
 			s.faults[k] = g.some(3*time.Second, time.Minute)
@@ -517,6 +527,12 @@ func (s *setup) String() string {
 	fmt.Fprintf(&b, " keyed %.2f again %.2f twice %.2f reused %.2f else %.2f rollbacks %.2f",
 		s.keyed, s.repeats, s.doubles, s.reuses, s.elses, s.rollbacks)
 	fmt.Fprintf(&b, ", governed %v by two %v every %v, checked %.1f, reports every %v", s.governed, s.race, s.rules, s.checked, s.reports)
+	if s.members > 0 {
+		fmt.Fprintf(&b, ", members change every %v", s.members)
+	}
+	if s.mixed {
+		fmt.Fprint(&b, ", mixed versions")
+	}
 	if s.load != "" {
 		fmt.Fprintf(&b, " %s %.2f", s.load, s.loads)
 	}

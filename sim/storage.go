@@ -85,7 +85,11 @@ func (r *replica) dispatch(effects []node.Effect) {
 			w.clients.proposed(r, e)
 		case node.ReadReply:
 			w.clients.confirmed(r, e)
-		case node.Reconfigure: // messages find those that there are
+		case node.Reconfigure:
+			r.know(e.Members, e.LastRaftID)
+			for _, p := range e.Introduced {
+				r.known.list = append(r.known.list, p.RaftID)
+			}
 		case node.Stop:
 			r.stopped(e.Err)
 			return
@@ -106,6 +110,9 @@ func granted(m *raftpb.Message) bool {
 // stopped ends a node that found that it must not go on: right only if a fault of
 // its disk was the reason.
 func (r *replica) stopped(err error) {
+	if r.left(err) || r.outdated(err) {
+		return
+	}
 	if r.ruined(err) {
 		r.retire()
 		return
@@ -330,6 +337,10 @@ func (r *replica) apply() {
 	switch e := e.(type) {
 	case node.Install:
 		in, err := r.install(e.Index)
+		if errors.Is(err, errCut) {
+			r.crash(powerLost)
+			return
+		}
 		if err != nil {
 			r.w.fail(JudgeStop, "%s: installing the image: %w", r.name, err)
 			return
@@ -346,7 +357,9 @@ func (r *replica) apply() {
 			return
 		}
 		if err != nil {
-			r.w.fail(JudgeStop, "%s: applying: %w", r.name, err)
+			if !r.outdated(err) {
+				r.w.fail(JudgeStop, "%s: applying: %w", r.name, err)
+			}
 			return
 		}
 		if wrong && results[0].Outcome == fsm.Applied && !results[0].Replayed {
@@ -360,7 +373,11 @@ func (r *replica) apply() {
 			r.wentAstray(results[0])
 		}
 		r.tellWatches()
-		s.reports = append(s.reports, node.Applied{Results: results, State: r.db.State(), OverlayBytes: r.db.OverlayBytes()})
+		state := r.db.State()
+		if !r.keep(&state) {
+			return
+		}
+		s.reports = append(s.reports, node.Applied{Results: results, State: state, OverlayBytes: r.db.OverlayBytes()})
 		s.reportsBy = max(s.reportsBy, r.w.now+int64(r.rng.between(0, 2*r.w.setup.reportDelay)))
 		r.w.queue.push(event{at: s.reportsBy, kind: evApplied, node: r, life: r.life})
 	case node.Swap:
@@ -381,6 +398,7 @@ func (r *replica) applied() {
 	in := s.reports[0]
 	s.reports[0] = node.Applied{}
 	s.reports = s.reports[1:]
+	r.told = max(r.told, in.State.Applied)
 	r.take(in)
 }
 

@@ -25,7 +25,9 @@ type World struct {
 
 	entropy  entropy
 	net      network
-	nodes    []*replica
+	all      []*replica // every machine that there may ever be, by raft id - 1
+	nodes    []*replica // those that take part, or did and have not stopped for good
+	operator operator
 	dir      string   // of the stores
 	photos   []*photo // of all images that were opened, by id - 1
 	noted    []linearizability.Event
@@ -110,7 +112,7 @@ func (w *World) pass() {
 	defer w.entropy.install()()
 	w.build()
 	w.live()
-	for _, r := range w.nodes {
+	for _, r := range w.all {
 		r.abandon()
 	}
 }
@@ -134,14 +136,19 @@ func (w *World) build() {
 	for i := range w.setup.nodes {
 		names = append(names, fmt.Sprintf("node%d", i+1))
 	}
-	for i, name := range names {
-		w.nodes = append(w.nodes, newReplica(w, uint64(i+1), name, names))
+	for i := range w.setup.machines() {
+		w.all = append(w.all, newReplica(w, uint64(i+1), fmt.Sprintf("node%d", i+1), names))
 	}
+	w.nodes = w.all[:w.setup.nodes:w.setup.nodes]
 	w.net.init(w)
 	w.clients.init(w)
 	w.nemesis.init(w)
 	w.keepArchive()
 	w.renew()
+	w.operator.init(w)
+	if w.setup.mixed {
+		w.judge.count(versionsMix)
+	}
 	for _, r := range w.nodes {
 		w.at(w.rngNodes.between(0, 500*time.Millisecond), event{kind: evStart, node: r, life: r.life})
 	}
@@ -262,6 +269,10 @@ func (w *World) happen(e *event) {
 		w.clients.watch(int(e.n))
 	case evGovern:
 		w.clients.govern(int(e.n))
+	case evOperate:
+		w.operator.turn()
+	case evDismissed:
+		r.take(node.Dismissed{Peer: e.n})
 	case evReport:
 		w.clients.report(int(e.n))
 	case evChecked:
@@ -290,6 +301,9 @@ func (w *World) fail(j Judge, format string, args ...any) {
 		w.err = fmt.Errorf("at %v: %w", time.Duration(w.now), fmt.Errorf(format, args...))
 	}
 }
+
+// machine is the one that has, or would have, a raft id.
+func (w *World) machine(id uint64) *replica { return w.all[id-1] }
 
 // leader is the node that leads in the newest term, or nil.
 func (w *World) leader() *replica {
