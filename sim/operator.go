@@ -324,7 +324,32 @@ func (p *operator) bearable(now *modelMembers, op *fsm.Op) bool {
 	if len(p.limbo) > 0 && op.Kind != fsm.AddMember {
 		return false
 	}
-	return p.w.nemesis.atlas.bear(p.w.futures(next), func(uint64) bool { return true })
+	return !p.strands(next) && p.w.nemesis.atlas.bear(p.w.futures(next), func(uint64) bool { return true })
+}
+
+// strands tells whether a member would know nobody any more who stays: nobody could introduce those to it who came since,
+// and it could only be replaced.
+func (p *operator) strands(next *modelMembers) bool {
+	var stay []uint64
+	for i := range next.list {
+		if x := &next.list[i]; x.Want != fsm.Gone && p.lives(x.RaftID) {
+			stay = append(stay, x.RaftID)
+		}
+	}
+	for i := range next.list { // one that is replaced goes
+		stay = lessThose(stay, []uint64{next.list[i].Replaces})
+	}
+	if len(stay) < 2 {
+		return false
+	}
+	return slices.ContainsFunc(stay, func(id uint64) bool {
+		r := p.w.machine(id)
+		known := r.known.list
+		if len(known) == 0 && r.seat != nil {
+			known = peersOf(r.seat.Membership.Members, 0).list
+		}
+		return !slices.ContainsFunc(known, func(other uint64) bool { return other != id && slices.Contains(stay, other) })
+	})
 }
 
 // quorumSets are of which a majority must be whole: now, and in what members are to be.
