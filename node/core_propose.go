@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/confman/confman/fsm"
@@ -201,7 +202,8 @@ func (c *Core) proposeBatch() {
 		c.placing = append(c.placing, c.batch...)
 	} else {
 		verdict := transport.Overloaded
-		if c.role != Leader || c.raft.BasicStatus().LeadTransferee != 0 {
+		// In the same step raft may have heard of another leader, before it says so.
+		if b := c.raft.BasicStatus(); b.RaftState != raft.StateLeader || b.LeadTransferee != 0 {
 			verdict = transport.NotLeader
 		}
 		c.cfg.mark("raft refuses a batch of writes")

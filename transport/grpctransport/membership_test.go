@@ -246,8 +246,9 @@ func TestARemovedOneIsToldThroughTLS(t *testing.T) {
 	assert.True(t, says(a, "raft id 3 is not a member of the cluster of node1 any more")())
 
 	// Of another cluster, it hears nothing but that it is a stranger.
-	other := startMember(t, 3, freePorts(t, 1)[0], all, node("node3"), func(cfg *Config) { cfg.Names[3] = "another" })
+	other := startMember(t, 3, freePorts(t, 1)[0], all[2:], node("node3"), func(cfg *Config) { cfg.Names[3] = "another" })
 	other.SetCluster([16]byte{0xee})
+	other.SetMembers(all[:2], 0) // only now does it connect: who is of no cluster would be told
 	eventually(t, says(other, `the certificate names \"node3\", and that is no other member that node1 knows`), "refused")
 	assert.Zero(t, other.inbox.dismissedBy(1))
 	assert.NotContains(t, other.log.String(), clusterID(cluster).String())
