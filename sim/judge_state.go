@@ -118,9 +118,14 @@ func (r *replica) look() {
 	r.w.judge.past(r, h.view, h.key)
 }
 
-// indexOf is the last index at which the store was at a revision.
+// indexOf is the last index at which the store was at a revision. That of a restore begins with what was kept last,
+// which the entry of the same index may have made.
 func (j *judge) indexOf(rev fsm.Revision) fsm.Index {
-	return fsm.Index(sort.Search(len(j.slots), func(i int) bool { return j.slots[i].state.revision > rev }))
+	index := fsm.Index(sort.Search(len(j.slots), func(i int) bool { return j.slots[i].state.revision > rev }))
+	if j.model.skip.To != 0 && rev == j.model.skip.From {
+		index++
+	}
+	return index
 }
 
 // listShare is how often what is listed beside a key that is read is looked at.
