@@ -261,7 +261,7 @@ func (c *Core) receive(m transport.Message) {
 	case m.Claim != nil:
 		c.claimed(m.From, m.Claim)
 	case m.ClaimReply != nil:
-		c.welcomed(m.ClaimReply)
+		c.welcomed(m.From, m.ClaimReply)
 	}
 }
 

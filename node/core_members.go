@@ -375,6 +375,9 @@ func (c *Core) claimed(from uint64, claim *transport.Claim) {
 	r := &transport.ClaimReply{Life: claim.Life, Verdict: verdict}
 	if verdict == transport.ClaimWelcome {
 		r.Last = c.lastRaftID
+		if r.Commit = min(c.commit, c.log.last); r.Commit > 0 {
+			r.CommitTerm, _ = c.log.Term(r.Commit)
+		}
 		for i := range c.members {
 			r.Members = append(r.Members, transport.Peer{RaftID: c.members[i].RaftID, Name: c.members[i].Name, Address: c.members[i].RaftAddress()})
 		}
@@ -382,9 +385,13 @@ func (c *Core) claimed(from uint64, claim *transport.Claim) {
 	c.send(transport.Message{To: from, ClaimReply: r})
 }
 
-// welcomed takes the word of a member on who came since.
-func (c *Core) welcomed(r *transport.ClaimReply) {
-	if r.Verdict != transport.ClaimWelcome || r.Life != c.cfg.Life || r.Last <= c.lastRaftID {
+// welcomed takes the word of a member on what is committed and on who came since.
+func (c *Core) welcomed(from uint64, r *transport.ClaimReply) {
+	if r.Verdict != transport.ClaimWelcome || r.Life != c.cfg.Life {
+		return
+	}
+	c.learnCommit(from, r.Commit, r.CommitTerm)
+	if r.Last <= c.lastRaftID {
 		return
 	}
 	newcomers := slices.DeleteFunc(slices.Clone(r.Members), func(p transport.Peer) bool { return p.RaftID <= c.lastRaftID })
@@ -394,6 +401,27 @@ func (c *Core) welcomed(r *transport.ClaimReply) {
 	c.cfg.mark("members introduced that are not here yet")
 	c.introduced = newcomers
 	c.reconfigure()
+}
+
+// learnCommit has raft know that an entry is committed, if this log has it and no leader is there to say so. Without that,
+// a step that ends two sets of voters could be known to nobody but one whom it took out of the quorum. Those that are left
+// would go by both sets, and need the vote of that one, which refuses it if the last leader had sent it more than
+// them; and it cannot be elected itself. What is committed stays so, whoever says it (Log Matching: Ongaro, thesis,
+// §3.6.3), but raft hears it from a leader only: so one is made up, and forgotten before anybody sees it.
+func (c *Core) learnCommit(from, index, term uint64) {
+	if c.leader != 0 || index <= c.commit || index > c.log.last || c.frozen() || c.replacing() {
+		return
+	}
+	if own, err := c.log.Term(index); err != nil || own != term {
+		return
+	}
+	c.cfg.mark("commit learned without a leader")
+	// The only errors are about peers that raft does not know.
+	_ = c.raft.Step(&raftpb.Message{
+		Type: raftpb.MsgApp.Enum(), To: &c.cfg.ID, From: &from, Term: new(c.raft.BasicStatus().GetTerm()),
+		Index: &index, LogTerm: &term, Commit: &index,
+	})
+	_ = c.raft.ForgetLeader()
 }
 
 // report puts a member's word on itself into the log, if this node leads.

@@ -75,6 +75,61 @@ func TestAnImageThatDoesNotKnowWhoAsksIsNotSent(t *testing.T) {
 	assert.True(t, ask())
 }
 
+// TestWhoLeftSaysWhatIsCommitted: the last leader had sent the one that left more than its own disk took, and with its memory
+// it lost that the step was committed. It needs the vote of the one that left, and does not get it.
+func TestWhoLeftSaysWhatIsCommitted(t *testing.T) {
+	seedRaft(t, 1)
+	s := newStage(t, 2, false)
+	left, gone := s.nodes[0], s.nodes[1]
+	for i, a := range s.nodes {
+		for i := range uint64(5 + i) {
+			a.log.entries = append(a.log.entries, &raftpb.Entry{Index: new(i + 1), Term: new(uint64(1))})
+		}
+		a.log.entries[4].Type, a.log.entries[4].Data = raftpb.EntryConfChangeV2.Enum(), encodeConf(&fsm.ConfChange{Leave: true}, false)
+		a.state.Conf = fsm.ConfState{Voters: []uint64{1}, VotersOutgoing: []uint64{1, 2}}
+		a.state.Members[1].Want = fsm.Gone
+		a.state.Applied, a.state.Term = 4, 1
+		a.hard = &raftpb.HardState{Term: new(uint64(1)), Commit: new(uint64(4))}
+	}
+	gone.state.Conf.VotersOutgoing, gone.state.Applied, gone.hard.Commit = nil, 5, new(uint64(5))
+	s.start(left)
+	s.start(gone)
+	s.watch = func(a *actor, _ Effect) {
+		assert.NotEqual(t, gone.id, a.core.leader, "who says what is committed is not taken for the leader")
+	}
+	for range 20 * 10 {
+		s.tick(left, 1)
+		s.tick(gone, 1)
+		s.run()
+	}
+	assert.Equal(t, Leader, left.core.Status().Role)
+	assert.Equal(t, fsm.ConfState{Voters: []uint64{1}}, left.core.conf)
+}
+
+// TestAWordOnWhatIsCommittedOfAnotherLog teaches nothing: the entry here is another one, or not here.
+func TestAWordOnWhatIsCommittedOfAnotherLog(t *testing.T) {
+	seedRaft(t, 1)
+	s := newStage(t, 3, false)
+	a := s.nodes[0]
+	for i := range uint64(5) {
+		a.log.entries = append(a.log.entries, &raftpb.Entry{Index: new(i + 1), Term: new(uint64(2))})
+	}
+	a.hard = &raftpb.HardState{Term: new(uint64(2)), Commit: new(uint64(1))}
+	s.start(a)
+	welcome := func(life fsm.Life, commit, term uint64) {
+		s.step(a, Receive{transport.Message{From: 2, To: 1, ClaimReply: &transport.ClaimReply{
+			Life: life, Verdict: transport.ClaimWelcome, Last: 3, Commit: commit, CommitTerm: term,
+		}}})
+	}
+	welcome(fsm.Life{1}, 4, 1)
+	welcome(fsm.Life{1}, 6, 2)
+	welcome(fsm.Life{2}, 4, 2)
+	assert.EqualValues(t, 1, a.core.commit)
+	welcome(fsm.Life{1}, 4, 2)
+	assert.EqualValues(t, 4, a.core.commit)
+	assert.Zero(t, a.core.leader)
+}
+
 // TestAnImageBringsAnotherConfiguration: from the moment that raft took the image until it is installed.
 func TestAnImageBringsAnotherConfiguration(t *testing.T) {
 	seedRaft(t, 1)

@@ -359,6 +359,10 @@ func (s *stage) apply(a *actor) bool {
 					r.Outcome = fsm.Repeated
 				}
 			}
+			if ent.Conf != nil && ent.Conf.Leave {
+				a.state.Conf.VotersOutgoing = nil
+				r.Outcome, r.Conf = fsm.ConfChanged, &a.state.Conf
+			}
 			a.state.Applied, a.state.Term = ent.Index, ent.Term
 			results = append(results, r)
 		}

@@ -6,6 +6,7 @@ import "slices"
 // TestMarks holds it against the calls.
 var marks = []string{
 	"apply waits for room in the overlay",
+	"commit learned without a leader",
 	"copy lost with its term",
 	"copy stays possible: refused by a later incarnation",
 	"entries of the log replaced",

@@ -48,7 +48,7 @@ func encodeMessage(b []byte, m *transport.Message) []byte {
 		return append(append(append(b, 9), m.Claim.Life[:]...), m.Claim.Version)
 	case m.ClaimReply != nil:
 		r := m.ClaimReply
-		b = put(append(append(append(b, 10), r.Life[:]...), uint8(r.Verdict)), r.Last, uint64(len(r.Members)))
+		b = put(append(append(append(b, 10), r.Life[:]...), uint8(r.Verdict)), r.Last, r.Commit, r.CommitTerm, uint64(len(r.Members)))
 		for _, p := range r.Members {
 			b = putBytes(putBytes(put(b, p.RaftID), p.Name), p.Address)
 		}

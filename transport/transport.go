@@ -196,6 +196,9 @@ type ClaimReply struct {
 	// (ClaimWelcome only): one who comes back may not know who leads now, and would not hear it.
 	Members []Peer
 	Last    uint64
+	// Commit is an entry that the sender knows to be committed, and CommitTerm its term (ClaimWelcome only; 0: it
+	// says of none). Whoever has that entry in its log knows as much.
+	Commit, CommitTerm uint64
 }
 
 // ClaimVerdict is what became of a claim.

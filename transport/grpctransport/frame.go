@@ -51,7 +51,7 @@ func frameOf(msgs []transport.Message) *wire.Frame {
 		case m.Claim != nil:
 			f.Claims = append(f.Claims, &wire.Claim{Life: m.Claim.Life[:], Version: uint32(m.Claim.Version)})
 		case m.ClaimReply != nil:
-			r := &wire.ClaimReply{Life: m.ClaimReply.Life[:], Verdict: uint32(m.ClaimReply.Verdict), Last: m.ClaimReply.Last}
+			r := &wire.ClaimReply{Life: m.ClaimReply.Life[:], Verdict: uint32(m.ClaimReply.Verdict), Last: m.ClaimReply.Last, Commit: m.ClaimReply.Commit, CommitTerm: m.ClaimReply.CommitTerm}
 			for _, p := range m.ClaimReply.Members {
 				r.Members = append(r.Members, &wire.Member{RaftId: p.RaftID, Name: p.Name, Address: p.Address})
 			}
@@ -165,7 +165,7 @@ func claimsOf(out []transport.Message, f *wire.Frame, from, to uint64) ([]transp
 		if len(m.GetMembers()) > maxMembers {
 			return nil, fmt.Errorf("answer to a claim with %d members: %w", len(m.GetMembers()), errFrame)
 		}
-		r := &transport.ClaimReply{Verdict: transport.ClaimVerdict(m.GetVerdict()), Last: m.GetLast()}
+		r := &transport.ClaimReply{Verdict: transport.ClaimVerdict(m.GetVerdict()), Last: m.GetLast(), Commit: m.GetCommit(), CommitTerm: m.GetCommitTerm()}
 		for _, p := range m.GetMembers() {
 			if len(p.GetName()) > maxNameBytes || len(p.GetAddress()) > maxNameBytes {
 				return nil, fmt.Errorf("answer to a claim with a member of a long name or address: %w", errFrame)

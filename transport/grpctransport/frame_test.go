@@ -54,7 +54,7 @@ func TestFramesOfAnotherProtocolAreRefused(t *testing.T) {
 func claims() []transport.Message {
 	return []transport.Message{
 		{From: 1, To: 2, Claim: &transport.Claim{Life: [16]byte{1, 15: 2}, Version: 255}},
-		{From: 1, To: 2, ClaimReply: &transport.ClaimReply{Life: [16]byte{3, 15: 4}, Verdict: transport.ClaimGone}},
+		{From: 1, To: 2, ClaimReply: &transport.ClaimReply{Life: [16]byte{3, 15: 4}, Verdict: transport.ClaimGone, Last: 5, Commit: 6, CommitTerm: 7}},
 	}
 }
 

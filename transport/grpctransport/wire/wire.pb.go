@@ -779,6 +779,8 @@ type ClaimReply struct {
 	Verdict       uint32                 `protobuf:"varint,2,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	Members       []*Member              `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
 	Last          uint64                 `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
+	Commit        uint64                 `protobuf:"varint,5,opt,name=commit,proto3" json:"commit,omitempty"`
+	CommitTerm    uint64                 `protobuf:"varint,6,opt,name=commit_term,json=commitTerm,proto3" json:"commit_term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -837,6 +839,20 @@ func (x *ClaimReply) GetMembers() []*Member {
 func (x *ClaimReply) GetLast() uint64 {
 	if x != nil {
 		return x.Last
+	}
+	return 0
+}
+
+func (x *ClaimReply) GetCommit() uint64 {
+	if x != nil {
+		return x.Commit
+	}
+	return 0
+}
+
+func (x *ClaimReply) GetCommitTerm() uint64 {
+	if x != nil {
+		return x.CommitTerm
 	}
 	return 0
 }
@@ -965,13 +981,16 @@ const file_transport_grpctransport_wire_wire_proto_rawDesc = "" +
 	"\x04hash\x18\x03 \x01(\fR\x04hash\"5\n" +
 	"\x05Claim\x12\x12\n" +
 	"\x04life\x18\x01 \x01(\fR\x04life\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\rR\aversion\"\x81\x01\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\"\xba\x01\n" +
 	"\n" +
 	"ClaimReply\x12\x12\n" +
 	"\x04life\x18\x01 \x01(\fR\x04life\x12\x18\n" +
 	"\averdict\x18\x02 \x01(\rR\averdict\x121\n" +
 	"\amembers\x18\x03 \x03(\v2\x17.confman.wire.v1.MemberR\amembers\x12\x12\n" +
-	"\x04last\x18\x04 \x01(\x04R\x04last\"O\n" +
+	"\x04last\x18\x04 \x01(\x04R\x04last\x12\x16\n" +
+	"\x06commit\x18\x05 \x01(\x04R\x06commit\x12\x1f\n" +
+	"\vcommit_term\x18\x06 \x01(\x04R\n" +
+	"commitTerm\"O\n" +
 	"\x06Member\x12\x17\n" +
 	"\araft_id\x18\x01 \x01(\x04R\x06raftId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
