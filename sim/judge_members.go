@@ -77,6 +77,13 @@ func sameConf(a, b *modelConf) bool {
 	return slices.Equal(a.voters, b.voters) && slices.Equal(a.outgoing, b.outgoing) && slices.Equal(a.learners, b.learners)
 }
 
+func sameButForPlace(stated, kept fsm.Member) bool {
+	if stated.Address == "" {
+		kept.MemberSpec = stated.MemberSpec
+	}
+	return stated == kept
+}
+
 // versionOf: no program applies what it does not know, and nothing is written by a version that the cluster
 // does not use yet.
 func (j *judge) versionOf(r *replica, e *fsm.Entry) {
@@ -92,12 +99,13 @@ func (j *judge) versionOf(r *replica, e *fsm.Entry) {
 	}
 }
 
-// knew: a node without a store goes by a membership that is not older than what its core was told.
+// knew: a node without a store goes by a membership that is not older than what its core was told. Of whom the state
+// does not say where it listens the node may remember it.
 func (j *judge) knew(r *replica, s *fsm.State) {
 	least := j.model.memberships.position(r.told)
 	for i := least; i < len(j.model.memberships); i++ {
 		now := &j.model.memberships[i].modelMembers
-		if now.last == s.LastRaftID && slices.Equal(now.list, s.Members) && slices.Equal(now.conf.voters, s.Conf.Voters) && slices.Equal(now.conf.outgoing, s.Conf.VotersOutgoing) {
+		if now.last == s.LastRaftID && slices.EqualFunc(now.list, s.Members, sameButForPlace) && slices.Equal(now.conf.voters, s.Conf.Voters) && slices.Equal(now.conf.outgoing, s.Conf.VotersOutgoing) {
 			return
 		}
 	}
