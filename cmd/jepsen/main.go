@@ -1,0 +1,146 @@
+// Command jepsen runs a cluster of real processes, breaks things around them, and judges what its clients saw.
+//
+//	jepsen local --workload register --nemesis kill-one --time 60s
+//
+// Exit codes:
+//
+//	0  all is as it should be
+//	1  it is not, or the run proves nothing; the directory of the run has the reasons
+//	2  wrong usage, or the run could not be made
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/confman/confman/jepsen"
+)
+
+// Exit codes.
+const (
+	exitWrong = 1
+	exitUsage = 2
+)
+
+// errWrong: the run was made, and its verdict is not good.
+var errWrong = errors.New("not as it should be")
+
+// closeTime bounds how long undoing everything may take in the end.
+const closeTime = time.Minute
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	err := command().ExecuteContext(ctx)
+	stop()
+	switch {
+	case err == nil:
+		return
+	case errors.Is(err, errWrong):
+		fmt.Fprintf(os.Stderr, "jepsen: %v\n", err)
+		os.Exit(exitWrong)
+	default:
+		fmt.Fprintf(os.Stderr, "jepsen: %v\n", err)
+		os.Exit(exitUsage)
+	}
+}
+
+func command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "jepsen", Short: "Break real processes, and judge what their clients saw",
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	cmd.AddCommand(localCommand())
+	return cmd
+}
+
+// runFlags are those of every run.
+type runFlags struct {
+	o       jepsen.Options
+	out     string
+	program string
+}
+
+func (f *runFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.Uint64Var(&f.o.Seed, "seed", 1, "of who breaks what when")
+	fl.StringSliceVar(&f.o.Workloads, "workload", []string{"register"}, "what clients ask, separated by commas")
+	fl.StringSliceVar(&f.o.Nemeses, "nemesis", nil, "what is broken, separated by commas (default: nothing)")
+	fl.DurationVar(&f.o.Time, "time", 30*time.Second, "how long things are broken")
+	fl.IntVar(&f.o.Clients, "clients", 5, "of each workload")
+	fl.DurationVar(&f.o.Pace, "pace", 10*time.Millisecond, "least time between two operations of a client")
+	fl.StringVar(&f.out, "out", "", "directory for history, report and logs (default: jepsen-runs/ and the time)")
+	fl.StringVar(&f.program, "program", "bin/confman", "the program under test")
+}
+
+func localCommand() *cobra.Command {
+	var f runFlags
+	var nodes int
+	cmd := &cobra.Command{
+		Use: "local", Short: "Run a cluster on this machine",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := os.MkdirTemp("", "jepsen-")
+			if err != nil {
+				return err
+			}
+			defer os.RemoveAll(dir)
+			program, err := filepath.Abs(f.program)
+			if err != nil {
+				return err
+			}
+			ground, err := jepsen.NewLocal(jepsen.LocalOptions{Program: program, Dir: dir, Nodes: nodes, Spares: 2})
+			if err != nil {
+				return err
+			}
+			return f.run(cmd, ground)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().IntVar(&nodes, "nodes", 3, "that form the cluster")
+	return cmd
+}
+
+// run makes one run, and saves it.
+func (f *runFlags) run(cmd *cobra.Command, ground jepsen.Ground) (err error) {
+	ctx := cmd.Context()
+	defer func() {
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+		defer cancel()
+		err = errors.Join(err, ground.Close(ending))
+	}()
+	out := cmd.OutOrStdout()
+	began := time.Now()
+	f.o.Log = func(format string, args ...any) {
+		fmt.Fprintf(out, "%7.2fs  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+	}
+	for _, line := range ground.Means() {
+		fmt.Fprintln(out, line)
+	}
+	res, err := jepsen.Execute(ctx, ground, f.o)
+	if err != nil {
+		return err
+	}
+	dir := f.out
+	if dir == "" {
+		dir = filepath.Join("jepsen-runs", began.Format("20060102-150405"))
+	}
+	if err := res.Save(ctx, dir, ground, f.o, os.Args); err != nil {
+		return err
+	}
+	for i := range res.Verdict {
+		fmt.Fprintln(out, res.Verdict[i].String())
+	}
+	fmt.Fprintf(out, "%d operations; %s has history, report and logs\n", len(res.History.Ops), dir)
+	if res.Err != nil {
+		return fmt.Errorf("%w: %w", errWrong, res.Err)
+	}
+	return nil
+}

@@ -1,0 +1,561 @@
+package jepsen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/confman/confman/client"
+	"github.com/confman/confman/linearizability"
+)
+
+// Bounds of a run's waits.
+const (
+	readyTime   = 60 * time.Second // for a cluster to form and elect
+	healTime    = 60 * time.Second // for all to serve again after the last fault
+	attemptTime = 3 * time.Second  // for one answer
+	settleTime  = 60 * time.Second // to read everything back
+	pollEvery   = 50 * time.Millisecond
+	lookEvery   = 100 * time.Millisecond // at what each node says of itself
+)
+
+// Options are what a run is made of. The zero value of a field means its default.
+type Options struct {
+	Seed      uint64
+	Workloads []string      // default: register
+	Nemeses   []string      // none: a healthy cluster
+	Time      time.Duration // of faults (default 30 s); what is before and after comes on top
+	Clients   int           // of each workload (default 5)
+	// Pace is the least time between two operations of a client (default 10 ms).
+	Pace time.Duration
+	// Quiet and Held are how long, at least, nothing is broken between two faults of a nemesis, and a fault lasts (default 1 s each); up to
+	// three times as long.
+	Quiet, Held time.Duration
+	// Budget bounds the time that Porcupine may take for one key (default 10 s).
+	Budget time.Duration
+	// Log is told what happens, a line each; nil: nobody is.
+	Log func(format string, args ...any)
+}
+
+func (o Options) withDefaults() Options {
+	if len(o.Workloads) == 0 {
+		o.Workloads = []string{"register"}
+	}
+	for _, d := range []struct {
+		at *time.Duration
+		to time.Duration
+	}{{&o.Time, 30 * time.Second}, {&o.Pace, 10 * time.Millisecond}, {&o.Quiet, time.Second}, {&o.Held, time.Second}, {&o.Budget, 10 * time.Second}} {
+		if *d.at == 0 {
+			*d.at = d.to
+		}
+	}
+	if o.Clients == 0 {
+		o.Clients = 5
+	}
+	if o.Log == nil {
+		o.Log = func(string, ...any) {}
+	}
+	return o
+}
+
+// Run is a cluster under test: what nemeses and workloads work with.
+type Run struct {
+	Options
+	Ground   Ground
+	Recorder *Recorder
+
+	machines map[string]Machine
+	clients  map[string]*client.Client
+
+	mu      sync.Mutex
+	members []string                         // the names of the nodes that clients ask
+	claimed map[string]bool                  // machines that a fault has to itself
+	rules   map[int]map[Link]Condition       // of each fault that breaks links
+	nextID  int                              // of rules
+	leads   map[string]linearizability.Event // the newest Leads that was noted of each node
+	fired   map[string]int                   // faults made, by nemesis
+}
+
+// Result is what came of a run.
+type Result struct {
+	History linearizability.History
+	Verdict linearizability.Verdict
+	Fired   map[string]int // faults made, by nemesis
+	// Err is what is wrong: a judge's violation, a node that does not serve in the end, or that the run proves nothing.
+	Err error
+}
+
+// Errors of a run that is over, beside those of the judges.
+var (
+	// ErrNotLive: not all nodes served again after the last fault.
+	ErrNotLive = errors.New("the cluster does not serve as it should although nothing is broken any more")
+	// ErrProvesNothing: there was too little traffic, or a fault was never made.
+	ErrProvesNothing = errors.New("the run proves nothing")
+)
+
+// Execute runs a cluster on ground, which has nothing running, and judges what was seen. It ends early, with everything undone, if
+// ctx does. The ground is not closed. The error is about the run itself; what is wrong with the cluster is Result.Err.
+func Execute(ctx context.Context, ground Ground, o Options) (*Result, error) {
+	r, err := newRun(ground, o)
+	if err != nil {
+		return nil, err
+	}
+	loads, err := r.workloads()
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := r.nemeses()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.begin(ctx, loads); err != nil {
+		return nil, err
+	}
+	r.stress(ctx, loads, chosen)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return r.finish(ctx, loads, chosen), nil
+}
+
+func newRun(ground Ground, o Options) (*Run, error) {
+	r := &Run{
+		Options: o.withDefaults(), Ground: ground, Recorder: NewRecorder(),
+		machines: map[string]Machine{}, clients: map[string]*client.Client{},
+		claimed: map[string]bool{}, rules: map[int]map[Link]Condition{}, leads: map[string]linearizability.Event{}, fired: map[string]int{},
+	}
+	for _, m := range ground.Machines() {
+		r.machines[m.Name] = m
+		c, err := client.New(client.Options{
+			Endpoints: []string{m.URL}, MaxAttempts: 1, AttemptTimeout: attemptTime,
+			HTTP: &http.Client{Transport: listener{&http.Transport{DialContext: ground.Dial, MaxIdleConnsPerHost: 64}}},
+		})
+		if err != nil {
+			return nil, err
+		}
+		r.clients[m.Name] = c
+		if !m.Spare {
+			r.members = append(r.members, m.Name)
+		}
+	}
+	return r, nil
+}
+
+func (r *Run) workloads() (loads []Workload, err error) {
+	for _, name := range r.Workloads {
+		make, ok := workloads[name]
+		if !ok {
+			return nil, fmt.Errorf("jepsen: there is no workload %q: %v are there", name, sortedKeys(workloads))
+		}
+		loads = append(loads, make())
+	}
+	return loads, nil
+}
+
+func (r *Run) nemeses() (chosen []*Nemesis, err error) {
+	for _, name := range r.Nemeses {
+		n, ok := nemeses[name]
+		if !ok {
+			return nil, fmt.Errorf("jepsen: there is no nemesis %q: %v are there", name, sortedKeys(nemeses))
+		}
+		for _, need := range n.Needs {
+			if err := r.Ground.Can(need); err != nil {
+				return nil, fmt.Errorf("jepsen: %s: %w", name, err)
+			}
+		}
+		chosen = append(chosen, n)
+	}
+	return chosen, nil
+}
+
+// rng is a source of its own for each purpose: what one draws does not change what another one does.
+func (r *Run) rng(purpose string) *rand.Rand {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(purpose)) // a hash never fails
+	return rand.New(rand.NewPCG(r.Seed, h.Sum64()))
+}
+
+// begin starts all nodes, waits until they serve, and lets the workloads prepare.
+func (r *Run) begin(ctx context.Context, loads []Workload) error {
+	for _, name := range r.Members() {
+		if err := r.StartNode(ctx, name); err != nil {
+			return err
+		}
+	}
+	if err := r.awaitReady(ctx, readyTime); err != nil {
+		return fmt.Errorf("jepsen: the cluster does not come up: %w", err)
+	}
+	for _, w := range loads {
+		if err := w.Prepare(ctx, r); err != nil {
+			return fmt.Errorf("jepsen: preparing the workload: %w", err)
+		}
+	}
+	return nil
+}
+
+// stress has clients and nemeses at work until the time is over, and undoes all faults.
+func (r *Run) stress(ctx context.Context, loads []Workload, chosen []*Nemesis) {
+	during, cancel := context.WithTimeout(ctx, r.Time)
+	defer cancel()
+	clients, stopClients := context.WithCancel(ctx)
+	var asking, breaking sync.WaitGroup
+	for i, w := range loads {
+		for n := range r.Clients {
+			c := &Caller{Run: r, ID: i*r.Clients + n}
+			c.Rng = r.rng(fmt.Sprintf("client %d", c.ID))
+			asking.Go(func() { r.ask(clients, w, c) })
+		}
+	}
+	asking.Go(func() { r.look(clients) })
+	for _, n := range chosen {
+		breaking.Go(func() { r.torment(during, n) })
+	}
+	<-during.Done()
+	breaking.Wait()
+	stopClients()
+	asking.Wait()
+}
+
+// ask has one client at work.
+func (r *Run) ask(ctx context.Context, w Workload, c *Caller) {
+	tick := time.NewTicker(r.Pace)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			w.Step(ctx, c)
+		}
+	}
+}
+
+// torment has one nemesis at work: nothing for a while, then a fault, which is undone.
+func (r *Run) torment(ctx context.Context, n *Nemesis) {
+	rng := r.rng("nemesis " + n.Name)
+	for pause(ctx, between(rng, r.Quiet, 3*r.Quiet)) {
+		hold := between(rng, r.Held, 3*r.Held)
+		f, err := n.Strike(ctx, r, rng)
+		if err != nil && ctx.Err() == nil {
+			r.Log("%s: %v", n.Name, err)
+		}
+		if f == nil {
+			continue
+		}
+		r.mu.Lock()
+		r.fired[n.Name]++
+		r.mu.Unlock()
+		e := linearizability.Event{Name: n.Name, Nodes: f.Nodes, Minority: f.Minority, Text: f.Text}
+		for _, l := range f.Links {
+			e.Links = append(e.Links, [2]string{l.From, l.To})
+		}
+		id := r.Recorder.Begin(e)
+		r.Log("%s: %s", n.Name, f.Text)
+		if f.Hold != 0 {
+			hold = f.Hold
+		}
+		if f.Undo != nil {
+			pause(ctx, hold)
+			r.undo(n.Name, f)
+		}
+		r.Recorder.End(id)
+	}
+}
+
+// undo makes whole what a fault broke, though the run may be over.
+func (r *Run) undo(name string, f *Fault) {
+	ctx, cancel := context.WithTimeout(context.Background(), healTime)
+	defer cancel()
+	if err := f.Undo(ctx); err != nil {
+		r.Log("%s: cannot be undone: %v", name, err)
+	}
+}
+
+// pause waits; false: ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// look notes what the nodes say of themselves.
+func (r *Run) look(ctx context.Context) {
+	for pause(ctx, lookEvery) {
+		var all sync.WaitGroup
+		for _, name := range r.Members() {
+			all.Go(func() { r.lookAt(ctx, name) })
+		}
+		all.Wait()
+	}
+}
+
+func (r *Run) lookAt(ctx context.Context, name string) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	s, err := r.Standing(ctx, name)
+	if err != nil || s.StateHash == "" || s.AppliedIndex == 0 {
+		return
+	}
+	r.Recorder.Note(linearizability.Event{Kind: linearizability.AppliedEntry, Node: name, Index: s.AppliedIndex, Digest: s.StateHash})
+	if s.Role != "leader" {
+		return
+	}
+	e := linearizability.Event{Kind: linearizability.Leads, Node: name, Term: s.Term}
+	r.mu.Lock()
+	known := r.leads[name].Term == e.Term
+	r.leads[name] = e
+	r.mu.Unlock()
+	if !known {
+		r.Recorder.Note(e)
+	}
+}
+
+// awaitReady waits until all members say that they are ready and know one leader.
+func (r *Run) awaitReady(ctx context.Context, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	why := ""
+	for {
+		if why = r.unready(ctx); why == "" {
+			return nil
+		}
+		if !pause(ctx, pollEvery) {
+			return fmt.Errorf("after %v %s", d, why)
+		}
+	}
+}
+
+func (r *Run) unready(ctx context.Context) string {
+	leader := ""
+	for _, name := range r.Members() {
+		if !r.Ground.Runs(name) {
+			return name + " does not run"
+		}
+		s, err := r.Standing(ctx, name)
+		switch {
+		case err != nil:
+			return fmt.Sprintf("%s does not answer: %v", name, err)
+		case !s.Ready:
+			return name + " is not ready"
+		case s.Leader == "":
+			return name + " knows no leader"
+		case leader != "" && leader != s.Leader:
+			return fmt.Sprintf("%s and %s are both said to lead", leader, s.Leader)
+		}
+		leader = s.Leader
+	}
+	return ""
+}
+
+// finish undoes everything, demands that all serve, reads all back and judges.
+func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *Result {
+	res := &Result{Fired: r.fired}
+	var errs []error
+	if err := r.heal(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("%w: %w", ErrNotLive, err))
+	}
+	settle, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	if len(errs) == 0 {
+		for _, w := range loads {
+			if err := w.Settle(settle, r); err != nil {
+				errs = append(errs, fmt.Errorf("%w: reading back: %w", ErrNotLive, err))
+			}
+		}
+		for _, name := range r.Members() {
+			r.lookAt(settle, name)
+		}
+	}
+	h, full := r.Recorder.History()
+	if full {
+		errs = append(errs, fmt.Errorf("%w: there was more than can be remembered", ErrProvesNothing))
+	}
+	res.History = h
+	res.Verdict = linearizability.Check(&res.History, r.Budget)
+	errs = append(errs, res.Verdict.Err())
+	for _, w := range loads {
+		errs = append(errs, w.Judge(&res.History))
+	}
+	errs = append(errs, r.thin(&res.History, chosen))
+	res.Err = errors.Join(errs...)
+	return res
+}
+
+// heal makes everything whole, and waits until all nodes serve.
+func (r *Run) heal(ctx context.Context) error {
+	if err := r.Ground.SetLinks(ctx, nil); err != nil {
+		return err
+	}
+	for _, name := range r.Members() {
+		if err := r.Ground.SetDisk(ctx, name, DiskState{}); err != nil && r.Ground.Can(DiskFaults) == nil {
+			return err
+		}
+		if !r.Ground.Runs(name) {
+			if err := r.StartNode(ctx, name); err != nil {
+				return err
+			}
+		}
+	}
+	return r.awaitReady(ctx, healTime)
+}
+
+// What a run must have had to prove something.
+const (
+	leastAnswers = 50   // operations with an answer
+	mostUnknown  = 0.10 // share of operations with no known outcome
+)
+
+// thin says why a run proves nothing.
+func (r *Run) thin(h *linearizability.History, chosen []*Nemesis) error {
+	answered, unknown := 0, 0
+	for i := range h.Ops {
+		switch h.Ops[i].Outcome {
+		case linearizability.Unknown:
+			unknown++
+		case linearizability.ReadFailed, linearizability.NotApplied:
+		default:
+			answered++
+		}
+	}
+	if answered < leastAnswers {
+		return fmt.Errorf("%w: %d operations were answered", ErrProvesNothing, answered)
+	}
+	if float64(unknown) > mostUnknown*float64(len(h.Ops)) {
+		return fmt.Errorf("%w: of %d operations %d have an unknown outcome", ErrProvesNothing, len(h.Ops), unknown)
+	}
+	for _, n := range chosen {
+		if r.fired[n.Name] == 0 {
+			return fmt.Errorf("%w: %q never struck", ErrProvesNothing, n.Name)
+		}
+	}
+	return nil
+}
+
+// Members are the nodes that clients ask, in order.
+func (r *Run) Members() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.members)
+}
+
+// SetMembers says which nodes clients ask from now on.
+func (r *Run) SetMembers(names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.members = slices.Sorted(slices.Values(names))
+}
+
+// Machine is the one of that name.
+func (r *Run) Machine(name string) Machine { return r.machines[name] }
+
+// Claim gives machines to one fault until it releases them; false, and none: another fault has one of them. A fault that
+// stops, starts or damages a node must have it.
+func (r *Run) Claim(names ...string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range names {
+		if r.claimed[name] {
+			return false
+		}
+	}
+	for _, name := range names {
+		r.claimed[name] = true
+	}
+	return true
+}
+
+// Release gives back what Claim gave.
+func (r *Run) Release(names ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range names {
+		delete(r.claimed, name)
+	}
+}
+
+// BreakLinks adds a fault's conditions to those of other faults; restore takes them away again.
+func (r *Run) BreakLinks(ctx context.Context, links map[Link]Condition) (restore func(context.Context) error, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.nextID++
+	id := r.nextID
+	r.rules[id] = links
+	restore = func(ctx context.Context) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.rules, id)
+		return r.setLinks(ctx)
+	}
+	if err := r.setLinks(ctx); err != nil {
+		delete(r.rules, id)
+		return nil, errors.Join(err, r.setLinks(context.WithoutCancel(ctx)))
+	}
+	return restore, nil
+}
+
+func (r *Run) setLinks(ctx context.Context) error {
+	all := map[Link]Condition{}
+	for _, rule := range r.rules {
+		for l, c := range rule {
+			all[l] = all[l].merge(c)
+		}
+	}
+	return r.Ground.SetLinks(ctx, all)
+}
+
+// StartNode starts a machine's node and notes it.
+func (r *Run) StartNode(ctx context.Context, name string, args ...string) error {
+	if err := r.Ground.Start(ctx, name, args...); err != nil {
+		return fmt.Errorf("jepsen: starting %s: %w", name, err)
+	}
+	r.Recorder.Note(linearizability.Event{Kind: linearizability.Started, Node: name})
+	return nil
+}
+
+// KillNode ends a node's process at once, waits until it has ended, and notes it.
+func (r *Run) KillNode(ctx context.Context, name string) error {
+	if err := r.Ground.Signal(ctx, name, Kill); err != nil {
+		return fmt.Errorf("jepsen: killing %s: %w", name, err)
+	}
+	r.Recorder.Note(linearizability.Event{Kind: linearizability.Crashed, Node: name})
+	_ = r.Ground.Ended(ctx, name) // how it ended is known
+	return nil
+}
+
+// Standing is what a node says of itself and of its cluster.
+func (r *Run) Standing(ctx context.Context, name string) (client.Cluster, error) {
+	return r.At(name).Cluster(ctx, r.machines[name].URL)
+}
+
+// Leader is the node that says it leads in the newest term; "": none does.
+func (r *Run) Leader(ctx context.Context) (leader string) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	term := uint64(0)
+	for _, name := range r.Members() {
+		if s, err := r.Standing(ctx, name); err == nil && s.Role == "leader" && s.Term > term {
+			leader, term = name, s.Term
+		}
+	}
+	return leader
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	var names []string
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
