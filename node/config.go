@@ -23,7 +23,7 @@ type Settings struct {
 	MaxApplyBytes uint64
 	// FlushBytes is the overlay's size at which a flush starts (default 8 MiB).
 	FlushBytes int
-	// FlushInterval is the longest a change stays only in the overlay (default 1 s): the less there is to be written at once, the less do syncs of the log wait for it.
+	// FlushInterval is the longest a change stays only in the overlay (default 250 ms): the less there is to be written at once, the less do syncs of the log wait for it.
 	FlushInterval time.Duration
 	// MaxOverlayBytes is the size at which applying waits for the flush (default 64 MiB).
 	MaxOverlayBytes int

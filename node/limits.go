@@ -106,7 +106,7 @@ func (s Settings) withDefaults() Settings {
 	def(&s.MaxMessageBytes, 1<<20)
 	def(&s.MaxApplyBytes, 8<<20)
 	def(&s.FlushBytes, 8<<20)
-	def(&s.FlushInterval, time.Second)
+	def(&s.FlushInterval, 250*time.Millisecond)
 	def(&s.MaxOverlayBytes, 64<<20)
 	def(&s.TailBytes, 8<<20)
 	def(&s.ProbeInterval, 100*time.Millisecond)
