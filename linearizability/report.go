@@ -34,6 +34,7 @@ type reportData struct {
 	Ops      []reportOp      `json:"ops"`
 	Spans    []reportSpan    `json:"spans"`
 	Claims   []reportClaim   `json:"claims"`
+	Load     []reportLoad    `json:"load"`
 	Findings []reportFinding `json:"findings"`
 }
 
@@ -63,6 +64,17 @@ type reportClaim struct {
 	At      int64  `json:"at"`
 	Claimed int64  `json:"claimed"`
 	True    int64  `json:"true"`
+}
+
+// reportLoad is what came back in a stretch of time that ends at To.
+type reportLoad struct {
+	To      int64 `json:"to"`
+	Done    int   `json:"done"`
+	Refused int   `json:"refused"` // and failed
+	Unknown int   `json:"unknown"` // when they were called
+	// P50 and P99 are how long what was done took, in ns.
+	P50 int64 `json:"p50"`
+	P99 int64 `json:"p99"`
 }
 
 type reportFinding struct {
@@ -106,7 +118,7 @@ func Report(w io.Writer, h *History, v Verdict, budget time.Duration) error {
 
 func newReportData(h *History, v Verdict) *reportData {
 	d := &reportData{
-		Nodes: []string{}, Clients: []int{}, Ops: []reportOp{}, Spans: []reportSpan{}, Claims: []reportClaim{}, Findings: []reportFinding{},
+		Nodes: []string{}, Clients: []int{}, Ops: []reportOp{}, Spans: []reportSpan{}, Claims: []reportClaim{}, Load: []reportLoad{}, Findings: []reportFinding{},
 	}
 	for i := range v {
 		d.Findings = append(d.Findings, reportOf(&v[i]))
@@ -126,6 +138,7 @@ func newReportData(h *History, v Verdict) *reportData {
 	d.Nodes = append(d.Nodes, slices.Sorted(maps.Keys(nodes))...)
 	d.addSpans(h)
 	d.addClaims(h, ops)
+	d.addLoad(h)
 	return d
 }
 
@@ -294,5 +307,50 @@ func (d *reportData) addClaims(h *History, ops []*Op) {
 			c.True = o.Return - first[n]
 		}
 		d.Claims = append(d.Claims, c)
+	}
+}
+
+// loadStretches is into how many parts the time is cut to draw the load.
+const loadStretches = 200
+
+// addLoad says how much was asked when, and how long it took: of all operations, also those that are not shown.
+func (d *reportData) addLoad(h *History) {
+	if len(h.Ops) == 0 {
+		return
+	}
+	from, to := Never, int64(0)
+	for i := range h.Ops {
+		o := &h.Ops[i]
+		from, to = min(from, o.Call), max(to, o.Call)
+		if o.Return != Never {
+			to = max(to, o.Return)
+		}
+	}
+	width := (to-from)/loadStretches + 1
+	took := make([][]int64, (to-from)/width+1)
+	d.Load = make([]reportLoad, len(took))
+	for i := range h.Ops {
+		o := &h.Ops[i]
+		n := (o.Call - from) / width
+		if o.Return != Never {
+			n = (o.Return - from) / width
+		}
+		switch {
+		case o.isUnknown():
+			d.Load[n].Unknown++
+		case o.Outcome == NotApplied || o.Outcome == ReadFailed || o.Return == Never:
+			d.Load[n].Refused++
+		default:
+			d.Load[n].Done++
+			took[n] = append(took[n], o.Return-o.Call)
+		}
+	}
+	for i, each := range took {
+		l := &d.Load[i]
+		l.To = from + int64(i+1)*width
+		if len(each) > 0 {
+			slices.Sort(each)
+			l.P50, l.P99 = each[len(each)/2], each[len(each)*99/100]
+		}
 	}
 }

@@ -169,6 +169,7 @@ function draw() {
   g.beginPath();
   g.rect(GUTTER, 0, width - GUTTER, height);
   g.clip();
+  shadeFaults(g, width, height);
   drawWindow(g, width, height);
   for (const kind of ORDER) {
     for (const s of DATA.spans) {
@@ -214,10 +215,64 @@ function draw() {
     g.fillStyle = soft;
     g.fillText('and ' + idle + (idle === 1 ? ' client' : ' clients') + ' with nothing in view', 8, height - LANE / 2 + 1);
   }
+  drawLoad();
   drawClaims();
   list();
   const step = (view.to - view.from) / 10;
   $('range').textContent = time(view.from, step) + ' to ' + time(view.to, step);
+}
+
+// shadeFaults shades the times of faults.
+function shadeFaults(g, width, bottom) {
+  g.fillStyle = 'rgba(164, 14, 38, .06)';
+  for (const s of DATA.spans) {
+    if (s.kind !== 'fault' || s.to < view.from || s.from > view.to) continue;
+    const left = Math.max(x(s.from, width), GUTTER), right = Math.min(x(s.to, width), width);
+    g.fillRect(left, AXIS, Math.max(right - left, 1), bottom - AXIS);
+  }
+}
+
+// drawLoad draws answers a second, and how long they took, on the same axis of time.
+function drawLoad() {
+  const c = $('load');
+  if (!c || DATA.load.length === 0) return;
+  const half = 110, tall = 2 * half;
+  const [g, width] = fit(c, tall);
+  grid(g, width, tall);
+  shadeFaults(g, width, tall);
+  const step = DATA.load.length > 1 ? DATA.load[1].to - DATA.load[0].to : full.to - full.from;
+  const seen = DATA.load.filter((l) => l.to >= view.from && l.to - step <= view.to);
+  const most = seen.reduce((m, l) => Math.max(m, l.done, l.refused, l.unknown), 1);
+  const slowest = seen.reduce((m, l) => Math.max(m, l.p99), 1);
+  const count = (n) => half - 6 - (n / most) * (half - AXIS - 12);
+  const took = (t) => tall - 8 - (t / slowest) * (half - 20);
+  g.fillStyle = soft;
+  g.fillText(Math.round((most / step) * 1e9).toLocaleString('en') + '/s', 8, count(most));
+  g.fillText('0', 8, count(0));
+  g.fillText(time(slowest, slowest), 8, took(slowest));
+  g.fillText('0', 8, took(0));
+  g.strokeStyle = rule;
+  line(g, GUTTER, count(0), width, count(0));
+  line(g, GUTTER, took(0), width, took(0));
+  g.save();
+  g.beginPath();
+  g.rect(GUTTER, 0, width - GUTTER, tall);
+  g.clip();
+  const curve = (of, y, color, dash) => {
+    g.strokeStyle = color;
+    g.lineWidth = 1.5;
+    g.setLineDash(dash || []);
+    g.beginPath();
+    seen.forEach((l, i) => g[i ? 'lineTo' : 'moveTo'](x(l.to - step / 2, width), y(of(l))));
+    g.stroke();
+  };
+  curve((l) => l.done, count, '#1a6b34');
+  curve((l) => l.refused, count, '#a40e26', [4, 3]);
+  curve((l) => l.unknown, count, '#7a4d00', [1, 3]);
+  curve((l) => l.p50, took, '#0b5cad');
+  curve((l) => l.p99, took, '#0b5cad', [4, 3]);
+  g.setLineDash([]);
+  g.restore();
 }
 
 // drawWindow shades when the violation happened.

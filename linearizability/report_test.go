@@ -96,3 +96,31 @@ func TestReportIsBounded(t *testing.T) {
 	assert.Less(t, d.From, d.Findings[0].From)
 	assert.Greater(t, d.To, d.Findings[0].To)
 }
+
+// TestReportLoad: answers count when they come, what never returns when it was called.
+func TestReportLoad(t *testing.T) {
+	h := &History{}
+	for i := range uint64(1000) {
+		o := Op{ID: i + 1, Kind: Read, Key: "k", Call: int64(1000 * i), Return: int64(1000*i + 10), Outcome: ReadDone}
+		switch {
+		case i%10 == 1:
+			o.Outcome = ReadFailed
+		case i%10 == 2:
+			o.Kind, o.Value, o.Outcome, o.Return = Put, fmt.Sprint(i), Unknown, Never
+		case i%10 == 3:
+			o.Return += 500
+		}
+		h.Ops = append(h.Ops, o)
+	}
+	d := newReportData(h, nil)
+	require.Len(t, d.Load, loadStretches)
+	var sum reportLoad
+	for _, l := range d.Load {
+		sum.Done, sum.Refused, sum.Unknown = sum.Done+l.Done, sum.Refused+l.Refused, sum.Unknown+l.Unknown
+	}
+	assert.Equal(t, reportLoad{Done: 800, Refused: 100, Unknown: 100}, sum)
+	assert.EqualValues(t, 10, d.Load[0].P50)
+	assert.EqualValues(t, 510, d.Load[0].P99)
+	assert.LessOrEqual(t, d.Load[loadStretches-1].To-999_010, int64(5000), "the last ends where the history does")
+	assert.Empty(t, newReportData(&History{}, nil).Load)
+}
