@@ -203,8 +203,20 @@ func (r *Run) begin(ctx context.Context, loads []Workload) error {
 func (r *Run) stress(ctx context.Context, loads []Workload, chosen []*Nemesis) {
 	during, cancel := context.WithTimeout(ctx, r.Time)
 	defer cancel()
+	r.work(ctx, loads, func(context.Context) {
+		var breaking sync.WaitGroup
+		for _, n := range chosen {
+			breaking.Go(func() { r.torment(during, n) })
+		}
+		<-during.Done()
+		breaking.Wait()
+	})
+}
+
+// work has clients of loads at work until during returns.
+func (r *Run) work(ctx context.Context, loads []Workload, during func(context.Context)) {
 	clients, stopClients := context.WithCancel(ctx)
-	var asking, breaking sync.WaitGroup
+	var asking sync.WaitGroup
 	for i, w := range loads {
 		for n := range r.Clients {
 			c := &Caller{Run: r, ID: i*r.Clients + n}
@@ -213,11 +225,7 @@ func (r *Run) stress(ctx context.Context, loads []Workload, chosen []*Nemesis) {
 		}
 	}
 	asking.Go(func() { r.look(clients) })
-	for _, n := range chosen {
-		breaking.Go(func() { r.torment(during, n) })
-	}
-	<-during.Done()
-	breaking.Wait()
+	during(ctx)
 	stopClients()
 	asking.Wait()
 }
@@ -416,6 +424,9 @@ const (
 	mostUnknown  = 0.10 // share of operations with no known outcome
 )
 
+// errThin: a run proves nothing because of how little, or how much in vain, was asked.
+var errThin = fmt.Errorf("%w, by its traffic", ErrProvesNothing)
+
 // thin says why a run proves nothing.
 func (r *Run) thin(h *linearizability.History, chosen []*Nemesis) error {
 	answered, unknown := 0, 0
@@ -429,10 +440,10 @@ func (r *Run) thin(h *linearizability.History, chosen []*Nemesis) error {
 		}
 	}
 	if answered < leastAnswers {
-		return fmt.Errorf("%w: %d operations were answered", ErrProvesNothing, answered)
+		return fmt.Errorf("%w: %d operations were answered", errThin, answered)
 	}
 	if float64(unknown) > mostUnknown*float64(len(h.Ops)) {
-		return fmt.Errorf("%w: of %d operations %d have an unknown outcome", ErrProvesNothing, len(h.Ops), unknown)
+		return fmt.Errorf("%w: of %d operations %d have an unknown outcome", errThin, len(h.Ops), unknown)
 	}
 	for _, n := range chosen {
 		if r.fired[n.Name] == 0 {

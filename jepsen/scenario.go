@@ -1,0 +1,189 @@
+package jepsen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/confman/confman/linearizability"
+)
+
+// Scenario is a situation that is brought about on purpose, while clients are at work: its script takes the steps in order, makes
+// sure that each did what it is for, and demands what must hold there. What clients saw is judged as that of any run.
+type Scenario struct {
+	Name   string
+	Number int    // in the list of docs/chaos.md
+	About  string // for people: what it brings about
+	Needs  []Capability
+	// Workloads are at work beside the script, with few clients (default: register; see Alone).
+	Workloads []string
+	Alone     bool // nobody is at work beside the script
+	// Ground adds to what is run, such as the number of nodes; nil: three nodes and two spares.
+	Ground func(o *LocalOptions)
+	// Forms: the script starts the nodes itself.
+	Forms bool
+	// Clients is how many clients each workload has (default 2).
+	Clients int
+	// Lost: operations of which nobody knows what became are what this is about: there may be any number.
+	Lost   bool
+	Script func(ctx context.Context, s *Stage)
+}
+
+// scenarios are all there are, by name.
+var scenarios = map[string]*Scenario{}
+
+func scenario(s *Scenario) { scenarios[s.Name] = s }
+
+// Scenarios are all there are, in the order of their numbers.
+func Scenarios() []*Scenario {
+	return slices.SortedFunc(maps.Values(scenarios), func(a, b *Scenario) int {
+		if a.Number != b.Number {
+			return a.Number - b.Number
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+}
+
+// FindScenario is the one of that name.
+func FindScenario(name string) (*Scenario, error) {
+	if s, ok := scenarios[name]; ok {
+		return s, nil
+	}
+	return nil, fmt.Errorf("jepsen: there is no scenario %q: %v are there", name, sortedKeys(scenarios))
+}
+
+// CannotBeMade says why a scenario cannot be made on a ground; nil: it can.
+func (sc *Scenario) CannotBeMade(ground Ground) error {
+	for _, need := range sc.Needs {
+		if err := ground.Can(need); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Limits of a scenario.
+const (
+	scenarioClients = 2                     // of each workload
+	scenarioPace    = 20 * time.Millisecond // of each client: the nodes share the machine with others
+	stepTime        = 30 * time.Second      // for a step to bring about what it is for
+)
+
+// ErrPromise: what must hold in a situation did not.
+var ErrPromise = errors.New("a promise was not kept")
+
+// Perform plays a scenario on ground, which has nothing running, and judges what was seen, as Execute does.
+func Perform(ctx context.Context, ground Ground, sc *Scenario, o Options) (*Result, error) {
+	if err := sc.CannotBeMade(ground); err != nil {
+		return nil, fmt.Errorf("jepsen: %s cannot be made here: %w", sc.Name, err)
+	}
+	o.Workloads, o.Nemeses = sc.Workloads, nil
+	if o.Clients = sc.Clients; o.Clients == 0 {
+		o.Clients = scenarioClients
+	}
+	if o.Pace == 0 {
+		o.Pace = scenarioPace
+	}
+	r, err := newRun(ground, o)
+	if err != nil {
+		return nil, err
+	}
+	if sc.Alone {
+		r.Workloads = nil
+	}
+	loads, err := r.workloads()
+	if err != nil {
+		return nil, err
+	}
+	if !sc.Forms {
+		if err := r.begin(ctx, loads); err != nil {
+			return nil, err
+		}
+	}
+	s := &Stage{Run: r, scenario: sc, Rng: r.rng("scenario " + sc.Name), keys: map[string]bool{}}
+	var played error
+	r.work(ctx, loads, func(ctx context.Context) { played = s.play(ctx) })
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	res := r.finish(ctx, append(loads, s), nil)
+	if sc.Alone || sc.Lost { // what must have been asked, the script knows
+		res.Err = withoutThin(res.Err)
+	}
+	res.Err = errors.Join(played, res.Err)
+	return res, nil
+}
+
+// withoutThin is what is wrong, but for that there was little traffic.
+func withoutThin(err error) error {
+	all, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return err
+	}
+	var errs []error
+	for _, e := range all.Unwrap() {
+		if !errors.Is(e, errThin) {
+			errs = append(errs, e)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ended is what a step panics with that ends its script.
+type ended struct{ err error }
+
+// play has the script take its steps, and undoes what it left broken.
+func (s *Stage) play(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		switch over := recover().(type) {
+		case nil:
+		case ended:
+			err = over.err
+		default:
+			panic(over)
+		}
+		cancel()
+		s.beside.Wait()
+		err = errors.Join(err, s.undoAll())
+	}()
+	s.scenario.Script(ctx, s)
+	return nil
+}
+
+// undoAll undoes what is broken, the newest first.
+func (s *Stage) undoAll() error {
+	ctx, cancel := context.WithTimeout(context.Background(), healTime)
+	defer cancel()
+	var errs []error
+	for _, undo := range slices.Backward(s.undo) {
+		errs = append(errs, undo(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// Prepare is part of Workload: what a script asks itself is read back as that of workloads is.
+func (*Stage) Prepare(context.Context, *Run) error { return nil }
+
+// Step is part of Workload.
+func (*Stage) Step(context.Context, *Caller) {}
+
+// Settle is part of Workload.
+func (s *Stage) Settle(ctx context.Context, r *Run) error {
+	for _, key := range sortedKeys(s.keys) {
+		for _, name := range r.Members() {
+			op := &linearizability.Op{Client: -1, Node: name, Kind: linearizability.Read, Key: key}
+			if r.Do(ctx, op); op.Outcome != linearizability.ReadDone {
+				return fmt.Errorf("%s does not read %s", name, key)
+			}
+		}
+	}
+	return nil
+}
+
+// Judge is part of Workload.
+func (*Stage) Judge(*linearizability.History) error { return nil }
