@@ -30,8 +30,9 @@ var arrows = map[string][]string{
 	"jepsen":                  {"client", "linearizability"},
 	"cmd/confman":             {"auth", "auth/localissuer", "client", "config", "fsm", "httpapi", "node", "tlsfiles", "transport", "transport/grpctransport", "wal"},
 	"cmd/sim":                 {"linearizability", "sim"},
-	"cmd/jepsen":              {"jepsen"},
+	"cmd/jepsen":              {"jepsen", "planted"},
 	"cmd/lincheck":            {"linearizability"},
+	"cmd/mutants":             {"planted"},
 }
 
 // imports maps each package below root to what its sources, tests aside, import.
@@ -101,7 +102,7 @@ func TestShippedCodeIsNotTheTests(t *testing.T) {
 		}
 		seen[pkg] = true
 		by = append(by, pkg)
-		for _, banned := range []string{"sim", "jepsen", "linearizability"} {
+		for _, banned := range []string{"sim", "jepsen", "linearizability", "planted"} {
 			assert.NotEqual(t, banned, pkg, "imported by way of %v", by)
 		}
 		for _, path := range got[pkg] {

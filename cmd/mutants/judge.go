@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/confman/confman/planted"
 )
 
 // canarySeeds is within how many seeds the canary is found: it breaks what every
@@ -53,7 +55,7 @@ func (r *runner) trust(ctx context.Context, all []mutant, t *table) error {
 	}
 	canary, ok := find(all, canaryName)
 	if !ok {
-		return fmt.Errorf("there is no %s", filepath.Join(mutantsDir, canaryName+patchSuffix))
+		return fmt.Errorf("there is no %s", filepath.Join(mutantsDir, canaryName+planted.Suffix))
 	}
 	limited := *r
 	limited.seeds = canarySeeds
@@ -73,7 +75,7 @@ func (r *runner) checkControl(ctx context.Context, t *table) error {
 		return err
 	}
 	var err error
-	if r.control, err = build(ctx, r.root, dir, nil); err != nil {
+	if r.control, err = planted.Build(ctx, r.root, dir, "./cmd/sim", nil); err != nil {
 		return err
 	}
 	h, found, err := r.hunt(ctx, r.control, nil, r.from, r.controlSeeds)
@@ -97,17 +99,17 @@ func (r *runner) judge(ctx context.Context, m mutant) (res result) {
 	ctx, cancel := r.bound(ctx)
 	defer cancel()
 	res = result{mutant: m}
-	dir := filepath.Join(r.dir, m.name)
+	dir := filepath.Join(r.dir, m.Name)
 	if res.err = os.Mkdir(dir, 0o700); res.err != nil {
 		return res
 	}
 	defer func() { res.err = errors.Join(res.err, os.RemoveAll(dir)) }()
-	overlay, err := m.apply(ctx, r.root, dir)
+	overlay, err := m.Apply(ctx, r.root, dir)
 	if err != nil {
 		res.err = err
 		return res
 	}
-	bin, err := build(ctx, r.root, dir, overlay)
+	bin, err := planted.Build(ctx, r.root, dir, "./cmd/sim", overlay)
 	if err != nil {
 		res.err = err
 		return res

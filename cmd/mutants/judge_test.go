@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/confman/confman/planted"
 )
 
 func testRunner(t *testing.T, root string) *runner {
@@ -119,19 +121,21 @@ func TestTrust(t *testing.T) {
  const (
 `))
 	require.NoError(t, err)
-	require.NotEqual(t, canary.patch, harmless.patch)
+	require.NotEqual(t, canary.Files, harmless.Files)
 	r = testRunner(t, root)
 	assert.ErrorIs(t, r.trust(t.Context(), []mutant{harmless}, &table{out: &bytes.Buffer{}}), errSurvived)
 }
 
+func named(name string) mutant { return mutant{Patch: planted.Patch{Name: name}} }
+
 func TestChoose(t *testing.T) {
-	all := []mutant{{name: "a"}, {name: canaryName}, {name: "b"}}
+	all := []mutant{named("a"), named(canaryName), named("b")}
 	got, err := choose(all, nil)
 	require.NoError(t, err)
-	assert.Equal(t, []mutant{{name: "a"}, {name: "b"}}, got)
+	assert.Equal(t, []mutant{named("a"), named("b")}, got)
 	got, err = choose(all, []string{"b"})
 	require.NoError(t, err)
-	assert.Equal(t, []mutant{{name: "b"}}, got)
+	assert.Equal(t, []mutant{named("b")}, got)
 	_, err = choose(all, []string{"c"})
 	assert.ErrorContains(t, err, "there is no sim/mutants/c.patch")
 }

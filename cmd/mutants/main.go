@@ -24,14 +24,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/confman/confman/planted"
 )
 
 // Exit codes.
@@ -100,7 +100,7 @@ func (r *runner) validate() error {
 
 // run is the command once its flags are read.
 func run(ctx context.Context, r *runner, only []string, out string, stdout io.Writer) (err error) {
-	if r.root, err = moduleRoot(ctx); err != nil {
+	if r.root, err = planted.ModuleRoot(ctx); err != nil {
 		return err
 	}
 	all, err := loadMutants(filepath.Join(r.root, mutantsDir))
@@ -135,27 +135,18 @@ func run(ctx context.Context, r *runner, only []string, out string, stdout io.Wr
 	return t.err()
 }
 
-// moduleRoot is the directory of go.mod.
-func moduleRoot(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
-	if err != nil {
-		return "", fmt.Errorf("go list: %w: run it inside the module", err)
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
 // choose returns the mutants that are named, all but the canary if none is.
 func choose(all []mutant, only []string) ([]mutant, error) {
 	var out []mutant
 	for _, m := range all {
-		if len(only) == 0 && m.name != canaryName {
+		if len(only) == 0 && m.Name != canaryName {
 			out = append(out, m)
 		}
 	}
 	for _, name := range only {
 		m, ok := find(all, name)
 		if !ok {
-			return nil, fmt.Errorf("--only %s: there is no %s", name, filepath.Join(mutantsDir, name+patchSuffix))
+			return nil, fmt.Errorf("--only %s: there is no %s", name, filepath.Join(mutantsDir, name+planted.Suffix))
 		}
 		out = append(out, m)
 	}

@@ -1,31 +1,25 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/confman/confman/planted"
 )
 
 const (
 	// mutantsDir is where the patches are, below the module's root.
-	mutantsDir  = "sim/mutants"
-	patchSuffix = ".patch"
+	mutantsDir = "sim/mutants"
 
 	// canaryName is the mutant that no world survives.
 	canaryName = "canary"
 )
 
-// planted are the directories in which a bug may be planted: code that ships and that
+// plantedIn are the directories in which a bug may be planted: code that ships and that
 // worlds run. A bug in the simulator proves nothing about the simulator.
-var planted = []string{"fsm/", "node/", "transport/", "wal/"}
+var plantedIn = []string{"fsm/", "node/", "transport/", "wal/"}
 
 // judges are the names a patch may give: those of package sim, and those of package
 // linearizability as sim calls them.
@@ -47,44 +41,27 @@ var judges = []string{
 // show the bug. hole explains a survivor, which fails the run all the same; who
 // closes the hole takes the line out.
 type mutant struct {
-	name    string
+	planted.Patch
 	breaks  string
 	promise string
 	judges  []string
 	world   []string
 	hole    string
-	files   []string // that it changes, below the module's root
-	patch   []byte
 }
 
 // loadMutants reads all patches in dir, in order of name. It reports all that is
 // wrong with any of them.
-func loadMutants(dir string) ([]mutant, error) {
-	paths, err := filepath.Glob(filepath.Join(dir, "*"+patchSuffix))
-	if err != nil {
-		return nil, err
-	}
-	if len(paths) == 0 {
-		return nil, fmt.Errorf("%s holds no patch", dir)
-	}
-	var out []mutant
-	var errs []error
-	for _, path := range paths {
-		b, err := os.ReadFile(path) //nolint:gosec // the sources' own patches
-		if err != nil {
-			return nil, err
-		}
-		m, err := parseMutant(strings.TrimSuffix(filepath.Base(path), patchSuffix), b)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", path, err))
-		}
-		out = append(out, m)
-	}
-	return out, errors.Join(errs...)
+func loadMutants(dir string) (all []mutant, err error) {
+	err = planted.Load(dir, func(name string, text []byte) error {
+		m, err := parseMutant(name, text)
+		all = append(all, m)
+		return err
+	})
+	return all, err
 }
 
 func find(all []mutant, name string) (mutant, bool) {
-	i := slices.IndexFunc(all, func(m mutant) bool { return m.name == name })
+	i := slices.IndexFunc(all, func(m mutant) bool { return m.Name == name })
 	if i < 0 {
 		return mutant{}, false
 	}
@@ -92,34 +69,14 @@ func find(all []mutant, name string) (mutant, bool) {
 }
 
 // parseMutant reads a patch with its header.
-func parseMutant(name string, patch []byte) (mutant, error) {
-	m := mutant{name: name, patch: patch}
-	header := true
-	lines := bufio.NewScanner(bytes.NewReader(patch))
-	for lines.Scan() {
-		line := lines.Text()
-		if comment, ok := strings.CutPrefix(line, "# "); ok && header {
-			if err := m.header(comment); err != nil {
-				return m, err
-			}
-			continue
-		}
-		header = false
-		if file, ok := strings.CutPrefix(line, "+++ b/"); ok {
-			m.files = append(m.files, file)
-		}
-	}
-	if err := lines.Err(); err != nil {
+func parseMutant(name string, text []byte) (m mutant, err error) {
+	if m.Patch, err = planted.Parse(name, text, m.header); err != nil {
 		return m, err
 	}
 	return m, m.validate()
 }
 
-func (m *mutant) header(comment string) error {
-	key, value, _ := strings.Cut(comment, ": ")
-	if value == "" {
-		return fmt.Errorf("header line %q: want \"# key: value\"", comment)
-	}
+func (m *mutant) header(key, value string) error {
 	switch key {
 	case "breaks":
 		m.breaks = value
@@ -132,7 +89,7 @@ func (m *mutant) header(comment string) error {
 	case "hole":
 		m.hole = value
 	default:
-		return fmt.Errorf("header line %q: there is no such key", comment)
+		return planted.ErrKey
 	}
 	return nil
 }
@@ -147,96 +104,10 @@ func (m *mutant) validate() error {
 			errs = append(errs, fmt.Errorf("judge %q: there is none of that name", j))
 		}
 	}
-	if len(m.files) == 0 {
-		errs = append(errs, errors.New("it changes no file"))
-	}
-	for _, f := range m.files {
-		in := slices.ContainsFunc(planted, func(dir string) bool { return strings.HasPrefix(f, dir) })
-		if !in || strings.HasSuffix(f, "_test.go") || filepath.ToSlash(filepath.Clean(f)) != f {
-			errs = append(errs, fmt.Errorf("%s: bugs are planted in the code below %s", f, strings.Join(planted, ", ")))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// apply makes patched copies of m's files below dir and returns what to lay over
-// what: absolute paths of sources to those of the copies.
-//
-// git does it, which every machine that has the sources has: it applies a patch
-// whose context is there word for word, and nothing else, but lets lines have moved, so
-// that an edit elsewhere in a file breaks no patch.
-func (m *mutant) apply(ctx context.Context, root, dir string) (map[string]string, error) {
-	overlay := map[string]string{}
-	for _, f := range m.files {
-		b, err := os.ReadFile(filepath.Join(root, f)) //nolint:gosec // validate saw where it is
-		if err != nil {
-			return nil, err
-		}
-		copied := filepath.Join(dir, f)
-		if err := os.MkdirAll(filepath.Dir(copied), 0o750); err != nil {
-			return nil, err
-		}
-		if err := os.WriteFile(copied, b, 0o600); err != nil { //nolint:gosec // below dir: validate saw to it
-			return nil, err
-		}
-		overlay[filepath.Join(root, f)] = copied
-	}
-	cmd := exec.CommandContext(ctx, "git", "apply", "-")
-	cmd.Dir = dir
-	cmd.Stdin = bytes.NewReader(m.patch)
-	// Within a repository git would skip what is not below its current directory, so
-	// it must not take dir for a part of one.
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "GIT_") })
-	cmd.Env = append(cmd.Env, "GIT_CEILING_DIRECTORIES="+filepath.Dir(dir))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("the patch does not apply: %w: %s", err, firstLine(string(out)))
-	}
-	for source, copied := range overlay {
-		same, err := sameContent(source, copied)
-		if err != nil {
-			return nil, err
-		}
-		if same {
-			return nil, fmt.Errorf("the patch does not change %s", source)
-		}
-	}
-	return overlay, nil
-}
-
-func sameContent(a, b string) (bool, error) {
-	x, err := os.ReadFile(a) //nolint:gosec // a source
-	if err != nil {
-		return false, err
-	}
-	y, err := os.ReadFile(b) //nolint:gosec // its copy
-	return bytes.Equal(x, y), err
-}
-
-// build compiles cmd/sim with overlay into dir and returns the program's path.
-func build(ctx context.Context, root, dir string, overlay map[string]string) (string, error) {
-	b, err := json.Marshal(map[string]any{"Replace": overlay})
-	if err != nil {
-		return "", err
-	}
-	over := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(over, b, 0o600); err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "sim.bin")
-	cmd := exec.CommandContext(ctx, "go", "build", "-overlay", over, "-o", bin, "./cmd/sim") //nolint:gosec // paths of this program's own
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("it does not compile: %w: %s", err, lastLine(string(out)))
-	}
-	return bin, nil
+	return errors.Join(append(errs, m.Within(plantedIn))...)
 }
 
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
 	return line
-}
-
-func lastLine(s string) string {
-	s = strings.TrimSpace(s)
-	return s[strings.LastIndexByte(s, '\n')+1:]
 }

@@ -3,13 +3,13 @@ package main
 import (
 	"go/parser"
 	"go/token"
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/confman/confman/planted"
 )
 
 // leastMutants is how many planted bugs there are at least.
@@ -17,7 +17,7 @@ const leastMutants = 25
 
 func load(t *testing.T) (root string, all []mutant) {
 	t.Helper()
-	root, err := moduleRoot(t.Context())
+	root, err := planted.ModuleRoot(t.Context())
 	require.NoError(t, err)
 	all, err = loadMutants(filepath.Join(root, mutantsDir))
 	require.NoError(t, err)
@@ -32,10 +32,10 @@ func TestPatchesApply(t *testing.T) {
 	_, found := find(all, canaryName)
 	assert.True(t, found, "there is no canary")
 	for _, m := range all {
-		t.Run(m.name, func(t *testing.T) {
-			overlay, err := m.apply(t.Context(), root, t.TempDir())
+		t.Run(m.Name, func(t *testing.T) {
+			overlay, err := m.Apply(t.Context(), root, t.TempDir())
 			require.NoError(t, err)
-			assert.Len(t, overlay, len(m.files))
+			assert.Len(t, overlay, len(m.Files))
 			for _, copied := range overlay {
 				_, err := parser.ParseFile(token.NewFileSet(), copied, nil, parser.SkipObjectResolution)
 				assert.NoError(t, err)
@@ -65,7 +65,7 @@ func TestParseMutant(t *testing.T) {
 	assert.Equal(t, []string{"state", "stop"}, m.judges)
 	assert.Equal(t, []string{"--nodes", "1"}, m.world)
 	assert.Equal(t, "none yet", m.hole)
-	assert.Equal(t, []string{"wal/a.go"}, m.files)
+	assert.Equal(t, []string{"wal/a.go"}, m.Files)
 
 	for name, c := range map[string]struct{ patch, says string }{
 		"no header":      {goodDiff, "the header needs"},
@@ -80,38 +80,6 @@ func TestParseMutant(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := parseMutant("x", []byte(c.patch))
 			assert.ErrorContains(t, err, c.says)
-		})
-	}
-}
-
-// TestApply: lines may have moved, and nothing else may differ.
-func TestApply(t *testing.T) {
-	m, err := parseMutant("x", []byte(goodHeader+goodDiff))
-	require.NoError(t, err)
-	const source = "package wal\n\n// A.\n\nconst a = 1\n\n// B.\n\nconst b = 1\n"
-	for name, c := range map[string]struct{ old, new, says string }{
-		"as it was":     {},
-		"lines before":  {old: "package wal\n", new: "// Package wal.\npackage wal\n\nimport \"fmt\"\n"},
-		"another value": {old: "a = 1", new: "a = 3", says: "the patch does not apply"},
-		"other context": {old: "// A.", new: "// The a.", says: "the patch does not apply"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			root, dir := t.TempDir(), t.TempDir()
-			path, before := filepath.Join(root, "wal", "a.go"), strings.Replace(source, c.old, c.new, 1)
-			require.NoError(t, os.Mkdir(filepath.Dir(path), 0o750))
-			require.NoError(t, os.WriteFile(path, []byte(before), 0o600))
-			overlay, err := m.apply(t.Context(), root, dir)
-			if c.says != "" {
-				require.ErrorContains(t, err, c.says)
-				return
-			}
-			require.NoError(t, err)
-			got, err := os.ReadFile(overlay[path])
-			require.NoError(t, err)
-			assert.Equal(t, strings.Replace(before, "a = 1", "a = 2", 1), string(got))
-			kept, err := os.ReadFile(path)
-			require.NoError(t, err)
-			assert.Equal(t, before, string(kept), "the tree is touched")
 		})
 	}
 }

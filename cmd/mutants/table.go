@@ -34,7 +34,7 @@ func (t *table) add(r result) {
 	if r.err != nil {
 		what = "FAILED: " + firstLine(r.err.Error()) + " " + what
 	}
-	t.say("%-34s %4d seeds %6.1f s  %s", r.mutant.name, r.seeds, r.took.Seconds(), what)
+	t.say("%-34s %4d seeds %6.1f s  %s", r.mutant.Name, r.seeds, r.took.Seconds(), what)
 }
 
 // said is the line with which a judge complained.
@@ -71,7 +71,7 @@ func (t *table) err() error {
 	var errs []error
 	for _, r := range t.rows {
 		if r.err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", r.mutant.name, r.err))
+			errs = append(errs, fmt.Errorf("%s: %w", r.mutant.Name, r.err))
 		}
 	}
 	return errors.Join(errs...)
@@ -113,7 +113,7 @@ func (t *table) write(path string, worldTime time.Duration, jobs int) error {
 		if r.err != nil {
 			words = firstLine(r.err.Error())
 		}
-		fmt.Fprintf(&b, "| %s | %s: %s | %s | %d | %.1f | %s |\n", r.mutant.name, cell(r.mutant.promise), cell(r.mutant.breaks), judge, r.seeds, r.took.Seconds(), cell(words))
+		fmt.Fprintf(&b, "| %s | %s: %s | %s | %d | %.1f | %s |\n", r.mutant.Name, cell(r.mutant.promise), cell(r.mutant.breaks), judge, r.seeds, r.took.Seconds(), cell(words))
 	}
 	return os.WriteFile(path, []byte(b.String()), 0o644) //nolint:gosec // a page for everybody
 }

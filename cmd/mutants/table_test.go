@@ -16,13 +16,13 @@ import (
 func TestTable(t *testing.T) {
 	var out bytes.Buffer
 	tab := table{out: &out, start: time.Now().Add(-3 * time.Minute)}
-	quick := result{mutant: mutant{name: "quick"}, seeds: 3, took: 2 * time.Second}
+	quick := result{mutant: named("quick"), seeds: 3, took: 2 * time.Second}
 	quick.caught = &verdict{Judge: "state", Failure: "state: at 1s: it | differs\nreplay"}
 	slow := quick
-	slow.mutant.name, slow.seeds = "slow", quickSeeds+1
+	slow.mutant.Name, slow.seeds = "slow", quickSeeds+1
 	accident := quick
-	accident.mutant.name, accident.err = "accident", errors.New("by accident")
-	for _, r := range []result{quick, slow, accident, {mutant: mutant{name: "alive"}, seeds: 2000, err: errSurvived}} {
+	accident.mutant.Name, accident.err = "accident", errors.New("by accident")
+	for _, r := range []result{quick, slow, accident, {mutant: named("alive"), seeds: 2000, err: errSurvived}} {
 		tab.add(r)
 	}
 	tab.summary()
