@@ -1,6 +1,7 @@
 package jepsen
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +20,7 @@ type Recorder struct {
 
 	mu      sync.Mutex
 	lastOp  uint64
-	pending map[uint64]*linearizability.Op
+	pending map[uint64]linearizability.Op // as they were asked
 	ops     []linearizability.Op
 	events  []linearizability.Event
 	watches []linearizability.Watch
@@ -29,7 +30,7 @@ type Recorder struct {
 
 // NewRecorder begins to record.
 func NewRecorder() *Recorder {
-	return &Recorder{start: time.Now(), pending: map[uint64]*linearizability.Op{}}
+	return &Recorder{start: time.Now(), pending: map[uint64]linearizability.Op{}}
 }
 
 // Now is the time since the beginning, in ns.
@@ -63,7 +64,9 @@ func (r *Recorder) Call(op *linearizability.Op) bool {
 	if reads(op) {
 		op.Outcome = linearizability.ReadFailed
 	}
-	r.pending[op.ID] = op
+	asked := *op
+	asked.Steps, asked.Else = slices.Clone(op.Steps), slices.Clone(op.Else)
+	r.pending[op.ID] = asked
 	return true
 }
 
@@ -135,7 +138,7 @@ func (r *Recorder) History() (h linearizability.History, full bool) {
 	defer r.mu.Unlock()
 	h.Ops = append(h.Ops, r.ops...)
 	for _, op := range r.pending {
-		h.Ops = append(h.Ops, *op)
+		h.Ops = append(h.Ops, op)
 	}
 	h.Events = append(h.Events, r.events...)
 	h.Watches = append(h.Watches, r.watches...)

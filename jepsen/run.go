@@ -39,6 +39,9 @@ type Options struct {
 	Quiet, Held time.Duration
 	// Budget bounds the time that Porcupine may take for one key (default 10 s).
 	Budget time.Duration
+	// EndsAtViolation ends the faults, and what clients ask, as soon as a judge of histories finds something wrong: what
+	// was recorded is judged every few seconds.
+	EndsAtViolation bool
 	// Log is told what happens, a line each; nil: nobody is.
 	Log func(format string, args ...any)
 }
@@ -80,6 +83,10 @@ type Run struct {
 	nextID  int                              // of rules
 	leads   map[string]linearizability.Event // the newest Leads that was noted of each node
 	fired   map[string]int                   // faults made, by nemesis
+	stopped map[string]bool                  // nodes that ended by themselves
+	wrong   []Wrong                          // what ended the faults early
+	wrongAt time.Time
+	began   time.Time // of the faults
 }
 
 // Result is what came of a run.
@@ -87,6 +94,10 @@ type Result struct {
 	History linearizability.History
 	Verdict linearizability.Verdict
 	Fired   map[string]int // faults made, by nemesis
+	// Wrong is what the judges found; After how long after the first client had begun to ask, if it was found while they asked,
+	// else how long they asked.
+	Wrong []Wrong
+	After time.Duration
 	// Err is what is wrong: a judge's violation, a node that does not serve in the end, or that the run proves nothing.
 	Err error
 }
@@ -128,7 +139,7 @@ func newRun(ground Ground, o Options) (*Run, error) {
 	r := &Run{
 		Options: o.withDefaults(), Ground: ground, Recorder: NewRecorder(),
 		machines: map[string]Machine{}, clients: map[string]*client.Client{},
-		claimed: map[string]bool{}, rules: map[int]map[Link]Condition{}, leads: map[string]linearizability.Event{}, fired: map[string]int{},
+		claimed: map[string]bool{}, rules: map[int]map[Link]Condition{}, leads: map[string]linearizability.Event{}, fired: map[string]int{}, stopped: map[string]bool{},
 	}
 	for _, m := range ground.Machines() {
 		r.machines[m.Name] = m
@@ -205,6 +216,9 @@ func (r *Run) stress(ctx context.Context, loads []Workload, chosen []*Nemesis) {
 	defer cancel()
 	r.work(ctx, loads, func(context.Context) {
 		var breaking sync.WaitGroup
+		if r.EndsAtViolation {
+			breaking.Go(func() { r.watchFor(during, cancel) })
+		}
 		for _, n := range chosen {
 			breaking.Go(func() { r.torment(during, n) })
 		}
@@ -216,6 +230,7 @@ func (r *Run) stress(ctx context.Context, loads []Workload, chosen []*Nemesis) {
 // work has clients of loads at work until during returns.
 func (r *Run) work(ctx context.Context, loads []Workload, during func(context.Context)) {
 	clients, stopClients := context.WithCancel(ctx)
+	r.began = time.Now()
 	var asking sync.WaitGroup
 	for i, w := range loads {
 		for n := range r.Clients {
@@ -228,6 +243,9 @@ func (r *Run) work(ctx context.Context, loads []Workload, during func(context.Co
 	during(ctx)
 	stopClients()
 	asking.Wait()
+	if r.wrongAt.IsZero() {
+		r.wrongAt = time.Now()
+	}
 }
 
 // ask has one client at work.
@@ -300,6 +318,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 // look notes what the nodes say of themselves.
 func (r *Run) look(ctx context.Context) {
 	for pause(ctx, lookEvery) {
+		r.runsAll()
 		var all sync.WaitGroup
 		for _, name := range r.Members() {
 			all.Go(func() { r.lookAt(ctx, name) })
@@ -368,17 +387,26 @@ func (r *Run) unready(ctx context.Context) string {
 
 // finish undoes everything, demands that all serve, reads all back and judges.
 func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *Result {
-	res := &Result{Fired: r.fired}
+	res := &Result{Fired: r.fired, Wrong: r.ended(), After: r.wrongAt.Sub(r.began)}
 	var errs []error
+	for _, w := range res.Wrong {
+		errs = append(errs, errors.New(w.String()))
+	}
+	wrong := func(judge string, err error) {
+		if err != nil {
+			res.Wrong = append(res.Wrong, Wrong{judge, err.Error()})
+			errs = append(errs, err)
+		}
+	}
 	if err := r.heal(ctx); err != nil {
-		errs = append(errs, fmt.Errorf("%w: %w", ErrNotLive, err))
+		wrong(Liveness, fmt.Errorf("%w: %w", ErrNotLive, err))
 	}
 	settle, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	if len(errs) == 0 {
+	if len(errs) == len(r.ended()) {
 		for _, w := range loads {
 			if err := w.Settle(settle, r); err != nil {
-				errs = append(errs, fmt.Errorf("%w: reading back: %w", ErrNotLive, err))
+				wrong(Liveness, fmt.Errorf("%w: reading back: %w", ErrNotLive, err))
 			}
 		}
 		for _, name := range r.Members() {
@@ -391,9 +419,10 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 	}
 	res.History = h
 	res.Verdict = linearizability.Check(&res.History, r.Budget)
+	res.Wrong = append(res.Wrong, wrongOf(res.Verdict)...)
 	errs = append(errs, res.Verdict.Err())
-	for _, w := range loads {
-		errs = append(errs, w.Judge(&res.History))
+	for i, w := range loads {
+		wrong(r.Workloads[i], w.Judge(&res.History))
 	}
 	errs = append(errs, r.thin(&res.History, chosen))
 	res.Err = errors.Join(errs...)

@@ -35,8 +35,8 @@ func TestParse(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{"a": "1", "b": "2: 3"}, got)
 	assert.Equal(t, []string{"wal/a.go"}, p.Files)
-	assert.NoError(t, p.Within([]string{"wal/"}))
-	assert.ErrorContains(t, p.Within([]string{"fsm/"}), "wal/a.go: bugs are planted in")
+	require.NoError(t, p.Within([]string{"wal/"}))
+	require.ErrorContains(t, p.Within([]string{"fsm/"}), "wal/a.go: bugs are planted in")
 
 	_, err = planted.Parse("x", []byte("# a\n"), func(string, string) error { return nil })
 	require.ErrorContains(t, err, `want "# key: value"`)
