@@ -422,7 +422,11 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 	res.Wrong = append(res.Wrong, wrongOf(res.Verdict)...)
 	errs = append(errs, res.Verdict.Err())
 	for i, w := range loads {
-		wrong(r.Workloads[i], w.Judge(&res.History))
+		judge := Script
+		if i < len(r.Workloads) {
+			judge = r.Workloads[i]
+		}
+		wrong(judge, w.Judge(&res.History))
 	}
 	errs = append(errs, r.thin(&res.History, chosen))
 	res.Err = errors.Join(errs...)

@@ -19,6 +19,8 @@ const (
 	Liveness = "liveness"
 	// Stops: no node ends that no fault has to itself.
 	Stops = "stop"
+	// Script: what a scenario demands holds.
+	Script = "script"
 )
 
 // judgeEvery is how often a run that ends at the first violation is judged while it lasts: each time costs what all that
