@@ -1,6 +1,7 @@
 package jepsen
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // LocalOptions say what runs on this machine.
@@ -25,34 +27,53 @@ type LocalOptions struct {
 	Sections map[string]any
 	// Env is added to each process's environment.
 	Env []string
+	// Loopback has proxies on loopback break the network also where there could be network namespaces.
+	Loopback bool
+	// Seed decides which packets are hit.
+	Seed uint64
 }
 
-// Local is a ground of processes on this machine's loopback.
+// MaxLocalMachines bounds the machines of a Local.
+const MaxLocalMachines = 16
+
+// Local is a ground of processes on this machine, each node in a network namespace, or else on loopback.
 type Local struct {
 	o        LocalOptions
 	machines []Machine
 	procs    map[string]*process
-	starter  *thread
+	net      network
+	threads  map[string]*thread // of each machine and of Clients: they start its processes
 }
 
 // errNotHere is why Local cannot make a fault.
-var errNotHere = errors.New("not with processes on loopback alone")
+var errNotHere = errors.New("not on this machine")
 
 // NewLocal writes the nodes' configurations; none runs yet.
-func NewLocal(o LocalOptions) (*Local, error) {
+func NewLocal(o LocalOptions) (_ *Local, err error) {
 	o.Nodes = cmp.Or(o.Nodes, 3)
-	starter, err := newThread(func() error { return nil })
-	if err != nil {
+	if n := o.Nodes + o.Spares; n > MaxLocalMachines {
+		return nil, fmt.Errorf("jepsen: %d machines, and this one has room for %d", n, MaxLocalMachines)
+	}
+	l := &Local{o: o, procs: map[string]*process{}, threads: map[string]*thread{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.Close(context.Background()))
+		}
+	}()
+	if l.net, err = newNetwork(o); err != nil {
 		return nil, err
 	}
-	l := &Local{o: o, procs: map[string]*process{}, starter: starter}
-	ports, err := freePorts(2 * (o.Nodes + o.Spares))
-	if err != nil {
+	if l.threads[Clients], err = l.net.thread(Clients); err != nil {
 		return nil, err
 	}
 	for i := range o.Nodes + o.Spares {
-		m := Machine{Name: fmt.Sprintf("node%d", i+1), Spare: i >= o.Nodes, Address: "127.0.0.1", APIPort: ports[2*i], RaftPort: ports[2*i+1]}
-		m.URL = fmt.Sprintf("http://127.0.0.1:%d", m.APIPort)
+		m := Machine{Name: fmt.Sprintf("node%d", i+1), Spare: i >= o.Nodes}
+		if err := l.net.place(i, &m); err != nil {
+			return nil, err
+		}
+		if l.threads[m.Name], err = l.net.thread(m.Name); err != nil {
+			return nil, err
+		}
 		l.machines = append(l.machines, m)
 		l.procs[m.Name] = &process{log: l.path(m.Name, ".log")}
 	}
@@ -71,12 +92,14 @@ func (l *Local) configure(m Machine) error {
 	var nodes []map[string]any
 	for _, x := range l.machines {
 		if x.Name == m.Name || !x.Spare && !m.Spare {
+			x = l.net.seen(m, x)
 			nodes = append(nodes, map[string]any{"Id": x.Name, "Address": x.Address, "ApiPort": x.APIPort, "RaftPort": x.RaftPort})
 		}
 	}
 	all := map[string]any{
 		"Cluster": map[string]any{"NodeId": m.Name, "Nodes": nodes},
 		"Raft":    map[string]any{"PlainText": true},
+		"Auth":    map[string]any{"Mode": "none", "AnyoneMayReadAndWrite": true},
 		"Data":    map[string]any{"Dir": l.path(m.Name, ".data")},
 		"Log":     map[string]any{"Format": "text"},
 	}
@@ -88,39 +111,24 @@ func (l *Local) configure(m Machine) error {
 	return os.WriteFile(l.path(m.Name, ".json"), append(text, '\n'), 0o600)
 }
 
-// The ports are below those that the kernel gives connections: none is taken while its node is down.
-const firstPort, lastPort = 20_000, 32_000
-
-// freePorts finds ports that nobody listens on. Processes that run side by side begin at different places.
-func freePorts(n int) (ports []int, err error) {
-	for i, at := 0, os.Getpid()*37; len(ports) < n && i < lastPort-firstPort; i++ {
-		port := firstPort + (at+i)%(lastPort-firstPort)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			return nil, err
-		}
-		ports = append(ports, port)
-	}
-	if len(ports) < n {
-		return nil, fmt.Errorf("jepsen: no %d free ports on loopback", n)
-	}
-	return ports, nil
-}
-
 // Means is part of Ground.
 func (l *Local) Means() []string {
-	return []string{"processes on loopback: they are killed and stopped, nothing else is broken"}
+	return append([]string{"processes on this machine"}, l.net.means()...)
 }
 
 // Can is part of Ground.
 func (l *Local) Can(c Capability) error {
-	if c == Spares && l.o.Spares >= 2 {
-		return nil
+	err := errNotHere
+	switch {
+	case c != Spares:
+		err = l.net.can(c)
+	case l.o.Spares >= 2:
+		err = nil
 	}
-	return fmt.Errorf("%s: %w", c, errNotHere)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c, err)
+	}
+	return nil
 }
 
 // Machines is part of Ground.
@@ -128,14 +136,13 @@ func (l *Local) Machines() []Machine { return l.machines }
 
 // Dial is part of Ground.
 func (l *Local) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	var d net.Dialer
-	return d.DialContext(ctx, network, address)
+	return l.net.dial(ctx, network, address)
 }
 
 // Start is part of Ground.
 func (l *Local) Start(_ context.Context, machine string, args ...string) error {
 	line := append([]string{l.o.Program, "serve", "--config", l.path(machine, ".json")}, args...)
-	return l.procs[machine].start(line, l.o.Env, func(cmd *exec.Cmd) error { return l.starter.do(cmd.Start) })
+	return l.procs[machine].start(line, l.o.Env, func(cmd *exec.Cmd) error { return l.threads[machine].do(cmd.Start) })
 }
 
 // Signal is part of Ground.
@@ -151,12 +158,7 @@ func (l *Local) Ended(ctx context.Context, machine string) error { return l.proc
 
 // SetLinks is part of Ground.
 func (l *Local) SetLinks(_ context.Context, links map[Link]Condition) error {
-	for _, c := range links {
-		if c != (Condition{}) {
-			return l.Can(Cuts)
-		}
-	}
-	return nil
+	return l.net.setLinks(links)
 }
 
 // SetDisk is part of Ground.
@@ -184,12 +186,17 @@ func (l *Local) Confman(ctx context.Context, args ...string) ([]byte, error) {
 		urls = append(urls, m.URL)
 	}
 	cmd.Env = append(os.Environ(), "CONFMAN_ENDPOINTS="+strings.Join(urls, ","))
-	out, err := cmd.Output()
-	var failed *exec.ExitError
-	if errors.As(err, &failed) {
-		err = fmt.Errorf("confman %s: %w: %s", strings.Join(args, " "), err, failed.Stderr)
+	var out, failure bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &failure
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	err := l.threads[Clients].do(cmd.Start)
+	if err == nil {
+		err = cmd.Wait()
 	}
-	return out, err
+	if err != nil {
+		err = fmt.Errorf("confman %s: %w: %s", strings.Join(args, " "), err, failure.Bytes())
+	}
+	return out.Bytes(), err
 }
 
 // Collect is part of Ground.
@@ -213,17 +220,22 @@ func (l *Local) Close(ctx context.Context) error {
 	for _, m := range l.machines {
 		_ = l.procs[m.Name].wait(ctx) // how it ended is known
 	}
-	l.starter.close()
+	for _, t := range l.threads {
+		t.close()
+	}
+	if l.net != nil {
+		errs = append(errs, l.net.close())
+	}
 	return errors.Join(errs...)
 }
 
 func copyFile(to, from string) error {
-	in, err := os.Open(from)
+	in, err := os.Open(from) //nolint:gosec // the caller's
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.Create(to)
+	out, err := os.Create(to) //nolint:gosec // the caller's
 	if err != nil {
 		return err
 	}

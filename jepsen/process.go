@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"sync"
 	"syscall"
+
+	"github.com/confman/confman/jepsen/tunnet"
 )
 
 // process is one node's process on this machine, whether it runs or not.
@@ -110,15 +111,16 @@ func (p *process) wait(ctx context.Context) error {
 }
 
 // thread runs functions on one thread of the operating system, in order, until it is closed.
-type thread struct{ work chan func() }
+type thread struct {
+	work chan func()
+	once sync.Once // closed
+}
 
 // newThread makes a thread, on which enter runs first.
 func newThread(enter func() error) (*thread, error) {
 	t := &thread{work: make(chan func())}
 	entered := make(chan error)
-	go func() {
-		// It is not unlocked: the thread ends with the goroutine, whatever enter made of it.
-		runtime.LockOSThread()
+	tunnet.Go(func() {
 		err := enter()
 		entered <- err
 		if err != nil {
@@ -127,7 +129,7 @@ func newThread(enter func() error) (*thread, error) {
 		for do := range t.work {
 			do()
 		}
-	}()
+	})
 	return t, <-entered
 }
 
@@ -139,4 +141,4 @@ func (t *thread) do(f func() error) error {
 }
 
 // close ends the thread, and what it started with it.
-func (t *thread) close() { close(t.work) }
+func (t *thread) close() { t.once.Do(func() { close(t.work) }) }

@@ -1,0 +1,74 @@
+package jepsen
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// localRun is a cluster of three that serves, and what one looks at it with.
+func localRun(t *testing.T, o LocalOptions) *Run {
+	t.Helper()
+	o.Program, o.Dir = confman(t), t.TempDir()
+	ground, err := NewLocal(o)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		require.NoError(t, ground.Close(ctx))
+		if t.Failed() {
+			for _, m := range ground.Machines() {
+				text, _ := os.ReadFile(filepath.Join(o.Dir, m.Name+".log"))
+				t.Logf("%s:\n%s", m.Name, text)
+			}
+		}
+	})
+	for _, line := range ground.Means() {
+		t.Log(line)
+	}
+	r, err := newRun(ground, Options{Log: t.Logf})
+	require.NoError(t, err)
+	require.NoError(t, r.begin(t.Context(), nil))
+	return r
+}
+
+// isolated are the links of a machine with all others, not with clients.
+func isolated(r *Run, name string) map[Link]Condition {
+	links := map[Link]Condition{}
+	for other := range r.machines {
+		if other != name {
+			links[Link{name, other}], links[Link{other, name}] = Condition{Cut: true}, Condition{Cut: true}
+		}
+	}
+	return links
+}
+
+func TestE2EPartitionedLeader(t *testing.T) {
+	for name, o := range map[string]LocalOptions{"namespaces": {}} {
+		t.Run(name, func(t *testing.T) {
+			r := localRun(t, o)
+			ctx := t.Context()
+			first := r.Leader(ctx)
+			require.NotEmpty(t, first)
+			require.NoError(t, r.Ground.SetLinks(ctx, isolated(r, first)))
+			began := time.Now()
+			require.Eventually(t, func() bool {
+				now := r.Leader(ctx)
+				return now != "" && now != first
+			}, 20*time.Second, 20*time.Millisecond, "nobody else leads")
+			t.Logf("%v until another one leads", time.Since(began))
+			out, err := r.Ground.Confman(ctx, "put", "x", "1")
+			require.NoError(t, err)
+			assert.NotEmpty(t, out)
+			require.NoError(t, r.Ground.SetLinks(ctx, nil))
+			began = time.Now()
+			require.NoError(t, r.awaitReady(ctx, 20*time.Second))
+			t.Logf("%v until all are ready", time.Since(began))
+		})
+	}
+}
