@@ -29,6 +29,8 @@ type LocalOptions struct {
 	Env []string
 	// Loopback has proxies on loopback break the network also where there could be network namespaces.
 	Loopback bool
+	// PlainText has the nodes do without TLS between them: a little faster, and less like production.
+	PlainText bool
 	// Seed decides which packets are hit.
 	Seed uint64
 }
@@ -77,6 +79,9 @@ func NewLocal(o LocalOptions) (_ *Local, err error) {
 		l.machines = append(l.machines, m)
 		l.procs[m.Name] = &process{log: l.path(m.Name, ".log")}
 	}
+	if err := l.certify(); err != nil {
+		return nil, err
+	}
 	for _, m := range l.machines {
 		if err := l.configure(m); err != nil {
 			return nil, err
@@ -98,7 +103,7 @@ func (l *Local) configure(m Machine) error {
 	}
 	all := map[string]any{
 		"Cluster": map[string]any{"NodeId": m.Name, "Nodes": nodes},
-		"Raft":    map[string]any{"PlainText": true},
+		"Raft":    l.raftSection(m),
 		"Auth":    map[string]any{"Mode": "none", "AnyoneMayReadAndWrite": true},
 		"Data":    map[string]any{"Dir": l.path(m.Name, ".data")},
 		"Log":     map[string]any{"Format": "text"},

@@ -2,8 +2,10 @@ package jepsen
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,7 +23,7 @@ func localRun(t *testing.T, o LocalOptions) *Run {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		require.NoError(t, ground.Close(ctx))
-		if t.Failed() {
+		if t.Failed() || os.Getenv("SHOWLOGS") != "" {
 			for _, m := range ground.Machines() {
 				text, _ := os.ReadFile(filepath.Join(o.Dir, m.Name+".log"))
 				t.Logf("%s:\n%s", m.Name, text)
@@ -69,6 +71,31 @@ func TestE2EPartitionedLeader(t *testing.T) {
 			began = time.Now()
 			require.NoError(t, r.awaitReady(ctx, 20*time.Second))
 			t.Logf("%v until all are ready", time.Since(began))
+		})
+	}
+}
+
+// TestE2ECorruption: what is changed between nodes is never believed, and the cluster goes on.
+func TestE2ECorruption(t *testing.T) {
+	for name, o := range map[string]LocalOptions{"namespaces": {}} {
+		t.Run(name, func(t *testing.T) {
+			r := localRun(t, o)
+			ctx := t.Context()
+			links := map[Link]Condition{}
+			for a := range r.machines {
+				for b := range r.machines {
+					if a != b {
+						links[Link{a, b}] = Condition{Corrupt: 0.01}
+					}
+				}
+			}
+			require.NoError(t, r.Ground.SetLinks(ctx, links))
+			for i := range 200 {
+				_, err := r.Ground.Confman(ctx, "put", fmt.Sprintf("k/%d", i), strings.Repeat("x", 1000))
+				require.NoError(t, err)
+			}
+			require.NoError(t, r.Ground.SetLinks(ctx, nil))
+			require.NoError(t, r.awaitReady(ctx, 20*time.Second))
 		})
 	}
 }

@@ -23,11 +23,12 @@ type namespaces struct {
 	net     *tunnet.Net
 	at      map[string]netip.Addr
 	clients *thread
+	plain   bool // the nodes speak plain text, and would believe what was changed on the way
 }
 
 // newNamespaces fails if it may not make them.
 func newNamespaces(o LocalOptions) (_ *namespaces, err error) {
-	n := &namespaces{net: tunnet.New(o.Seed), at: map[string]netip.Addr{Clients: netip.MustParseAddr(clientAddress)}}
+	n := &namespaces{net: tunnet.New(o.Seed), plain: o.PlainText, at: map[string]netip.Addr{Clients: netip.MustParseAddr(clientAddress)}}
 	n.clients, err = n.join(Clients)
 	if err != nil {
 		_ = n.net.Close() // it has no hosts
@@ -41,13 +42,15 @@ func (n *namespaces) join(machine string) (*thread, error) {
 }
 
 func (n *namespaces) means() []string {
-	return []string{"network: a namespace for each node, and a network in this process between them: packets are cut off, delayed, lost, overtaken, changed, slowed down"}
+	return []string{"network: a namespace for each node, and a network in this process between them: packets are lost (all of a way that is cut), delayed, overtaken, changed (between nodes such that TCP does not see it) and slowed down"}
 }
 
 func (n *namespaces) can(c Capability) error {
 	switch c {
-	case Cuts, Delays, Losses, Reorders, Corruption, Bandwidth:
+	case Cuts, Delays, Losses, Reorders, Bandwidth:
 		return nil
+	case Corruption:
+		return believed(n.plain)
 	default:
 		return errNotHere
 	}
@@ -80,7 +83,11 @@ func (n *namespaces) dial(ctx context.Context, network, address string) (net.Con
 func (n *namespaces) setLinks(links map[Link]Condition) error {
 	all := map[tunnet.Link]tunnet.Condition{}
 	for l, c := range links {
-		all[tunnet.Link(l)] = tunnet.Condition(c)
+		all[tunnet.Link(l)] = tunnet.Condition{
+			Cut: c.Cut, Delay: c.Delay, Jitter: c.Jitter, Loss: c.Loss, Reorder: c.Reorder, BytesPerSecond: c.BytesPerSecond,
+			// Clients speak plain HTTP: there TCP has to see what was changed.
+			Corrupt: c.Corrupt, Checked: n.plain || l.From == Clients || l.To == Clients,
+		}
 	}
 	return n.net.SetLinks(all)
 }

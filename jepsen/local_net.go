@@ -2,6 +2,7 @@ package jepsen
 
 import (
 	"context"
+	"errors"
 	"net"
 )
 
@@ -36,4 +37,12 @@ func newNetwork(o LocalOptions) (network, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// believed is why nothing can be changed on the way between nodes that speak plain text: they promise nothing there.
+func believed(plain bool) error {
+	if plain {
+		return errors.New("not between nodes that speak plain text: what is changed would be believed")
+	}
+	return nil
 }

@@ -15,6 +15,7 @@ type Condition struct {
 	Loss           float64       // share of packets that are lost, 0 to 1
 	Reorder        float64       // share of packets that are held up, and overtaken by what comes next
 	Corrupt        float64       // share of TCP's packets with data of which a bit is changed, and the checksum with it
+	Checked        bool          // the checksum is not changed with the bit: the receiving kernel drops the packet
 	BytesPerSecond int           // 0: no limit
 }
 
@@ -78,7 +79,7 @@ func (l *link) send(p []byte) {
 		l.n.Lost++
 		return
 	}
-	if l.chance(l.c.Corrupt) && flipBit(p, l.rng) {
+	if l.chance(l.c.Corrupt) && flipBit(p, l.rng, l.c.Checked) {
 		l.n.Corrupted++
 	}
 	overtaken := l.chance(l.c.Reorder)

@@ -219,6 +219,17 @@ func TestCorruptionReachesThePrograms(t *testing.T) {
 	assert.Zero(t, counts[back].Corrupted)
 }
 
+// TestCorruptionThatTCPSees comes to no program.
+func TestCorruptionThatTCPSees(t *testing.T) {
+	n := pair(t)
+	c := dial(t, n, "a", "10.77.0.2:7")
+	require.NoError(t, n.SetLinks(map[Link]Condition{there: {Corrupt: 0.2, Checked: true}}))
+	text := make([]byte, 100_001)
+	got, _ := echo(t, c, text)
+	assert.True(t, bytes.Equal(text, got))
+	assert.Positive(t, n.Counts()[there].Corrupted)
+}
+
 func TestBandwidth(t *testing.T) {
 	n := pair(t)
 	c := dial(t, n, "a", "10.77.0.2:7")

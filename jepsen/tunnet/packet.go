@@ -15,9 +15,9 @@ const (
 	protocolTCP = 6
 )
 
-// flipBit changes a bit of the data in a packet of TCP, and the checksum such that the receiver takes it for what was sent. False: the
-// packet has no data, and is as it was.
-func flipBit(p []byte, rng *rand.Rand) bool {
+// flipBit changes a bit of the data in a packet of TCP and, unless it is to be seen by it, the checksum such that the receiver takes
+// the data for what was sent. False: the packet has no data, and is as it was.
+func flipBit(p []byte, rng *rand.Rand, seen bool) bool {
 	ip := int(p[0]&15) * 4
 	if p[ipProtocol] != protocolTCP || len(p) < ip+tcpHeader {
 		return false
@@ -30,6 +30,9 @@ func flipBit(p []byte, rng *rand.Rand) bool {
 	at := header + rng.IntN(len(tcp)-header)
 	before := word(tcp, at)
 	tcp[at] ^= 1 << rng.IntN(8)
+	if seen {
+		return true
+	}
 	after := word(tcp, at)
 	// RFC 1624: the new checksum of the old one and of the word that changed.
 	sum := uint32(^binary.BigEndian.Uint16(tcp[tcpChecksum:])) + uint32(^before) + uint32(after)
