@@ -7,78 +7,122 @@ import (
 	"strconv"
 )
 
-// CheckBank decides whether the values of the workload's keys, which are numbers,
+// CheckBank decides of each Bank workload whether the values of its keys, which are numbers,
 // sum to its total: whenever one transaction reads them all, and, with the change
 // log, at every revision from the first on at which all of them exist. Missing keys count as 0.
 // It returns how many states were looked at.
 func CheckBank(h *History) (states int, err error) {
-	keys := map[string]bool{}
-	for _, k := range h.Workload.Keys {
-		keys[k] = true
-	}
+	banks := h.banks()
 	for i := range h.Ops {
 		o := &h.Ops[i]
 		if o.Kind != Txn || o.Outcome != ReadDone || !o.isAnswered() {
 			continue
 		}
-		values := map[string]string{}
-		for _, s := range o.Steps {
-			if keys[s.Key] {
-				values[s.Key] = s.Got
+		for _, b := range banks.of(o.Steps) {
+			values := map[string]string{}
+			for _, s := range o.Steps {
+				if banks[s.Key] == b {
+					values[s.Key] = s.Got
+				}
+			}
+			if len(values) < len(b.Keys) {
+				continue
+			}
+			states++
+			if err := b.check(values, o, "read", ""); err != nil {
+				return states, err
 			}
 		}
-		if len(values) < len(keys) {
-			continue
-		}
-		states++
-		sum, err := total(values)
-		if err != nil {
-			return states, violation([]*Op{o}, "%v read %v", o, err)
-		}
-		if sum != h.Workload.Total {
-			return states, violation([]*Op{o}, "money made or lost: the accounts sum to %d, not %d, in %v", sum, h.Workload.Total, o)
-		}
 	}
-	n, err := replayBank(h, keys)
+	n, err := replayBanks(h, banks)
 	return states + n, err
 }
 
-// replayBank sums the accounts at each revision of the change log.
-func replayBank(h *History, keys map[string]bool) (states int, err error) {
+// accounts are banks, by each of their keys.
+type accounts map[string]*bank
+
+type bank struct {
+	*Workload
+	values map[string]string // at a revision of the change log
+	lost   bool              // they are not known any more
+}
+
+func (h *History) banks() accounts {
+	all := accounts{}
+	for i := range h.Workloads {
+		w := &h.Workloads[i]
+		if w.Name != Bank {
+			continue
+		}
+		b := &bank{Workload: w, values: map[string]string{}}
+		for _, key := range w.Keys {
+			all[key] = b
+		}
+	}
+	return all
+}
+
+// of are the banks that have a key in some of steps, in their order.
+func (a accounts) of(steps []Step) (banks []*bank) {
+	for i := range steps {
+		if b := a[steps[i].Key]; b != nil && !slices.Contains(banks, b) {
+			banks = append(banks, b)
+		}
+	}
+	return banks
+}
+
+// replayBanks sums the accounts at each revision of the change log.
+func replayBanks(h *History, banks accounts) (states int, err error) {
 	_, byID := h.operations()
-	values := map[string]string{}
 	for i, c := range h.Changes {
+		o := byID[c.Op]
+		if o == nil {
+			if b := banks[c.Key]; b != nil {
+				b.lost = true
+			}
+			continue
+		}
 		if i > 0 && h.Changes[i-1].Revision == c.Revision {
 			continue
 		}
-		o := byID[c.Op]
-		if o == nil {
-			return states, nil // from here on the values are not known
-		}
-		touched := false
+		var touched []*bank
 		for _, s := range o.steps() {
-			if !keys[s.Key] || s.Kind == Read {
+			b := banks[s.Key]
+			if b == nil || s.Kind == Read {
 				continue
 			}
-			touched = true
-			values[s.Key] = s.Value
+			if !slices.Contains(touched, b) {
+				touched = append(touched, b)
+			}
+			b.values[s.Key] = s.Value
 			if s.Kind == Delete {
-				values[s.Key] = ""
+				b.values[s.Key] = ""
 			}
 		}
-		if !touched || len(values) < len(keys) {
-			continue
-		}
-		states++
-		sum, err := total(values)
-		if err != nil {
-			return states, violation([]*Op{o}, "%v wrote %v", o, err)
-		}
-		if sum != h.Workload.Total {
-			return states, violation([]*Op{o}, "money made or lost: at revision %d the accounts sum to %d, not %d, after %v", c.Revision, sum, h.Workload.Total, o)
+		for _, b := range touched {
+			if b.lost || len(b.values) < len(b.Keys) {
+				continue
+			}
+			states++
+			if err := b.check(b.values, o, "wrote", fmt.Sprintf("at revision %d ", c.Revision)); err != nil {
+				return states, err
+			}
 		}
 	}
 	return states, nil
+}
+
+// check sums values that an operation read or wrote.
+func (b *bank) check(values map[string]string, o *Op, did, when string) error {
+	sum, err := total(values)
+	switch {
+	case err != nil:
+		return violation([]*Op{o}, "%v %s %v", o, did, err)
+	case sum != b.Total:
+		return violation([]*Op{o}, "money made or lost: %sthe accounts sum to %d, not %d, in what %v %s", when, sum, b.Total, o, did)
+	}
+	return nil
 }
 
 // total sums values; an empty one is 0.

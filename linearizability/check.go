@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -151,13 +152,17 @@ func Check(h *History, budget time.Duration) Verdict {
 			v = append(v, f)
 		}
 	}
-	switch h.Workload.Name {
-	case Bank:
-		v = append(v, counted(Bank, "state", h, CheckBank))
-	case Set:
-		v = append(v, counted(Set, "read", h, CheckSet))
-	case ListAppend:
-		v = append(v, counted(ListAppend, "transaction", h, CheckListAppend))
+	for _, j := range []struct {
+		name, what string
+		check      func(*History) (int, error)
+	}{
+		{Bank, "state", CheckBank},
+		{Set, "read", CheckSet},
+		{ListAppend, "transaction", CheckListAppend},
+	} {
+		if slices.ContainsFunc(h.Workloads, func(w Workload) bool { return w.Name == j.name }) {
+			v = append(v, counted(j.name, j.what, h, j.check))
+		}
 	}
 	return v
 }

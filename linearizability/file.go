@@ -65,7 +65,7 @@ type saw struct {
 type changeLine struct {
 	head
 	Op       uint64 `json:"op"`
-	Key      string `json:"key"`
+	Key      string `json:"key,omitempty"`
 	Revision uint64 `json:"revision"`
 }
 
@@ -239,7 +239,7 @@ func (h *History) eventLines() []output {
 			Fault: e.Fault, Name: e.Name, Nodes: e.Nodes, Links: e.Links, Minority: e.Minority, Text: e.Text,
 		}})
 	}
-	if w := h.Workload; w.Name != "" {
+	for _, w := range h.Workloads {
 		lines = append(lines, output{first, rankWorkload, 0, workloadLine{head: head{first, "workload"}, Name: w.Name, Keys: w.Keys, Total: w.Total}})
 	}
 	return lines
@@ -517,9 +517,6 @@ func (d *decoder) workload(l *workloadLine) error {
 	default:
 		return fmt.Errorf("workload %q is none of %s, %s, %s", l.Name, Bank, Set, ListAppend)
 	}
-	if d.h.Workload.Name != "" {
-		return errors.New("a history has one workload")
-	}
-	d.h.Workload = Workload{Name: l.Name, Keys: l.Keys, Total: l.Total}
+	d.h.Workloads = append(d.h.Workloads, Workload{Name: l.Name, Keys: l.Keys, Total: l.Total})
 	return nil
 }

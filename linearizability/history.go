@@ -125,7 +125,7 @@ type Step struct {
 type Change struct {
 	Revision uint64
 	Op       uint64 // 0: of no operation in the history
-	Key      string
+	Key      string // "": the revision changed no key
 }
 
 // History is what was asked and answered, and what is known of the cluster
@@ -137,8 +137,8 @@ type History struct {
 	HasChanges bool
 	Watches    []Watch
 	Events     []Event
-	// Workload says what else must hold; its zero value: nothing.
-	Workload Workload
+	// Workloads say what else must hold. Several of one name are so many of its kind.
+	Workloads []Workload
 }
 
 // Workload names a set of keys whose values obey a rule.
@@ -147,6 +147,29 @@ type Workload struct {
 	Keys  []string // empty: all keys of the history
 	Total int64    // of Bank: the sum of all values, at each revision
 }
+
+// ruled are the keys of all workloads of a name.
+type ruled struct {
+	all  bool // of the history
+	keys map[string]bool
+}
+
+func (h *History) ruled(name string) ruled {
+	r := ruled{keys: map[string]bool{}}
+	for _, w := range h.Workloads {
+		if w.Name != name {
+			continue
+		}
+		r.all = r.all || len(w.Keys) == 0
+		for _, key := range w.Keys {
+			r.keys[key] = true
+		}
+	}
+	return r
+}
+
+// has tells whether a key belongs to them.
+func (r ruled) has(key string) bool { return r.all || r.keys[key] }
 
 // String names an operation for people.
 func (o *Op) String() string {

@@ -67,7 +67,7 @@ type edge struct {
 
 // listGraph is the order of transactions that their lists tell.
 type listGraph struct {
-	h         *History
+	of        ruled
 	ops       []*Op
 	appenders map[keyValue]int // to position in ops
 	longest   map[string]listRead
@@ -81,10 +81,10 @@ type listRead struct {
 }
 
 func newListGraph(h *History) *listGraph {
-	g := &listGraph{h: h, appenders: map[keyValue]int{}, longest: map[string]listRead{}}
+	g := &listGraph{of: h.ruled(ListAppend), appenders: map[keyValue]int{}, longest: map[string]listRead{}}
 	all, _ := h.operations()
 	for _, o := range all {
-		if o.Kind == Local || !slices.ContainsFunc(o.keys(), h.Workload.has) {
+		if o.Kind == Local || !slices.ContainsFunc(o.keys(), g.of.has) {
 			continue
 		}
 		for _, s := range o.steps() {
@@ -106,7 +106,7 @@ func (g *listGraph) reads(n int, o *Op) (map[string]listRead, error) {
 	out := map[string]listRead{}
 	own := map[string][]string{}
 	for _, s := range o.steps() {
-		if !g.h.Workload.has(s.Key) {
+		if !g.of.has(s.Key) {
 			continue
 		}
 		if s.Kind == Append {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// CheckSet decides, of the workload's keys, whose values are lists of elements that
+// CheckSet decides, of the keys of Set workloads, whose values are lists of elements that
 // are appended once each, whether every read has each element once at most, none
 // that was not added or was refused, and, unless it is a local read, all that
 // were acknowledged before it was called. It takes O(n log n) in the size of the
@@ -19,7 +19,7 @@ func CheckSet(h *History) (reads int, err error) {
 			continue
 		}
 		for _, s := range o.steps() {
-			if s.Kind != Read || !h.Workload.has(s.Key) {
+			if s.Kind != Read || !c.of.has(s.Key) {
 				continue
 			}
 			reads++
@@ -31,12 +31,8 @@ func CheckSet(h *History) (reads int, err error) {
 	return reads, nil
 }
 
-// has tells whether a key belongs to the workload.
-func (w *Workload) has(key string) bool {
-	return len(w.Keys) == 0 || slices.Contains(w.Keys, key)
-}
-
 type setCheck struct {
+	of     ruled
 	adders map[keyValue][]*Op
 	acks   map[string][]added // by key, by return
 }
@@ -48,11 +44,11 @@ type added struct {
 }
 
 func newSetCheck(h *History) *setCheck {
-	c := &setCheck{adders: map[keyValue][]*Op{}, acks: map[string][]added{}}
+	c := &setCheck{of: h.ruled(Set), adders: map[keyValue][]*Op{}, acks: map[string][]added{}}
 	ops, _ := h.operations()
 	for _, o := range ops {
 		for _, s := range o.steps() {
-			if s.Kind != Append || !h.Workload.has(s.Key) {
+			if s.Kind != Append || !c.of.has(s.Key) {
 				continue
 			}
 			what := keyValue{s.Key, s.Value}

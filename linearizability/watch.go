@@ -79,6 +79,9 @@ func checkStream(h *History, w *Watch, log []Change) error {
 		}
 		at := revisionKey{c.Revision, c.Key}
 		known[at] = true
+		if c.Key == "" {
+			continue // of no key
+		}
 		if strings.HasPrefix(c.Key, w.Prefix) && !sent[at] {
 			what := "misses"
 			if c.Revision == last {

@@ -127,7 +127,7 @@ func TestWorkloads(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			s := script{h: History{Workload: c.workload}}
+			s := script{h: History{Workloads: []Workload{c.workload}}}
 			for _, l := range c.lines {
 				s.txn(l.outcome, l.steps...)
 			}
@@ -152,10 +152,54 @@ func TestWorkloads(t *testing.T) {
 	}
 }
 
+// TestSeveralWorkloads: each is judged by its own rule, and changes of nobody, or of no key, are in nobody's way.
+func TestSeveralWorkloads(t *testing.T) {
+	history := func(second string) *History {
+		s := script{h: History{Workloads: []Workload{
+			{Name: Bank, Keys: []string{"a", "b"}, Total: 10}, {Name: Bank, Keys: []string{"c", "d"}},
+			{Name: Set, Keys: []string{"s"}}, {Name: Set, Keys: []string{"t"}}, {Name: ListAppend, Keys: []string{"x"}},
+		}}}
+		s.txn(Applied, "put a 4", "put b 6")
+		s.txn(Applied, "put c 1", "put d "+second)
+		s.txn(Applied, "append s 1", "append t 1", "append x 1")
+		s.txn(ReadDone, "read a 4", "read b 6", "read s 1", "read t 1", "read x 1")
+		for i, rev := range []uint64{1, 4, 5} { // what came between is nobody's
+			s.h.Ops[i].Revision = rev
+			for _, step := range s.h.Ops[i].Steps {
+				s.h.Changes = append(s.h.Changes, Change{Revision: rev, Op: s.h.Ops[i].ID, Key: step.Key})
+			}
+			if i == 0 {
+				s.h.Changes = append(s.h.Changes, Change{Revision: 2}, Change{Revision: 3, Key: "elsewhere"})
+			}
+		}
+		s.h.Ops[3].Revision = 5
+		for i, rev := range []uint64{1, 1, 5, 5, 5} {
+			s.h.Ops[3].Steps[i].KeyRevision = rev
+		}
+		s.h.HasChanges = true
+		s.h.Watches = []Watch{{ID: 1, From: 1, Start: 3, Through: 3, ThroughAt: 9, Events: []WatchEvent{{At: 9, Revision: 3, Key: "elsewhere"}}}}
+		return &s.h
+	}
+	right := history("-1")
+	require.NoError(t, Check(right, testBudget).Err())
+	var text strings.Builder
+	require.NoError(t, right.Write(&text))
+	again, err := ReadHistory(strings.NewReader(text.String()))
+	require.NoError(t, err)
+	assert.Equal(t, right.Workloads, again.Workloads)
+	assert.Equal(t, right.Changes, again.Changes)
+
+	err = Check(history("1"), testBudget).Err()
+	require.ErrorContains(t, err, "sum to 2, not 0")
+	broken := history("-1")
+	broken.Ops[3].Steps[3] = Step{Kind: Read, Key: "t"}
+	assert.ErrorContains(t, Check(broken, testBudget).Err(), "element 1 is lost from t")
+}
+
 // TestListAppendLong: a long right history is quick, and one read that went back
 // in the middle of it is found.
 func TestListAppendLong(t *testing.T) {
-	s := script{h: History{Workload: Workload{Name: ListAppend}}}
+	s := script{h: History{Workloads: []Workload{{Name: ListAppend}}}}
 	const lists, each = 200, 50
 	for x := range lists {
 		list := ""

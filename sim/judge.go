@@ -418,7 +418,7 @@ func (j *judge) history() *linearizability.History {
 	if j.told != nil {
 		return j.told
 	}
-	h := linearizability.History{HasChanges: true, Events: j.w.noted, Watches: j.w.clients.watches(), Workload: j.w.clients.workload()}
+	h := linearizability.History{HasChanges: true, Events: j.w.noted, Watches: j.w.clients.watches(), Workloads: j.w.clients.workloads()}
 	h.Ops = make([]linearizability.Op, 0, len(j.w.clients.ops))
 	for _, o := range j.w.clients.own() {
 		if !o.governs() {

@@ -204,12 +204,12 @@ func TestWorkloads(t *testing.T) {
 		delete(left, load)
 		result, err := Run(o)
 		require.NoError(t, err)
-		assert.Equal(t, load, result.History.Workload.Name)
+		assert.Equal(t, load, result.History.Workloads[0].Name)
 		assert.Greater(t, result.Fired["judged: "+load], uint64(10), "%s: %v", load, result.Fired)
 		writes, reads := 0, 0
 		for i := range result.History.Ops {
 			op := &result.History.Ops[i]
-			if key := touched(op); !slices.Contains(result.History.Workload.Keys, key) {
+			if key := touched(op); !slices.Contains(result.History.Workloads[0].Keys, key) {
 				continue
 			}
 			switch op.Outcome {

@@ -402,9 +402,9 @@ func (cl *client) remember(o *operation) {
 	}
 }
 
-// workload is what the history says of the world's workload: nothing, if it was not
+// workloads is what the history says of the world's workload: nothing, if it was not
 // come to.
-func (c *clients) workload() linearizability.Workload {
+func (c *clients) workloads() []linearizability.Workload {
 	out := linearizability.Workload{Name: c.w.setup.load}
 	known := map[string]bool{}
 	for _, o := range c.own() {
@@ -419,7 +419,7 @@ func (c *clients) workload() linearizability.Workload {
 		}
 	}
 	if len(out.Keys) == 0 {
-		return linearizability.Workload{}
+		return nil
 	}
-	return out
+	return []linearizability.Workload{out}
 }
