@@ -10,8 +10,11 @@ import (
 
 // Limits of what a run remembers: beyond them it stops asking, and says so.
 const (
-	MaxOps    = 2_000_000
-	MaxEvents = 500_000
+	MaxOps     = 2_000_000
+	MaxEvents  = 500_000   // of nodes and faults
+	MaxWatched = 2_000_000 // changes that watches were sent
+	// MaxRecordedBytes bounds the keys and values in operations, and in what watches were sent.
+	MaxRecordedBytes = 1 << 30
 )
 
 // Recorder remembers what happened in a run, all on one monotonic clock. Safe for concurrent use.
@@ -20,10 +23,12 @@ type Recorder struct {
 
 	mu      sync.Mutex
 	lastOp  uint64
-	pending map[uint64]linearizability.Op // as they were asked
-	ops     []linearizability.Op
+	pending map[uint64]linearizability.Op // as they are if they never return
+	ops     blocks
 	events  []linearizability.Event
 	watches []linearizability.Watch
+	watched int
+	bytes   int
 	faults  uint64
 	full    bool
 }
@@ -52,7 +57,7 @@ func (r *Recorder) ID() uint64 {
 func (r *Recorder) Call(op *linearizability.Op) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.ops)+len(r.pending) >= MaxOps {
+	if r.ops.len()+len(r.pending) >= MaxOps || r.bytes >= MaxRecordedBytes {
 		r.full = true
 		return false
 	}
@@ -79,7 +84,13 @@ func (r *Recorder) Return(op *linearizability.Op) {
 		op.Return = linearizability.Never
 	}
 	delete(r.pending, op.ID)
-	r.ops = append(r.ops, *op)
+	r.ops.add(op)
+	r.bytes += len(op.Key) + len(op.Value) + len(op.Got)
+	for _, steps := range [...][]linearizability.Step{op.Steps, op.Else} {
+		for i := range steps {
+			r.bytes += len(steps[i].Key) + len(steps[i].Value) + len(steps[i].Got)
+		}
+	}
 }
 
 // reads tells whether an operation changes nothing.
@@ -87,9 +98,11 @@ func reads(op *linearizability.Op) bool {
 	if op.Kind != linearizability.Txn {
 		return op.Kind == linearizability.Read || op.Kind == linearizability.Local
 	}
-	for _, s := range append(op.Steps[:len(op.Steps):len(op.Steps)], op.Else...) {
-		if s.Kind != linearizability.Read {
-			return false
+	for _, steps := range [...][]linearizability.Step{op.Steps, op.Else} {
+		for i := range steps {
+			if steps[i].Kind != linearizability.Read {
+				return false
+			}
 		}
 	}
 	return true
@@ -124,23 +137,62 @@ func (r *Recorder) End(fault uint64) {
 	r.Note(linearizability.Event{Kind: linearizability.FaultEnds, Fault: fault})
 }
 
-// Watched records a stream as far as it was received.
+// Watched records a stream as far as it was received, if there is room.
 func (r *Recorder) Watched(w linearizability.Watch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.watched >= MaxWatched || r.bytes >= MaxRecordedBytes {
+		r.full = true
+		return
+	}
 	w.ID = uint64(len(r.watches) + 1)
 	r.watches = append(r.watches, w)
+	r.watched += len(w.Events)
+	for i := range w.Events {
+		r.bytes += len(w.Events[i].Key) + len(w.Events[i].Value)
+	}
 }
 
 // History is what was recorded. Operations without an answer are in it as such. Full: there was more than it has room for.
 func (r *Recorder) History() (h linearizability.History, full bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	h.Ops = append(h.Ops, r.ops...)
-	for _, op := range r.pending {
-		h.Ops = append(h.Ops, op)
+	h.Ops = r.ops.all(len(r.pending))
+	for id := range r.pending {
+		h.Ops = append(h.Ops, r.pending[id])
 	}
 	h.Events = append(h.Events, r.events...)
 	h.Watches = append(h.Watches, r.watches...)
 	return h, r.full
+}
+
+// blocks are operations in blocks of one size: to add one moves no other, so that nobody waits for that.
+type blocks struct{ full [][]linearizability.Op }
+
+const blockOps = 4096
+
+func (b *blocks) len() int {
+	n := len(b.full)
+	if n == 0 {
+		return 0
+	}
+	return (n-1)*blockOps + len(b.full[n-1])
+}
+
+func (b *blocks) add(op *linearizability.Op) {
+	n := len(b.full)
+	if n == 0 || len(b.full[n-1]) == blockOps {
+		b.full = append(b.full, make([]linearizability.Op, 0, blockOps))
+		n++
+	}
+	b.full[n-1] = append(b.full[n-1], *op)
+}
+
+// all are the operations, with room for some more.
+func (b *blocks) all(more int) []linearizability.Op {
+	out := make([]linearizability.Op, 0, b.len()+more)
+	for _, block := range b.full {
+		out = append(out, block...)
+	}
+	return out
 }

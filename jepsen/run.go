@@ -75,6 +75,7 @@ type Run struct {
 
 	machines map[string]Machine
 	clients  map[string]*client.Client
+	loads    []Workload
 
 	mu      sync.Mutex
 	members []string                         // the names of the nodes that clients ask
@@ -166,6 +167,7 @@ func (r *Run) workloads() (loads []Workload, err error) {
 		}
 		loads = append(loads, make())
 	}
+	r.loads = loads
 	return loads, nil
 }
 
@@ -403,7 +405,8 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 	}
 	settle, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	if len(errs) == len(r.ended()) {
+	live := len(errs) == len(r.ended())
+	if live {
 		for _, w := range loads {
 			if err := w.Settle(settle, r); err != nil {
 				wrong(Liveness, fmt.Errorf("%w: reading back: %w", ErrNotLive, err))
@@ -413,9 +416,19 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 			r.lookAt(settle, name)
 		}
 	}
-	h, full := r.Recorder.History()
+	h, full := r.history()
 	if full {
 		errs = append(errs, fmt.Errorf("%w: there was more than can be remembered", ErrProvesNothing))
+	}
+	if live {
+		switch err := r.readChanges(settle, &h); {
+		case errors.Is(err, errNotWhole):
+			r.Log("judged without the change log: %v", err)
+		case errors.Is(err, ErrLog):
+			wrong(Log, err)
+		case err != nil:
+			wrong(Liveness, fmt.Errorf("%w: %w", ErrNotLive, err))
+		}
 	}
 	res.History = h
 	res.Verdict = linearizability.Check(&res.History, r.Budget)
@@ -431,6 +444,17 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 	errs = append(errs, r.thin(&res.History, chosen))
 	res.Err = errors.Join(errs...)
 	return res
+}
+
+// history is what was recorded, with the rules that the workloads obey.
+func (r *Run) history() (h linearizability.History, full bool) {
+	h, full = r.Recorder.History()
+	for _, w := range r.loads {
+		if ruler, ok := w.(Ruler); ok {
+			h.Workloads = append(h.Workloads, ruler.Rules()...)
+		}
+	}
+	return h, full
 }
 
 // heal makes everything whole, and waits until all nodes serve.
@@ -477,6 +501,13 @@ func (r *Run) thin(h *linearizability.History, chosen []*Nemesis) error {
 	}
 	if float64(unknown) > mostUnknown*float64(len(h.Ops)) {
 		return fmt.Errorf("%w: of %d operations %d have an unknown outcome", errThin, len(h.Ops), unknown)
+	}
+	for _, w := range r.loads {
+		if t, ok := w.(Thinner); ok {
+			if err := t.Thin(h); err != nil {
+				return err
+			}
+		}
 	}
 	for _, n := range chosen {
 		if r.fired[n.Name] == 0 {

@@ -19,6 +19,8 @@ const (
 	Liveness = "liveness"
 	// Stops: no node ends that no fault has to itself.
 	Stops = "stop"
+	// Log: the change log has nothing but what was asked for.
+	Log = "log"
 	// Script: what a scenario demands holds.
 	Script = "script"
 )
@@ -30,7 +32,7 @@ const judgeEvery = 2 * time.Second
 // judge says what is wrong with what was recorded so far, as far as the judges of histories see. It may be wrong about the
 // end of what was recorded only in that it does not see something yet.
 func (r *Run) judge() []Wrong {
-	h, _ := r.Recorder.History()
+	h, _ := r.history()
 	v := linearizability.Check(&h, time.Second)
 	return append(wrongOf(v), r.ended()...)
 }
