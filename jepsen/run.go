@@ -77,17 +77,31 @@ type Run struct {
 	clients  map[string]*client.Client
 	loads    []Workload
 
+	// attend waits for a process to end, beside; nil: nobody minds.
+	attend func(l *life)
+	// unsure: who is a member may change, and so who has a majority is not known.
+	unsure bool
+
+	breaking sync.Mutex
+	rules    map[int]map[Link]Condition // of each fault that breaks links
+	nextID   int                        // of rules
+
 	mu      sync.Mutex
 	members []string                         // the names of the nodes that clients ask
 	claimed map[string]bool                  // machines that a fault has to itself
-	rules   map[int]map[Link]Condition       // of each fault that breaks links
-	nextID  int                              // of rules
 	leads   map[string]linearizability.Event // the newest Leads that was noted of each node
 	fired   map[string]int                   // faults made, by nemesis
-	stopped map[string]bool                  // nodes that ended by themselves
 	wrong   []Wrong                          // what ended the faults early
 	wrongAt time.Time
-	began   time.Time // of the faults
+	began   time.Time           // of the faults
+	lives   map[string]*life    // the last one of each node
+	excuses map[string][]string // for which a node may end by itself
+	args    map[string][]string // that each node is started with
+	paused  map[string]bool
+	disks   map[string]DiskState
+	clocks  map[string]Clock
+	mended  []string // what was left broken
+	blames  []blame  // what nemeses and ends of processes had to say
 }
 
 // Result is what came of a run.
@@ -97,8 +111,9 @@ type Result struct {
 	Fired   map[string]int // faults made, by nemesis
 	// Wrong is what the judges found; After how long after the first client had begun to ask, if it was found while they asked,
 	// else how long they asked.
-	Wrong []Wrong
-	After time.Duration
+	Wrong  []Wrong
+	After  time.Duration
+	Mended []string // what nemeses left broken: it was mended before the cluster had to serve
 	// Err is what is wrong: a judge's violation, a node that does not serve in the end, or that the run proves nothing.
 	Err error
 }
@@ -126,6 +141,7 @@ func Execute(ctx context.Context, ground Ground, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer r.minded(ctx, r.mind)()
 	if err := r.begin(ctx, loads); err != nil {
 		return nil, err
 	}
@@ -140,7 +156,9 @@ func newRun(ground Ground, o Options) (*Run, error) {
 	r := &Run{
 		Options: o.withDefaults(), Ground: ground, Recorder: NewRecorder(),
 		machines: map[string]Machine{}, clients: map[string]*client.Client{},
-		claimed: map[string]bool{}, rules: map[int]map[Link]Condition{}, leads: map[string]linearizability.Event{}, fired: map[string]int{}, stopped: map[string]bool{},
+		claimed: map[string]bool{}, rules: map[int]map[Link]Condition{}, leads: map[string]linearizability.Event{}, fired: map[string]int{},
+		lives: map[string]*life{}, excuses: map[string][]string{}, args: map[string][]string{},
+		paused: map[string]bool{}, disks: map[string]DiskState{}, clocks: map[string]Clock{},
 	}
 	for _, m := range ground.Machines() {
 		r.machines[m.Name] = m
@@ -169,22 +187,6 @@ func (r *Run) workloads() (loads []Workload, err error) {
 	}
 	r.loads = loads
 	return loads, nil
-}
-
-func (r *Run) nemeses() (chosen []*Nemesis, err error) {
-	for _, name := range r.Nemeses {
-		n, ok := nemeses[name]
-		if !ok {
-			return nil, fmt.Errorf("jepsen: there is no nemesis %q: %v are there", name, sortedKeys(nemeses))
-		}
-		for _, need := range n.Needs {
-			if err := r.Ground.Can(need); err != nil {
-				return nil, fmt.Errorf("jepsen: %s: %w", name, err)
-			}
-		}
-		chosen = append(chosen, n)
-	}
-	return chosen, nil
 }
 
 // rng is a source of its own for each purpose: what one draws does not change what another one does.
@@ -264,47 +266,6 @@ func (r *Run) ask(ctx context.Context, w Workload, c *Caller) {
 	}
 }
 
-// torment has one nemesis at work: nothing for a while, then a fault, which is undone.
-func (r *Run) torment(ctx context.Context, n *Nemesis) {
-	rng := r.rng("nemesis " + n.Name)
-	for pause(ctx, between(rng, r.Quiet, 3*r.Quiet)) {
-		hold := between(rng, r.Held, 3*r.Held)
-		f, err := n.Strike(ctx, r, rng)
-		if err != nil && ctx.Err() == nil {
-			r.Log("%s: %v", n.Name, err)
-		}
-		if f == nil {
-			continue
-		}
-		r.mu.Lock()
-		r.fired[n.Name]++
-		r.mu.Unlock()
-		e := linearizability.Event{Name: n.Name, Nodes: f.Nodes, Minority: f.Minority, Text: f.Text}
-		for _, l := range f.Links {
-			e.Links = append(e.Links, [2]string{l.From, l.To})
-		}
-		id := r.Recorder.Begin(e)
-		r.Log("%s: %s", n.Name, f.Text)
-		if f.Hold != 0 {
-			hold = f.Hold
-		}
-		if f.Undo != nil {
-			pause(ctx, hold)
-			r.undo(n.Name, f)
-		}
-		r.Recorder.End(id)
-	}
-}
-
-// undo makes whole what a fault broke, though the run may be over.
-func (r *Run) undo(name string, f *Fault) {
-	ctx, cancel := context.WithTimeout(context.Background(), healTime)
-	defer cancel()
-	if err := f.Undo(ctx); err != nil {
-		r.Log("%s: cannot be undone: %v", name, err)
-	}
-}
-
 // pause waits; false: ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
@@ -320,7 +281,6 @@ func pause(ctx context.Context, d time.Duration) bool {
 // look notes what the nodes say of themselves.
 func (r *Run) look(ctx context.Context) {
 	for pause(ctx, lookEvery) {
-		r.runsAll()
 		var all sync.WaitGroup
 		for _, name := range r.Members() {
 			all.Go(func() { r.lookAt(ctx, name) })
@@ -389,11 +349,8 @@ func (r *Run) unready(ctx context.Context) string {
 
 // finish undoes everything, demands that all serve, reads all back and judges.
 func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *Result {
-	res := &Result{Fired: r.fired, Wrong: r.ended(), After: r.wrongAt.Sub(r.began)}
+	res := &Result{Fired: r.fired, After: r.wrongAt.Sub(r.began)}
 	var errs []error
-	for _, w := range res.Wrong {
-		errs = append(errs, errors.New(w.String()))
-	}
 	wrong := func(judge string, err error) {
 		if err != nil {
 			res.Wrong = append(res.Wrong, Wrong{judge, err.Error()})
@@ -405,7 +362,7 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 	}
 	settle, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	live := len(errs) == len(r.ended())
+	live := len(errs) == 0
 	if live {
 		for _, w := range loads {
 			if err := w.Settle(settle, r); err != nil {
@@ -442,6 +399,16 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 		wrong(judge, w.Judge(&res.History))
 	}
 	errs = append(errs, r.thin(&res.History, chosen))
+	for _, err := range r.bugs(ctx) {
+		wrong(Stops, err)
+	}
+	res.Wrong = append(r.ended(), res.Wrong...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, b := range r.blames {
+		errs = append(errs, b.err)
+	}
+	res.Mended = r.mended
 	res.Err = errors.Join(errs...)
 	return res
 }
@@ -455,24 +422,6 @@ func (r *Run) history() (h linearizability.History, full bool) {
 		}
 	}
 	return h, full
-}
-
-// heal makes everything whole, and waits until all nodes serve.
-func (r *Run) heal(ctx context.Context) error {
-	if err := r.Ground.SetLinks(ctx, nil); err != nil {
-		return err
-	}
-	for _, name := range r.Members() {
-		if err := r.Ground.SetDisk(ctx, name, DiskState{}); err != nil && r.Ground.Can(DiskFaults) == nil {
-			return err
-		}
-		if !r.Ground.Runs(name) {
-			if err := r.StartNode(ctx, name); err != nil {
-				return err
-			}
-		}
-	}
-	return r.awaitReady(ctx, healTime)
 }
 
 // What a run must have had to prove something.
@@ -510,7 +459,7 @@ func (r *Run) thin(h *linearizability.History, chosen []*Nemesis) error {
 		}
 	}
 	for _, n := range chosen {
-		if r.fired[n.Name] == 0 {
+		if r.fired[n.Name] == 0 && !n.drawn {
 			return fmt.Errorf("%w: %q never struck", ErrProvesNothing, n.Name)
 		}
 	}
@@ -533,80 +482,6 @@ func (r *Run) SetMembers(names []string) {
 
 // Machine is the one of that name.
 func (r *Run) Machine(name string) Machine { return r.machines[name] }
-
-// Claim gives machines to one fault until it releases them; false, and none: another fault has one of them. A fault that
-// stops, starts or damages a node must have it.
-func (r *Run) Claim(names ...string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, name := range names {
-		if r.claimed[name] {
-			return false
-		}
-	}
-	for _, name := range names {
-		r.claimed[name] = true
-	}
-	return true
-}
-
-// Release gives back what Claim gave.
-func (r *Run) Release(names ...string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, name := range names {
-		delete(r.claimed, name)
-	}
-}
-
-// BreakLinks adds a fault's conditions to those of other faults; restore takes them away again.
-func (r *Run) BreakLinks(ctx context.Context, links map[Link]Condition) (restore func(context.Context) error, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.nextID++
-	id := r.nextID
-	r.rules[id] = links
-	restore = func(ctx context.Context) error {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		delete(r.rules, id)
-		return r.setLinks(ctx)
-	}
-	if err := r.setLinks(ctx); err != nil {
-		delete(r.rules, id)
-		return nil, errors.Join(err, r.setLinks(context.WithoutCancel(ctx)))
-	}
-	return restore, nil
-}
-
-func (r *Run) setLinks(ctx context.Context) error {
-	all := map[Link]Condition{}
-	for _, rule := range r.rules {
-		for l, c := range rule {
-			all[l] = all[l].merge(c)
-		}
-	}
-	return r.Ground.SetLinks(ctx, all)
-}
-
-// StartNode starts a machine's node and notes it.
-func (r *Run) StartNode(ctx context.Context, name string, args ...string) error {
-	if err := r.Ground.Start(ctx, name, args...); err != nil {
-		return fmt.Errorf("jepsen: starting %s: %w", name, err)
-	}
-	r.Recorder.Note(linearizability.Event{Kind: linearizability.Started, Node: name})
-	return nil
-}
-
-// KillNode ends a node's process at once, waits until it has ended, and notes it.
-func (r *Run) KillNode(ctx context.Context, name string) error {
-	if err := r.Ground.Signal(ctx, name, Kill); err != nil {
-		return fmt.Errorf("jepsen: killing %s: %w", name, err)
-	}
-	r.Recorder.Note(linearizability.Event{Kind: linearizability.Crashed, Node: name})
-	_ = r.Ground.Ended(ctx, name) // how it ended is known
-	return nil
-}
 
 // Standing is what a node says of itself and of its cluster.
 func (r *Run) Standing(ctx context.Context, name string) (client.Cluster, error) {

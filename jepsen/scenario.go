@@ -99,6 +99,7 @@ func Perform(ctx context.Context, ground Ground, sc *Scenario, o Options) (*Resu
 	if err != nil {
 		return nil, err
 	}
+	defer r.minded(ctx, nil)()
 	if !sc.Forms {
 		if err := r.begin(ctx, loads); err != nil {
 			return nil, err

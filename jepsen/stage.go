@@ -164,14 +164,12 @@ func (s *Stage) begin(f Fault) (end func(context.Context)) {
 // stopped stops processes, which go on when it ends.
 func (s *Stage) stopped(ctx context.Context, names ...string) (goOn func(context.Context)) {
 	for _, name := range names {
-		s.ok(s.Ground.Signal(ctx, name, Stop))
-		s.Recorder.Note(linearizability.Event{Kind: linearizability.Paused, Node: name})
+		s.ok(s.PauseNode(ctx, name))
 	}
 	return s.begin(Fault{Text: fmt.Sprintf("stopped %v", names), Nodes: names, Undo: func(ctx context.Context) error {
 		var errs []error
 		for _, name := range names {
-			errs = append(errs, s.Ground.Signal(ctx, name, Continue))
-			s.Recorder.Note(linearizability.Event{Kind: linearizability.Resumed, Node: name})
+			errs = append(errs, s.ResumeNode(ctx, name))
 		}
 		return errors.Join(errs...)
 	}})
@@ -179,12 +177,8 @@ func (s *Stage) stopped(ctx context.Context, names ...string) (goOn func(context
 
 // killed kills nodes, all at once; the returned function starts those that do not run again.
 func (s *Stage) killed(ctx context.Context, names ...string) (start func(context.Context)) {
+	s.ok(s.KillNodes(ctx, names...))
 	for _, name := range names {
-		s.ok(s.Ground.Signal(ctx, name, Kill))
-		s.Recorder.Note(linearizability.Event{Kind: linearizability.Crashed, Node: name})
-	}
-	for _, name := range names {
-		_ = s.Ground.Ended(ctx, name) // how it ended is known
 		s.shown(!s.Ground.Runs(name), "%s was killed and runs", name)
 	}
 	return s.begin(Fault{Text: fmt.Sprintf("killed %v", names), Nodes: names, Undo: func(ctx context.Context) error { return s.startAll(ctx, names) }})
@@ -192,9 +186,8 @@ func (s *Stage) killed(ctx context.Context, names ...string) (start func(context
 
 // powerless has nodes lose their power at once; the returned function starts those that do not run again.
 func (s *Stage) powerless(ctx context.Context, names ...string) (start func(context.Context)) {
-	s.ok(s.Ground.LosePower(ctx, names...))
+	s.ok(s.LosePower(ctx, names...))
 	for _, name := range names {
-		s.Recorder.Note(linearizability.Event{Kind: linearizability.Crashed, Node: name})
 		s.shown(!s.Ground.Runs(name), "%s lost its power and runs", name)
 	}
 	return s.begin(Fault{Text: fmt.Sprintf("%v lost power, and what was not synced", names), Nodes: names, Undo: func(ctx context.Context) error { return s.startAll(ctx, names) }})

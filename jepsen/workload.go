@@ -46,6 +46,9 @@ type Renamer interface {
 // workloads are how workloads are made, by name; each has a file of its own.
 var workloads = map[string]func() Workload{}
 
+// Workloads are the names of all there are.
+func Workloads() []string { return sortedKeys(workloads) }
+
 // Caller is one client of a workload.
 type Caller struct {
 	*Run

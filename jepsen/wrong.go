@@ -2,7 +2,6 @@ package jepsen
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/confman/confman/linearizability"
@@ -17,8 +16,10 @@ func (w Wrong) String() string { return w.Judge + ": " + w.Text }
 const (
 	// Liveness: when nothing is broken any more, all nodes serve, and all that was written can be read.
 	Liveness = "liveness"
-	// Stops: no node ends that no fault has to itself.
+	// Stops: no process ends by itself, unless a fault gives it a reason to, and none says that it has a bug.
 	Stops = "stop"
+	// Disks: a node that lost its disk does not take part.
+	Disks = "disk"
 	// Log: the change log has nothing but what was asked for.
 	Log = "log"
 	// Script: what a scenario demands holds.
@@ -60,22 +61,25 @@ func wrongOf(v linearizability.Verdict) (wrong []Wrong) {
 	return wrong
 }
 
-// runsAll notes which nodes have ended though no fault has them to itself.
-func (r *Run) runsAll() {
+// blame is what is wrong beyond what was recorded.
+type blame struct {
+	judge string
+	err   error
+}
+
+// blame notes a violation that a nemesis saw, or the end of a process.
+func (r *Run) blame(judge string, err error) {
+	r.Log("%v", err)
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, name := range r.members {
-		if !r.claimed[name] && !r.Ground.Runs(name) {
-			r.stopped[name] = true
-		}
-	}
+	r.blames = append(r.blames, blame{judge, err})
+	r.mu.Unlock()
 }
 
 func (r *Run) ended() (wrong []Wrong) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, name := range sortedKeys(r.stopped) {
-		wrong = append(wrong, Wrong{Stops, fmt.Sprintf("%s ended by itself", name)})
+	for _, b := range r.blames {
+		wrong = append(wrong, Wrong{b.judge, b.err.Error()})
 	}
 	return wrong
 }

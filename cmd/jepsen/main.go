@@ -10,13 +10,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,7 +61,7 @@ func command() *cobra.Command {
 		Use: "jepsen", Short: "Break real processes, and judge what their clients saw",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	cmd.AddCommand(localCommand())
+	cmd.AddCommand(localCommand(), listCommand())
 	return cmd
 }
 
@@ -106,6 +110,33 @@ func localCommand() *cobra.Command {
 	f.add(cmd)
 	cmd.Flags().IntVar(&nodes, "nodes", 3, "that form the cluster")
 	return cmd
+}
+
+func listCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "Print the workloads and the nemeses there are",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return list(cmd.OutOrStdout())
+		},
+	}
+}
+
+func list(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "WORKLOAD")
+	for _, name := range jepsen.Workloads() {
+		fmt.Fprintln(w, name)
+	}
+	fmt.Fprintln(w, "\nNEMESIS\tNEEDS\tWHAT IT DOES")
+	for _, n := range jepsen.Nemeses() {
+		var needs []string
+		for _, c := range n.Needs {
+			needs = append(needs, string(c))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", n.Name, cmp.Or(strings.Join(needs, ", "), "-"), n.About)
+	}
+	return w.Flush()
 }
 
 // run makes one run, and saves it.
