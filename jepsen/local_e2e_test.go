@@ -35,6 +35,7 @@ func localRun(t *testing.T, o LocalOptions) *Run {
 	}
 	r, err := newRun(ground, Options{Log: t.Logf})
 	require.NoError(t, err)
+	t.Cleanup(r.minded(context.Background(), nil))
 	require.NoError(t, r.begin(t.Context(), nil))
 	return r
 }
