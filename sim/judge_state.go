@@ -331,7 +331,7 @@ func (j *judge) digested(r *replica, ins []node.Input, effects []node.Effect) {
 		case node.Receive:
 			if in.Message.ImageRequest != nil {
 				heard = transport.Digest{} // of a state that was given up
-			} else if d := in.Message.Digest; d != nil && !d.Asked {
+			} else if d := in.Message.Digest; d != nil && !d.Asked && r.holdsForMember(in.Message.From) {
 				heard = *d
 			}
 		default:
@@ -340,6 +340,13 @@ func (j *judge) digested(r *replica, ins []node.Input, effects []node.Effect) {
 	if heard.Index == own.Index && heard.Hash != own.Hash {
 		j.w.fail(JudgeState, "%s heard that another member has the state %x at index %d, where its own is %x, and does not hold it for disputed", r.name, heard.Hash[:6], own.Index, own.Hash[:6])
 	}
+}
+
+// holdsForMember tells whether a node's core counts another one among the members: it hears those that it does not know
+// yet, too.
+func (r *replica) holdsForMember(id uint64) bool {
+	is := func(m fsm.Member) bool { return m.RaftID == id && m.Life != (fsm.Life{}) }
+	return r.db != nil && r.known.has(id) && id <= r.known.last && slices.ContainsFunc(r.db.State().Members, is)
 }
 
 // idleTime bounds how long a node knows of committed entries and does not apply them
