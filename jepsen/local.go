@@ -62,14 +62,17 @@ func NewLocal(o LocalOptions) (_ *Local, err error) {
 			err = errors.Join(err, l.Close(context.Background()))
 		}
 	}()
-	if l.net, err = newNetwork(o); err != nil {
+	for i := range o.Nodes + o.Spares {
+		l.procs[machineName(i)] = &process{log: l.path(machineName(i), ".log")}
+	}
+	if l.net, err = newNetwork(o, func(machine string) int { return l.procs[machine].pid() }); err != nil {
 		return nil, err
 	}
 	if l.threads[Clients], err = l.net.thread(Clients); err != nil {
 		return nil, err
 	}
 	for i := range o.Nodes + o.Spares {
-		m := Machine{Name: fmt.Sprintf("node%d", i+1), Spare: i >= o.Nodes}
+		m := Machine{Name: machineName(i), Spare: i >= o.Nodes}
 		if err := l.net.place(i, &m); err != nil {
 			return nil, err
 		}
@@ -77,7 +80,6 @@ func NewLocal(o LocalOptions) (_ *Local, err error) {
 			return nil, err
 		}
 		l.machines = append(l.machines, m)
-		l.procs[m.Name] = &process{log: l.path(m.Name, ".log")}
 	}
 	if err := l.certify(); err != nil {
 		return nil, err
@@ -89,6 +91,8 @@ func NewLocal(o LocalOptions) (_ *Local, err error) {
 	}
 	return l, nil
 }
+
+func machineName(i int) string { return fmt.Sprintf("node%d", i+1) }
 
 func (l *Local) path(machine, ext string) string { return filepath.Join(l.o.Dir, machine+ext) }
 

@@ -13,6 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// grounds are both kinds of network. Where there can be no namespaces, both are loopback.
+var grounds = map[string]LocalOptions{"namespaces": {}, "loopback": {Loopback: true}}
+
 // localRun is a cluster of three that serves, and what one looks at it with.
 func localRun(t *testing.T, o LocalOptions) *Run {
 	t.Helper()
@@ -52,7 +55,7 @@ func isolated(r *Run, name string) map[Link]Condition {
 }
 
 func TestE2EPartitionedLeader(t *testing.T) {
-	for name, o := range map[string]LocalOptions{"namespaces": {}} {
+	for name, o := range grounds {
 		t.Run(name, func(t *testing.T) {
 			r := localRun(t, o)
 			ctx := t.Context()
@@ -78,7 +81,7 @@ func TestE2EPartitionedLeader(t *testing.T) {
 
 // TestE2ECorruption: what is changed between nodes is never believed, and the cluster goes on.
 func TestE2ECorruption(t *testing.T) {
-	for name, o := range map[string]LocalOptions{"namespaces": {}} {
+	for name, o := range grounds {
 		t.Run(name, func(t *testing.T) {
 			r := localRun(t, o)
 			ctx := t.Context()

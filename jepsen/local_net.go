@@ -22,8 +22,8 @@ type network interface {
 	close() error
 }
 
-// newNetwork makes namespaces where it may, and else has loopback do.
-func newNetwork(o LocalOptions) (network, error) {
+// newNetwork makes namespaces where it may, and else has loopback do. pid is the process of a machine's node, 0: none.
+func newNetwork(o LocalOptions, pid func(machine string) int) (network, error) {
 	why := "as asked for"
 	if !o.Loopback {
 		n, err := newNamespaces(o)
@@ -32,7 +32,7 @@ func newNetwork(o LocalOptions) (network, error) {
 		}
 		why = err.Error()
 	}
-	l, err := newLoopback(o, why)
+	l, err := newLoopback(o, why, pid)
 	if err != nil {
 		return nil, err
 	}

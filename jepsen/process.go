@@ -75,6 +75,16 @@ func (p *process) alive() bool {
 	return p.runs()
 }
 
+// pid is 0 if the process does not run.
+func (p *process) pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.runs() {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
 var signals = map[Signal]syscall.Signal{
 	Kill: syscall.SIGKILL, Terminate: syscall.SIGTERM, Stop: syscall.SIGSTOP, Continue: syscall.SIGCONT,
 }
