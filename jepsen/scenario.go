@@ -115,7 +115,7 @@ func Perform(ctx context.Context, ground Ground, sc *Scenario, o Options) (*Resu
 	if sc.Alone || sc.Lost { // what must have been asked, the script knows
 		res.Err = withoutThin(res.Err)
 	}
-	if played != nil {
+	if errors.Is(played, ErrPromise) {
 		res.Wrong = append(res.Wrong, Wrong{Script, played.Error()})
 	}
 	res.Err = errors.Join(played, res.Err)
