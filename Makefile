@@ -10,7 +10,7 @@ GO    ?= go
 VULNDB ?= v0.0.0-20261105234957-e22db6528018
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev test race lint fmt generate tidy check deploy-check e2e failpoints jepsen fuzz sim nightly mutants bench cover vuln vuln-db clean
+.PHONY: help build dev test race lint fmt generate tidy check deploy-check e2e failpoints jepsen jepsen-broken fuzz sim nightly mutants bench cover vuln vuln-db clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ failpoints: ## tests with injected faults; a cache of their own, so that builds 
 	  -toolexec "$$($(GO) tool -n failpoint-toolexec)" -run Failpoint ./node
 
 jepsen: e2e ## real processes under faults: today the end-to-end tests, a chaos harness is to come
+
+jepsen-broken: ## builds with known bugs: each must be caught by the judges of real runs; writes docs/broken.md
+	$(GO) run ./cmd/jepsen broken --page docs/broken.md
 
 fuzz: ## every fuzz target for FUZZTIME
 	@for pkg in $$($(GO) list ./...); do \

@@ -357,12 +357,15 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 			errs = append(errs, err)
 		}
 	}
-	if err := r.heal(ctx); err != nil {
-		wrong(Liveness, fmt.Errorf("%w: %w", ErrNotLive, err))
+	early := len(r.wrong) > 0 // what is to be found was found
+	if !early {
+		if err := r.heal(ctx); err != nil {
+			wrong(Liveness, fmt.Errorf("%w: %w", ErrNotLive, err))
+		}
 	}
 	settle, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	live := len(errs) == 0
+	live := !early && len(errs) == 0
 	if live {
 		for _, w := range loads {
 			if err := w.Settle(settle, r); err != nil {
@@ -397,6 +400,9 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 			judge = r.Workloads[i]
 		}
 		wrong(judge, w.Judge(&res.History))
+	}
+	if early && len(res.Wrong) == 0 { // what came after it explains it
+		wrong(r.wrong[0].Judge, errors.New(r.wrong[0].Text))
 	}
 	errs = append(errs, r.thin(&res.History, chosen))
 	for _, err := range r.bugs(ctx) {

@@ -61,7 +61,7 @@ func command() *cobra.Command {
 		Use: "jepsen", Short: "Break real processes, and judge what their clients saw",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	cmd.AddCommand(localCommand(), listCommand())
+	cmd.AddCommand(localCommand(), brokenCommand(), listCommand())
 	return cmd
 }
 
@@ -84,9 +84,28 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.program, "program", "bin/confman", "the program under test")
 }
 
+// localFlags are those of a run on this machine.
+type localFlags struct {
+	runFlags
+	nodes int
+}
+
+func (f *localFlags) add(cmd *cobra.Command) {
+	f.runFlags.add(cmd)
+	cmd.Flags().IntVar(&f.nodes, "nodes", 3, "that form the cluster")
+}
+
+// ground is where the run is made; what it writes goes into dir.
+func (f *localFlags) ground(dir string) (jepsen.Ground, error) {
+	program, err := filepath.Abs(f.program)
+	if err != nil {
+		return nil, err
+	}
+	return jepsen.NewLocal(jepsen.LocalOptions{Program: program, Dir: dir, Nodes: f.nodes, Spares: 2})
+}
+
 func localCommand() *cobra.Command {
-	var f runFlags
-	var nodes int
+	var f localFlags
 	cmd := &cobra.Command{
 		Use: "local", Short: "Run a cluster on this machine",
 		Args: cobra.NoArgs,
@@ -96,11 +115,7 @@ func localCommand() *cobra.Command {
 				return err
 			}
 			defer os.RemoveAll(dir)
-			program, err := filepath.Abs(f.program)
-			if err != nil {
-				return err
-			}
-			ground, err := jepsen.NewLocal(jepsen.LocalOptions{Program: program, Dir: dir, Nodes: nodes, Spares: 2})
+			ground, err := f.ground(dir)
 			if err != nil {
 				return err
 			}
@@ -108,7 +123,6 @@ func localCommand() *cobra.Command {
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().IntVar(&nodes, "nodes", 3, "that form the cluster")
 	return cmd
 }
 
