@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 	"node":                    {"fsm", "transport", "wal"},
 	"httpapi":                 {"auth", "fsm", "node", "tlsfiles"},
 	"sim":                     {"fsm", "linearizability", "node", "transport", "wal"},
-	"jepsen":                  {"client", "jepsen/tcpproxy", "jepsen/tunnet", "linearizability"},
+	"jepsen":                  {"client", "jepsen/losefs", "jepsen/tcpproxy", "jepsen/tunnet", "linearizability"},
 	"cmd/confman":             {"auth", "auth/localissuer", "client", "config", "fsm", "httpapi", "node", "tlsfiles", "transport", "transport/grpctransport", "wal"},
 	"cmd/sim":                 {"linearizability", "sim"},
 	"cmd/jepsen":              {"jepsen", "planted"},
