@@ -217,7 +217,7 @@ func (l *Local) Collect(_ context.Context, dir string) error {
 			}
 		}
 	}
-	return nil
+	return writeTo(filepath.Join(dir, "network.txt"), l.writePackets)
 }
 
 // Close is part of Ground.

@@ -100,6 +100,11 @@ func TestE2ECorruption(t *testing.T) {
 			}
 			require.NoError(t, r.Ground.SetLinks(ctx, nil))
 			require.NoError(t, r.awaitReady(ctx, 20*time.Second))
+			corrupted := uint64(0)
+			for _, p := range r.Ground.(*Local).Packets() {
+				corrupted += p.Corrupted
+			}
+			assert.Positive(t, corrupted)
 		})
 	}
 }

@@ -115,6 +115,14 @@ func (l *loopback) setLinks(links map[Link]Condition) error {
 	return l.net.SetLinks(all)
 }
 
+func (l *loopback) packets() map[Link]Packets {
+	all := map[Link]Packets{}
+	for link, c := range l.net.Counts() {
+		all[Link(link)] = Packets{Delivered: c.Delivered, Cut: c.Cut, Lost: c.Lost, Corrupted: c.Corrupted}
+	}
+	return all
+}
+
 func (l *loopback) close() error { return l.net.Close() }
 
 // The ports are below those that the kernel gives connections: none is taken while its node is down.

@@ -92,4 +92,12 @@ func (n *namespaces) setLinks(links map[Link]Condition) error {
 	return n.net.SetLinks(all)
 }
 
+func (n *namespaces) packets() map[Link]Packets {
+	all := map[Link]Packets{}
+	for l, c := range n.net.Counts() {
+		all[Link(l)] = Packets{Delivered: c.Delivered, Cut: c.Cut, Lost: c.Lost, Full: c.Full, Reordered: c.Reordered, Corrupted: c.Corrupted}
+	}
+	return all
+}
+
 func (n *namespaces) close() error { return n.net.Close() }

@@ -1,9 +1,16 @@
 package jepsen
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"maps"
 	"net"
+	"slices"
+	"strings"
+	"text/tabwriter"
 )
 
 // network is what is between the machines of a Local.
@@ -19,7 +26,40 @@ type network interface {
 	thread(machine string) (*thread, error)
 	dial(ctx context.Context, network, address string) (net.Conn, error)
 	setLinks(links map[Link]Condition) error
+	packets() map[Link]Packets
 	close() error
+}
+
+// Packets are what became of what was sent on a link until now: packets, or what a proxy read at once.
+type Packets struct {
+	Delivered uint64
+	Cut       uint64 // the link was cut
+	Lost      uint64 // by Condition.Loss
+	Full      uint64 // lost because too much was under way, as it is with Condition.BytesPerSecond
+	Reordered uint64
+	Corrupted uint64
+}
+
+// Packets tell whether a fault of the network hit anything.
+func (l *Local) Packets() map[Link]Packets { return l.net.packets() }
+
+// writePackets has a line for each link that was used.
+func (l *Local) writePackets(out io.Writer) error {
+	all := l.Packets()
+	links := slices.SortedFunc(maps.Keys(all), func(a, b Link) int {
+		return cmp.Or(strings.Compare(a.From, b.From), strings.Compare(a.To, b.To))
+	})
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "FROM\tTO\tDELIVERED\tCUT\tLOST\tFULL\tREORDERED\tCORRUPTED")
+	for _, link := range links {
+		p := all[link]
+		if p == (Packets{}) {
+			continue // of a spare, mostly
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\n", cmp.Or(link.From, "clients"), cmp.Or(link.To, "clients"),
+			p.Delivered, p.Cut, p.Lost, p.Full, p.Reordered, p.Corrupted)
+	}
+	return w.Flush()
 }
 
 // newNetwork makes namespaces where it may, and else has loopback do. pid is the process of a machine's node, 0: none.

@@ -61,7 +61,7 @@ func TestParseBroken(t *testing.T) {
 	assert.Equal(t, []string{"bank", "stop"}, b.judges)
 	f, err := b.flags()
 	require.NoError(t, err)
-	assert.Equal(t, 5, f.nodes)
+	assert.Equal(t, 5, f.local.Nodes)
 	assert.Equal(t, []string{"bank"}, f.o.Workloads)
 
 	b, err = parseBroken(root, "x", []byte(brokenHeader+"# plants: vote-not-persisted\n"))

@@ -87,12 +87,15 @@ func (f *runFlags) add(cmd *cobra.Command) {
 // localFlags are those of a run on this machine.
 type localFlags struct {
 	runFlags
-	nodes int
+	local jepsen.LocalOptions
 }
 
 func (f *localFlags) add(cmd *cobra.Command) {
 	f.runFlags.add(cmd)
-	cmd.Flags().IntVar(&f.nodes, "nodes", 3, "that form the cluster")
+	fl := cmd.Flags()
+	fl.IntVar(&f.local.Nodes, "nodes", 3, "that form the cluster")
+	fl.BoolVar(&f.local.Loopback, "loopback", false, "use no network namespaces, also where there could be")
+	fl.BoolVar(&f.local.PlainText, "plain-text", false, "have the nodes do without TLS between them")
 }
 
 // ground is where the run is made; what it writes goes into dir.
@@ -101,13 +104,19 @@ func (f *localFlags) ground(dir string) (jepsen.Ground, error) {
 	if err != nil {
 		return nil, err
 	}
-	return jepsen.NewLocal(jepsen.LocalOptions{Program: program, Dir: dir, Nodes: f.nodes, Spares: 2})
+	o := f.local
+	o.Program, o.Dir, o.Spares, o.Seed = program, dir, 2, f.o.Seed
+	return jepsen.NewLocal(o)
 }
 
 func localCommand() *cobra.Command {
 	var f localFlags
 	cmd := &cobra.Command{
 		Use: "local", Short: "Run a cluster on this machine",
+		Long: `Run a cluster on this machine. As root, each node is in a network namespace of its own, and all that is
+between them passes through this program; nothing of it has a name, and nothing is left when the program ends, whichever
+way. Without being root, a user namespace may do: unshare --user --map-root-user jepsen local. Else nodes are on
+loopback, with proxies between them. The first lines say which.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := os.MkdirTemp("", "jepsen-")
