@@ -57,8 +57,12 @@ func (c *call) importTree() error {
 	status := c.api.Node.Status()
 	st := standingOf(&status)
 	st.revision = max(st.revision, l.revision)
+	last := l.revision
+	if l.transactions == 0 {
+		last = st.revision
+	}
 	c.buf = append(c.buf, `{"revision":`...)
-	c.buf = strconv.AppendUint(c.buf, uint64(st.revision), 10)
+	c.buf = strconv.AppendUint(c.buf, uint64(last), 10)
 	c.buf = append(c.buf, `,"records":`...)
 	c.buf = strconv.AppendInt(c.buf, int64(l.applied), 10)
 	c.buf = append(c.buf, `,"changed":`...)

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +34,25 @@ func (f *fixture) contents() map[string]string {
 		return true
 	}))
 	return all
+}
+
+// overtaken is a node at which somebody else writes right after each proposal.
+type overtaken struct{ *fakeNode }
+
+func (n overtaken) Propose(ctx context.Context, cmd *fsm.Command) (fsm.Result, error) {
+	res, err := n.fakeNode.Propose(ctx, cmd)
+	n.put("elsewhere", strconv.FormatUint(uint64(res.Revision), 10))
+	return res, err
+}
+
+// TestImportRevision: an answer names the revision of the import, and not one that others made since.
+func TestImportRevision(t *testing.T) {
+	f := newFixture(t)
+	f.api.Node = overtaken{f.node}
+	w := f.do("POST", "/api/v1/import/a", `{"b":1}`)
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	assert.JSONEq(t, `{"revision":1,"records":1,"changed":1,"unchanged":0,"transactions":1}`, w.Body.String())
+	assert.Equal(t, "2", w.Header().Get("Confman-Revision"), "of the state that the answer was made from")
 }
 
 func TestImportTree(t *testing.T) {
