@@ -214,8 +214,15 @@ func (o *Op) describe(b *strings.Builder) {
 	}
 }
 
+// maxNamed bounds the steps, or keys, that a text for people names.
+const maxNamed = 8
+
 func describeSteps(b *strings.Builder, steps []Step) {
-	for _, s := range steps {
+	for i, s := range steps {
+		if i == maxNamed {
+			fmt.Fprintf(b, " and %d more", len(steps)-i)
+			return
+		}
 		fmt.Fprintf(b, " %s %s", s.Kind, s.Key)
 		if s.Kind == Put || s.Kind == Append {
 			b.WriteString("=" + s.Value)
@@ -244,10 +251,16 @@ func (o *Op) describeAnswer(b *strings.Builder) {
 	if !o.sawSteps() {
 		return
 	}
+	named := 0
 	for _, s := range o.branch() {
-		if s.Kind == Read {
-			fmt.Fprintf(b, ", %s: %s at %d", s.Key, sawText(s.Found, s.Got), s.KeyRevision)
+		if s.Kind != Read {
+			continue
 		}
+		if named++; named > maxNamed {
+			b.WriteString(", ...")
+			return
+		}
+		fmt.Fprintf(b, ", %s: %s at %d", s.Key, sawText(s.Found, s.Got), s.KeyRevision)
 	}
 }
 

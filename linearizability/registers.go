@@ -66,7 +66,12 @@ type partition struct {
 	ops  []porcupine.Operation
 }
 
-func (p *partition) String() string { return strings.Join(p.keys, "+") }
+func (p *partition) String() string {
+	if more := len(p.keys) - maxNamed; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(p.keys[:maxNamed], "+"), more)
+	}
+	return strings.Join(p.keys, "+")
+}
 
 // partitions splits the judged operations, in the order of their first keys.
 func (h *History) partitions() []*partition {
@@ -278,8 +283,8 @@ func (p *partition) describe(rs keyStates) string {
 	if len(rs) == 1 {
 		return rs[0].String()
 	}
-	parts := make([]string, len(rs))
-	for i := range rs {
+	parts := make([]string, min(len(rs), maxNamed))
+	for i := range parts {
 		parts[i] = p.keys[i] + ": " + rs[i].String()
 	}
 	return strings.Join(parts, ", ")
