@@ -35,16 +35,15 @@ func (r *Run) Ask(ctx context.Context, c *client.Client, op *linearizability.Op,
 }
 
 // record records op, whose outcome and answer ask finds out. Its context does not end with ctx: that the
-// run is over is no reason not to know what became of op. It reports whether there was room.
-func (r *Run) record(ctx context.Context, op *linearizability.Op, ask func(context.Context, *heard)) bool {
+// run is over is no reason not to know what became of op. If there is no room, op has no outcome.
+func (r *Run) record(ctx context.Context, op *linearizability.Op, ask func(context.Context, *heard)) {
 	if !r.Recorder.Call(op) {
-		return false
+		return
 	}
 	defer r.Recorder.Return(op)
 	ctx, h := listening(context.WithoutCancel(ctx))
 	ask(ctx, h)
 	claim(op, h)
-	return true
 }
 
 // claim notes how fresh the answer claims to be. The node said so after the call, of an instant that was so much earlier:

@@ -25,8 +25,16 @@ func listening(ctx context.Context) (context.Context, *heard) {
 // listener hands the headers of answers to who listens.
 type listener struct{ http.RoundTripper }
 
+// eachAttempt is told of each attempt at what the client makes several of. It may change the request, and have the answer for itself first.
+type eachAttempt func(req *http.Request, send func(*http.Request) (*http.Response, error)) (*http.Response, error)
+
+type eachAttemptKey struct{}
+
 // RoundTrip is part of http.RoundTripper.
 func (l listener) RoundTrip(req *http.Request) (*http.Response, error) {
+	if each, ok := req.Context().Value(eachAttemptKey{}).(eachAttempt); ok {
+		return each(req, l.RoundTripper.RoundTrip)
+	}
 	resp, err := l.RoundTripper.RoundTrip(req)
 	if h, ok := req.Context().Value(heardKey{}).(*heard); ok && err == nil {
 		*h = heard{}

@@ -75,6 +75,7 @@ type Run struct {
 
 	machines map[string]Machine
 	clients  map[string]*client.Client
+	http     *http.Client // which all of them have
 	loads    []Workload
 
 	// attend waits for a process to end, beside; nil: nobody minds.
@@ -160,11 +161,12 @@ func newRun(ground Ground, o Options) (*Run, error) {
 		lives: map[string]*life{}, excuses: map[string][]string{}, args: map[string][]string{},
 		paused: map[string]bool{}, disks: map[string]DiskState{}, clocks: map[string]Clock{},
 	}
+	r.http = &http.Client{Transport: listener{&http.Transport{DialContext: ground.Dial, MaxIdleConnsPerHost: 64}}}
 	for _, m := range ground.Machines() {
 		r.machines[m.Name] = m
 		c, err := client.New(client.Options{
 			Endpoints: []string{m.URL}, MaxAttempts: 1, AttemptTimeout: attemptTime,
-			HTTP: &http.Client{Transport: listener{&http.Transport{DialContext: ground.Dial, MaxIdleConnsPerHost: 64}}},
+			HTTP: r.http,
 		})
 		if err != nil {
 			return nil, err
@@ -179,11 +181,11 @@ func newRun(ground Ground, o Options) (*Run, error) {
 
 func (r *Run) workloads() (loads []Workload, err error) {
 	for _, name := range r.Workloads {
-		make, ok := workloads[name]
+		load, ok := workloads[name]
 		if !ok {
 			return nil, fmt.Errorf("jepsen: there is no workload %q: %v are there", name, sortedKeys(workloads))
 		}
-		loads = append(loads, make())
+		loads = append(loads, load())
 	}
 	r.loads = loads
 	return loads, nil

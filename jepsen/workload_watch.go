@@ -67,15 +67,13 @@ func (w *watching) Step(ctx context.Context, c *Caller) {
 		w.write(ctx, c)
 		return
 	}
+	// And one key, from where the first follower is: whatever revision that is.
+	single := &follow{who: c.ID, prefix: watchKey(w.asked.Load()/w.each, "a", c.Rng.Uint64N(watchKeys)), has: follows[0].has}
 	var streams sync.WaitGroup
-	for _, f := range follows {
+	for _, f := range append(follows[:len(follows):len(follows)], single) {
 		node, lasts := c.AnyNode(), between(c.Rng, shortStream, longStream)
 		streams.Go(func() { w.stream(ctx, c.Run, f, node, lasts) })
 	}
-	// One key, from where the first follower is: whatever revision that is.
-	single := &follow{who: c.ID, prefix: watchKey(w.asked.Load()/w.each, "a", c.Rng.Uint64N(watchKeys)), has: follows[0].has}
-	node, lasts := c.AnyNode(), between(c.Rng, shortStream, longStream)
-	streams.Go(func() { w.stream(ctx, c.Run, single, node, lasts) })
 	streams.Wait()
 }
 
