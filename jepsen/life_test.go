@@ -1,0 +1,77 @@
+package jepsen
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestEnds: who ends by itself is started again, and that is a violation unless there is an excuse for it.
+func TestEnds(t *testing.T) {
+	for _, c := range []struct {
+		name, words string
+		excuse      string
+		wrong       string
+	}{
+		{name: "a crash", words: "panic: index out of range", wrong: "panic: index out of range"},
+		{name: "a crash that is not excused", words: "panic: oh", excuse: saysEIO, wrong: "panic: oh"},
+		{name: "an excuse", words: "sync: input/output error", excuse: saysEIO},
+		{name: "a damaged node is replaced", words: "damaged\nwhat to do: replace the node", excuse: replaceIt},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newFake(3, 0)
+				r, err := newRun(g, Options{})
+				require.NoError(t, err)
+				rest := r.minded(t.Context(), r.mind)
+				defer rest()
+				require.NoError(t, r.begin(t.Context(), nil))
+				if c.excuse != "" {
+					r.Excuse("node2", c.excuse)() // revoked, but for the life that it has
+				}
+				g.mu.Lock()
+				g.end("node2", errFakeExit, c.words)
+				g.mu.Unlock()
+				time.Sleep(5 * time.Second)
+				assert.True(t, g.Runs("node2"))
+				if c.wrong == "" {
+					assert.Empty(t, r.ended())
+				} else {
+					require.Len(t, r.ended(), 1)
+					assert.Contains(t, r.ended()[0].Text, "node2: exit status 1: confman: "+c.wrong)
+					assert.ErrorIs(t, r.blames[0].err, ErrCrashed)
+				}
+				assert.NoError(t, r.awaitReady(t.Context(), time.Second))
+
+				// Those that are told to end are not wondered at.
+				require.NoError(t, r.KillNode(t.Context(), "node1"))
+				require.NoError(t, r.StopNode(t.Context(), "node3"))
+				time.Sleep(5 * time.Second)
+				assert.False(t, g.Runs("node1"))
+				assert.False(t, g.Runs("node3"))
+				require.NoError(t, r.KillNode(t.Context(), "node2"))
+			})
+		})
+	}
+}
+
+func TestBugs(t *testing.T) {
+	for line, is := range map[string]bool{
+		"panic: node: unhandled input":                              true,
+		"fatal error: concurrent map writes":                        true,
+		"WARNING: DATA RACE":                                        true,
+		"Nov 28 21:00:00 host confman[12]: panic: oh":               true,
+		`time=1 level=WARN msg="no connection" error="a panic: no"`: false,
+		"confman: the store is damaged":                             false,
+	} {
+		log := "time=1 level=INFO msg=serving\n" + line + "\ngoroutine 1\n"
+		if is {
+			assert.Equal(t, line, bugIn([]byte(log)))
+		} else {
+			assert.Empty(t, bugIn([]byte(log)))
+		}
+	}
+}
