@@ -33,6 +33,8 @@ type LocalOptions struct {
 	PlainText bool
 	// Seed decides which packets are hit.
 	Seed uint64
+	// Variants are other programs that a machine can be given, by name: see Local.Use.
+	Variants map[string]string
 }
 
 // MaxLocalMachines bounds the machines of a Local.
@@ -45,6 +47,7 @@ type Local struct {
 	procs    map[string]*process
 	net      network
 	threads  map[string]*thread // of each machine and of Clients: they start its processes
+	programs // that machines run instead of LocalOptions.Program
 }
 
 // errNotHere is why Local cannot make a fault.
@@ -150,7 +153,7 @@ func (l *Local) Dial(ctx context.Context, network, address string) (net.Conn, er
 
 // Start is part of Ground.
 func (l *Local) Start(_ context.Context, machine string, args ...string) error {
-	line := append([]string{l.o.Program, "serve", "--config", l.path(machine, ".json")}, args...)
+	line := append([]string{l.program(machine), "serve", "--config", l.path(machine, ".json")}, args...)
 	return l.procs[machine].start(line, l.o.Env, func(cmd *exec.Cmd) error { return l.threads[machine].do(cmd.Start) })
 }
 

@@ -59,6 +59,23 @@ func FindScenario(name string) (*Scenario, error) {
 // CannotBeMade says why a scenario cannot be made on a ground; nil: it can.
 func (sc *Scenario) CannotBeMade(ground Ground) error {
 	for _, need := range sc.Needs {
+		has, known := false, true
+		switch need {
+		case Programs:
+			_, has = ground.(programmer)
+		case Descriptors:
+			_, has = ground.(limiter)
+		case Beside:
+			_, has = ground.(commander)
+		default:
+			known = false
+		}
+		if known && !has {
+			return fmt.Errorf("%s: %w", need, errNotHere)
+		}
+		if known {
+			continue
+		}
 		if err := ground.Can(need); err != nil {
 			return err
 		}

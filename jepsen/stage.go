@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/confman/confman/client"
 	"github.com/confman/confman/linearizability"
 )
 
@@ -258,10 +257,13 @@ func (s *Stage) mine(key string) string {
 	return key
 }
 
+// scriptValue is what operation id of a script puts.
+func scriptValue(id uint64) string { return fmt.Sprintf("s%d", id) }
+
 // put asks a node to put something new at a key, once, and records it. Safe for concurrent use.
 func (s *Stage) put(ctx context.Context, node, key string) *linearizability.Op {
 	id := s.Recorder.ID()
-	op := &linearizability.Op{ID: id, Client: scriptClient + int(id), Node: node, Kind: linearizability.Put, Key: key, Value: fmt.Sprintf("s%d", id)}
+	op := &linearizability.Op{ID: id, Client: scriptClient + int(id), Node: node, Kind: linearizability.Put, Key: key, Value: scriptValue(id)}
 	s.Do(ctx, op)
 	return op
 }
@@ -277,7 +279,7 @@ func (s *Stage) read(ctx context.Context, node, key string) *linearizability.Op 
 // keyed asks for a write under an idempotency key, as put does: attempt is the one that it is another attempt of, or nil.
 func (s *Stage) keyed(ctx context.Context, node, key string, attempt *linearizability.Op) *linearizability.Op {
 	id := s.Recorder.ID()
-	op := &linearizability.Op{ID: id, Client: scriptClient + int(id), Node: node, Kind: linearizability.Put, Key: key, Value: fmt.Sprintf("s%d", id), IdempotencyKey: fmt.Sprintf("scenario-%d-%d", s.Seed, id)}
+	op := &linearizability.Op{ID: id, Client: scriptClient + int(id), Node: node, Kind: linearizability.Put, Key: key, Value: scriptValue(id), IdempotencyKey: fmt.Sprintf("scenario-%d-%d", s.Seed, id)}
 	if attempt != nil {
 		op.Value, op.IdempotencyKey = attempt.Value, attempt.IdempotencyKey
 	}
@@ -306,13 +308,4 @@ func (s *Stage) ready(ctx context.Context) {
 		why = s.unready(ctx)
 		return why == ""
 	})
-}
-
-// says waits until a node's log has a text, of which it may be asked as long as the ground is there.
-func (s *Stage) statusOf(err error) (status int, name string) {
-	var p *client.Problem
-	if errors.As(err, &p) {
-		return p.Status, p.Name()
-	}
-	return 0, ""
 }

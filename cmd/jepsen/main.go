@@ -7,6 +7,7 @@
 //	0  all is as it should be
 //	1  it is not, or the run proves nothing; the directory of the run has the reasons
 //	2  wrong usage, or the run could not be made
+//	3  some scenarios, or cells of the matrix, cannot be made on this machine; all others are as they should be
 package main
 
 import (
@@ -32,6 +33,7 @@ import (
 const (
 	exitWrong = 1
 	exitUsage = 2
+	exitPart  = 3
 )
 
 // errWrong: the run was made, and its verdict is not good.
@@ -50,6 +52,9 @@ func main() {
 	case errors.Is(err, errWrong):
 		fmt.Fprintf(os.Stderr, "jepsen: %v\n", err)
 		os.Exit(exitWrong)
+	case errors.Is(err, errNotHere):
+		fmt.Fprintf(os.Stderr, "jepsen: %v\n", err)
+		os.Exit(exitPart)
 	default:
 		fmt.Fprintf(os.Stderr, "jepsen: %v\n", err)
 		os.Exit(exitUsage)
@@ -61,7 +66,7 @@ func command() *cobra.Command {
 		Use: "jepsen", Short: "Break real processes, and judge what their clients saw",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	cmd.AddCommand(localCommand(), brokenCommand(), listCommand())
+	cmd.AddCommand(localCommand(), brokenCommand(), listCommand(), scenarioCommand())
 	return cmd
 }
 
@@ -163,7 +168,18 @@ func list(out io.Writer) error {
 }
 
 // run makes one run, and saves it.
-func (f *runFlags) run(cmd *cobra.Command, ground jepsen.Ground) (err error) {
+func (f *runFlags) run(cmd *cobra.Command, ground jepsen.Ground) error {
+	res, err := f.make(cmd, ground, func(ctx context.Context, o jepsen.Options) (*jepsen.Result, error) {
+		return jepsen.Execute(ctx, ground, o)
+	})
+	if err == nil && res.Err != nil {
+		err = fmt.Errorf("%w: %w", errWrong, res.Err)
+	}
+	return err
+}
+
+// make makes a run as execute does, saves it, and closes the ground.
+func (f *runFlags) make(cmd *cobra.Command, ground jepsen.Ground, execute func(context.Context, jepsen.Options) (*jepsen.Result, error)) (res *jepsen.Result, err error) {
 	ctx := cmd.Context()
 	defer func() {
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
@@ -178,23 +194,20 @@ func (f *runFlags) run(cmd *cobra.Command, ground jepsen.Ground) (err error) {
 	for _, line := range ground.Means() {
 		fmt.Fprintln(out, line)
 	}
-	res, err := jepsen.Execute(ctx, ground, f.o)
+	res, err = execute(ctx, f.o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	dir := f.out
 	if dir == "" {
 		dir = filepath.Join("jepsen-runs", began.Format("20060102-150405"))
 	}
 	if err := res.Save(ctx, dir, ground, f.o, os.Args); err != nil {
-		return err
+		return nil, err
 	}
 	for i := range res.Verdict {
 		fmt.Fprintln(out, res.Verdict[i].String())
 	}
 	fmt.Fprintf(out, "%d operations; %s has history, report and logs\n", len(res.History.Ops), dir)
-	if res.Err != nil {
-		return fmt.Errorf("%w: %w", errWrong, res.Err)
-	}
-	return nil
+	return res, nil
 }

@@ -1,0 +1,128 @@
+package jepsen
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/confman/confman/client"
+	"github.com/confman/confman/linearizability"
+)
+
+// stream is a watch that a script follows: it goes on at the same node, or at another one of those that it was given,
+// whatever happens to them. It is in the history once it is closed.
+type stream struct {
+	mu   sync.Mutex
+	w    linearizability.Watch
+	err  error // it ended by itself
+	stop func()
+	over chan struct{}
+}
+
+// watch follows the changes below prefix, from revision from on, at nodes, of which the first that is well is asked.
+func (s *Stage) watch(ctx context.Context, prefix string, from uint64, nodes ...string) *stream {
+	ctx, cancel := context.WithCancel(ctx)
+	st := &stream{
+		w:    linearizability.Watch{Client: scriptClient, Node: strings.Join(nodes, ","), Prefix: prefix, From: from, Start: s.Recorder.Now()},
+		stop: cancel, over: make(chan struct{}),
+	}
+	c := s.patient(nodes...)
+	s.aside(func() {
+		defer close(st.over)
+		o := client.WatchOptions{From: from, FromStart: from == 0, Heartbeat: time.Second}
+		for ch, err := range c.Watch(ctx, prefix, o) {
+			at := s.Recorder.Now()
+			st.mu.Lock()
+			if err != nil {
+				st.err = err
+			}
+			for _, e := range ch.Events {
+				st.w.Events = append(st.w.Events, linearizability.WatchEvent{At: at, Revision: ch.Revision, Key: e.Path, Deleted: e.Deleted, Value: string(e.Value)})
+			}
+			st.mu.Unlock()
+		}
+	})
+	return st
+}
+
+// patient is a client that asks nodes again and again, as programs of users do.
+func (s *Stage) patient(nodes ...string) *client.Client {
+	var urls []string
+	for _, name := range nodes {
+		urls = append(urls, s.Machine(name).URL)
+	}
+	c, err := client.New(client.Options{
+		Endpoints: urls, MaxAttempts: -1, AttemptTimeout: attemptTime,
+		HTTP: &http.Client{Transport: &http.Transport{DialContext: s.Ground.Dial, MaxIdleConnsPerHost: 16}},
+	})
+	s.ok(err)
+	return c
+}
+
+// events is how many it has delivered.
+func (st *stream) events() int {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return len(st.w.Events)
+}
+
+// has tells whether it delivered the change of a revision.
+func (st *stream) has(revision uint64) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for i := range st.w.Events {
+		if st.w.Events[i].Revision == revision {
+			return true
+		}
+	}
+	return false
+}
+
+// reaches waits until a stream delivers the change of a revision.
+func (s *Stage) reaches(ctx context.Context, st *stream, revision uint64) {
+	s.until(ctx, fmt.Sprintf("the watch at %s delivers revision %d", st.w.Node, revision), func(context.Context) bool { return st.has(revision) })
+}
+
+// closed ends a stream and records it; how it had ended by itself, if it had.
+func (s *Stage) closed(st *stream) error {
+	st.mu.Lock()
+	err := st.err
+	st.mu.Unlock()
+	st.stop()
+	<-st.over
+	s.Recorder.Watched(st.w)
+	return err
+}
+
+// metric is the sum of a node's samples of a metric that have all of some labels, such as `outcome="applied"`; false: it does not answer.
+func (s *Stage) metric(ctx context.Context, node, name string, labels ...string) (sum float64, ok bool) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Machine(node).URL+"/metrics", nil)
+	s.ok(err)
+	c := &http.Client{Transport: &http.Transport{DialContext: s.Ground.Dial, DisableKeepAlives: true}, Timeout: attemptTime}
+	resp, err := c.Do(req)
+	if err != nil {
+		return 0, false
+	}
+	defer resp.Body.Close()
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		line := lines.Text()
+		rest, found := strings.CutPrefix(line, name)
+		if !found || rest == "" || rest[0] != '{' && rest[0] != ' ' {
+			continue
+		}
+		has := true
+		for _, l := range labels {
+			has = has && strings.Contains(rest, l)
+		}
+		n, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
+		if has && err == nil {
+			sum, ok = sum+n, true
+		}
+	}
+	return sum, ok || resp.StatusCode == http.StatusOK
+}
