@@ -23,7 +23,7 @@ type LocalOptions struct {
 	Dir     string // of configurations, logs and data: it must exist and be empty
 	Nodes   int    // that form the cluster (default 3)
 	Spares  int    // machines beside, for members that come later
-	// Sections are added to each node's configuration, as docs/settings.md has them.
+	// Sections are added to each node's configuration, as docs/settings.md has them: to a section that it has anyway, the keys.
 	Sections map[string]any
 	// Env is added to each process's environment.
 	Env []string
@@ -115,7 +115,14 @@ func (l *Local) configure(m Machine) error {
 		"Data":    map[string]any{"Dir": l.path(m.Name, ".data")},
 		"Log":     map[string]any{"Format": "text"},
 	}
-	maps.Copy(all, l.o.Sections)
+	for name, section := range l.o.Sections {
+		had, isThere := all[name].(map[string]any)
+		if more, ok := section.(map[string]any); ok && isThere {
+			maps.Copy(had, more)
+			continue
+		}
+		all[name] = section
+	}
 	text, err := json.MarshalIndent(all, "", "  ")
 	if err != nil {
 		return err

@@ -28,6 +28,8 @@ type Scenario struct {
 	Forms bool
 	// Clients is how many clients each workload has (default 2).
 	Clients int
+	// Variant is the program that it needs beside, or instead of, the one under test; "": none.
+	Variant string
 	// Lost: operations of which nobody knows what became are what this is about: there may be any number.
 	Lost   bool
 	Script func(ctx context.Context, s *Stage)

@@ -64,11 +64,11 @@ func (s *Stage) patient(nodes ...string) *client.Client {
 	return c
 }
 
-// events is how many it has delivered.
-func (st *stream) events() int {
+// ended tells whether it ended by itself.
+func (st *stream) ended() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return len(st.w.Events)
+	return st.err != nil
 }
 
 // has tells whether it delivered the change of a revision.
@@ -97,6 +97,13 @@ func (s *Stage) closed(st *stream) error {
 	<-st.over
 	s.Recorder.Watched(st.w)
 	return err
+}
+
+// compacted tells whether what a key was at a revision can be read no more.
+func (s *Stage) compacted(ctx context.Context, node, key string, revision uint64) bool {
+	_, _, err := s.At(node).Get(ctx, key, client.ReadOptions{Revision: revision})
+	_, is := client.IsCompacted(err)
+	return is
 }
 
 // metric is the sum of a node's samples of a metric that have all of some labels, such as `outcome="applied"`; false: it does not answer.

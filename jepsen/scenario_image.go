@@ -1,0 +1,223 @@
+package jepsen
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/confman/confman/client"
+	"github.com/confman/confman/linearizability"
+)
+
+func init() {
+	scenario(&Scenario{
+		Name: "behind-the-log", Number: 10, Lost: true, Ground: keepNoLog,
+		About:  "a follower with watchers attached is stopped until the log of the others begins behind what it has: it takes a database, and its watchers miss nothing",
+		Script: behindTheLog,
+	})
+	scenario(&Scenario{
+		Name: "image-crash", Number: 9, Lost: true, Ground: keepNoLog,
+		About:  "a follower is killed while it takes a database, and its leader while it sends one",
+		Script: imageCrash,
+	})
+	scenario(&Scenario{
+		Name: "image-twice", Number: 9, Lost: true, Ground: keepNoLog,
+		About:  "a follower takes two databases in quick succession",
+		Script: imageTwice,
+	})
+	scenario(&Scenario{
+		Name: "image-under-partition", Number: 9, Needs: []Capability{Cuts}, Lost: true, Ground: keepNoLog,
+		About:  "a follower that is behind the log is let back to one other node only, which is cut off from the third: it takes the database from that, and is cut off while it does",
+		Script: imageUnderPartition,
+	})
+	scenario(&Scenario{
+		Name: "image-and-compaction", Number: 9, Lost: true,
+		Ground: func(o *LocalOptions) { keepNoLog(o); o.section("History", "KeepVersions", 1) },
+		About:  "the history is compacted while a follower takes a database",
+		Script: imageAndCompaction,
+	})
+}
+
+// section sets a key of the nodes' configurations.
+func (o *LocalOptions) section(name, key string, value any) {
+	if o.Sections == nil {
+		o.Sections = map[string]any{}
+	}
+	had, _ := o.Sections[name].(map[string]any)
+	section := map[string]any{key: value}
+	for k, v := range had {
+		if k != key {
+			section[k] = v
+		}
+	}
+	o.Sections[name] = section
+}
+
+// Of what makes the log go on: values of bulkBytes to bulkKeys keys, from as many clients.
+const (
+	bulkBytes = 1 << 20
+	bulkKeys  = 4
+)
+
+// images is how many databases a node took since it was started.
+func (s *Stage) images(ctx context.Context, node string) float64 {
+	n, _ := s.metric(ctx, node, "confman_image_installed_total")
+	return n
+}
+
+// bulk writes so much, through any of nodes, that the log of who has all is behind nobody any more who is away. It is no part of the history:
+// a value may be written twice.
+func (s *Stage) bulk(ctx context.Context, nodes ...string) {
+	const least = 160 << 20 // more than two segments of the log
+	c := s.bulkClient(nodes...)
+	var mu sync.Mutex
+	taken, round := 0, 0
+	for taken < least {
+		s.shown(ctx.Err() == nil && round < 200, "%d MiB of %d were written", taken>>20, least>>20)
+		round++
+		var all sync.WaitGroup
+		for i := range bulkKeys {
+			all.Go(func() {
+				value := strings.Repeat(fmt.Sprintf("%016d", s.Recorder.ID()), bulkBytes/16)
+				_, _, err := c.Put(ctx, fmt.Sprintf("bulk/%d", i), []byte(value), "text/plain", client.WriteOptions{NoIdempotencyKey: true})
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					taken += bulkBytes
+				}
+			})
+		}
+		all.Wait()
+	}
+}
+
+func (s *Stage) bulkClient(nodes ...string) *client.Client {
+	var urls []string
+	for _, name := range nodes {
+		urls = append(urls, s.Machine(name).URL)
+	}
+	c, err := client.New(client.Options{
+		Endpoints: urls, AttemptTimeout: 10 * time.Second,
+		HTTP: &http.Client{Transport: &http.Transport{DialContext: s.Ground.Dial, MaxIdleConnsPerHost: 16}},
+	})
+	s.ok(err)
+	return c
+}
+
+// imageFor keeps a node away until the others' log has gone on without it, and has it take a database. meanwhile, unless nil, is
+// called when it is back.
+func (s *Stage) imageFor(ctx context.Context, late string, meanwhile func()) {
+	up := s.killed(ctx, late)
+	s.bulk(ctx, s.others(late)...)
+	up(ctx)
+	if meanwhile != nil {
+		meanwhile()
+	}
+	s.broughtAbout(ctx, late+" has taken a database", func(ctx context.Context) bool { return s.images(ctx, late) > 0 })
+}
+
+func behindTheLog(ctx context.Context, s *Stage) {
+	leader := s.leader(ctx)
+	late := s.others(leader)[0]
+	key := s.newKey()
+	first := s.put(ctx, leader, key)
+	s.shown(done(first), "the leader does not write")
+	watch := s.watch(ctx, "scenario/", 0, late)
+	elsewhere := s.watch(ctx, "scenario/", 0, s.Members()...)
+	s.reaches(ctx, watch, first.Revision)
+
+	goOn := s.stopped(ctx, late)
+	s.writes(ctx, leader, 20)
+	s.bulk(ctx, s.others(late)...)
+	s.writes(ctx, leader, 20)
+	goOn(ctx)
+	s.broughtAbout(ctx, late+" has taken a database", func(ctx context.Context) bool { return s.images(ctx, late) > 0 })
+	last := s.put(ctx, leader, key)
+	s.promised(done(last), "the leader does not write")
+	s.reaches(ctx, watch, last.Revision)
+	s.reaches(ctx, elsewhere, last.Revision)
+	_, _ = s.closed(watch), s.closed(elsewhere)
+	s.ready(ctx)
+}
+
+func imageCrash(ctx context.Context, s *Stage) {
+	late := s.others(s.leader(ctx))[0]
+	// The follower, when the first pieces have come.
+	s.imageBegins(ctx, late)
+	up := s.killed(ctx, late)
+	s.writes(ctx, s.leader(ctx, s.others(late)...), 10)
+	up(ctx)
+	s.broughtAbout(ctx, late+" has taken a database", func(ctx context.Context) bool { return s.images(ctx, late) > 0 })
+	s.ready(ctx)
+	// The leader.
+	s.imageBegins(ctx, late)
+	leader := s.leader(ctx, s.others(late)...)
+	up = s.killed(ctx, leader)
+	s.lasts(ctx, 2*electionTimeout)
+	up(ctx)
+	s.broughtAbout(ctx, late+" has taken a database", func(ctx context.Context) bool { return s.images(ctx, late) > 0 })
+	s.ready(ctx)
+}
+
+// imageBegins has a database on its way to a node.
+func (s *Stage) imageBegins(ctx context.Context, late string) {
+	up := s.killed(ctx, late)
+	s.bulk(ctx, s.others(late)...)
+	up(ctx)
+	s.broughtAbout(ctx, "a database is on its way to "+late, func(ctx context.Context) bool {
+		n, _ := s.metric(ctx, late, "confman_image_written_bytes_total")
+		return n > 0
+	})
+	s.shown(s.images(ctx, late) == 0, "it came before it could be stopped")
+}
+
+func imageTwice(ctx context.Context, s *Stage) {
+	late := s.others(s.leader(ctx))[0]
+	for range 2 {
+		s.imageFor(ctx, late, nil)
+	}
+	s.ready(ctx)
+	s.writes(ctx, late, 10)
+}
+
+func imageUnderPartition(ctx context.Context, s *Stage) {
+	leader := s.leader(ctx)
+	late, third := s.others(leader)[0], s.others(leader)[1]
+	up := s.killed(ctx, late)
+	s.bulk(ctx, leader, third)
+	heal := s.cut(ctx, third+" cut off", []string{third}, s.between([]string{third}, []string{leader, late}))
+	up(ctx)
+	s.broughtAbout(ctx, "a database is on its way to "+late, func(ctx context.Context) bool {
+		n, _ := s.metric(ctx, late, "confman_image_written_bytes_total")
+		return n > 0
+	})
+	alone := s.cut(ctx, leader+" and "+late+" cut off from each other", nil, s.between([]string{leader}, []string{late}))
+	op := s.put(ctx, leader, s.newKey())
+	s.promised(op.Outcome != linearizability.Applied, "%s acknowledged a write alone", leader)
+	alone(ctx)
+	s.broughtAbout(ctx, late+" has taken a database", func(ctx context.Context) bool { return s.images(ctx, late) > 0 })
+	s.writes(ctx, late, 10) // with one other: it votes with what it was given
+	heal(ctx)
+	s.ready(ctx)
+}
+
+func imageAndCompaction(ctx context.Context, s *Stage) {
+	leader := s.leader(ctx)
+	late := s.others(leader)[0]
+	key := s.newKey()
+	first := s.put(ctx, leader, key)
+	s.shown(done(first), "the leader does not write")
+	s.imageFor(ctx, late, func() {
+		for range 200 { // superseded at once, and due to be compacted
+			s.put(ctx, leader, key)
+		}
+	})
+	s.broughtAbout(ctx, "the history is compacted", func(ctx context.Context) bool {
+		return s.compacted(ctx, leader, key, first.Revision)
+	})
+	s.ready(ctx)
+	s.writes(ctx, late, 10)
+}

@@ -1,0 +1,196 @@
+package jepsen
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/confman/confman/client"
+	"github.com/confman/confman/linearizability"
+)
+
+func init() {
+	scenario(&Scenario{
+		Name: "retry-elsewhere", Number: 11, Lost: true,
+		About:  "writes under idempotency keys time out at a leader that cannot commit; they are sent again, to the same node and to others, while it leads, after another one leads, and after all were restarted",
+		Script: retryElsewhere,
+	})
+	scenario(&Scenario{
+		Name: "retry-after-image", Number: 11, Lost: true,
+		Ground: keepNoLog,
+		About:  "a write that was done is sent again to a node that took another one's database meanwhile",
+		Script: retryAfterImage,
+	})
+	scenario(&Scenario{
+		Name: "retry-after-retention", Number: 11, Needs: []Capability{Programs}, Lost: true,
+		Ground: func(o *LocalOptions) { o.Program = o.Variants[Forgetful] },
+		About:  "a write is sent again before its idempotency key is forgotten, which is one effect, and after, which is another write; the program remembers keys for " + ForgetfulRetention.String() + " only",
+		Script: retryAfterRetention, Variant: Forgetful,
+	})
+	scenario(&Scenario{
+		Name: "answer-lost", Number: 12, Lost: true,
+		About:  "the client goes away before the answer to a write comes, which is committed all the same, and asks again at another node",
+		Script: answerLost,
+	})
+	scenario(&Scenario{
+		Name: "forwarded-twice", Number: 12, Lost: true,
+		About:  "writes are at followers while the leader is stopped: they forward them again and again, to it and then to the next leader, and the old one goes on with all that it got; none carries an idempotency key",
+		Script: forwardedTwice,
+	})
+}
+
+// done tells whether an attempt is known to have had its effect.
+func done(op *linearizability.Op) bool {
+	return op.Outcome == linearizability.Applied || op.Outcome == linearizability.Unchanged
+}
+
+func retryElsewhere(ctx context.Context, s *Stage) {
+	leader := s.leader(ctx)
+	others := s.others(leader)
+
+	s.Log("the same one leads")
+	goOn := s.stopped(ctx, others...)
+	first := s.queue(ctx, 3, func(ctx context.Context) *linearizability.Op { return s.keyed(ctx, leader, s.newKey(), nil) })()
+	goOn(ctx)
+	s.retried(ctx, first, others[0], leader)
+
+	s.Log("another one leads")
+	leader = s.leader(ctx)
+	others = s.others(leader)
+	goOn = s.stopped(ctx, others...)
+	first = s.queue(ctx, 3, func(ctx context.Context) *linearizability.Op { return s.keyed(ctx, leader, s.newKey(), nil) })()
+	old := s.stopped(ctx, leader)
+	goOn(ctx)
+	next := s.leader(ctx, others...)
+	s.retried(ctx, first, next, others[0], others[1])
+	old(ctx)
+	s.retried(ctx, first, leader)
+
+	s.Log("all were restarted")
+	up := s.killed(ctx, s.Members()...)
+	up(ctx)
+	s.ready(ctx)
+	s.retried(ctx, first, s.Members()...)
+}
+
+// retried sends what timed out again, to each of nodes in turn: all attempts that are answered are one effect.
+func (s *Stage) retried(ctx context.Context, first []*linearizability.Op, nodes ...string) {
+	for _, op := range first {
+		s.shown(op.Outcome == linearizability.Unknown || op.Revision != 0, "the first attempt was answered: %s", op.String())
+		for _, node := range nodes {
+			var again *linearizability.Op
+			s.until(ctx, fmt.Sprintf("%s answers what is sent again", node), func(ctx context.Context) bool {
+				again = s.keyed(ctx, node, op.Key, op)
+				return done(again)
+			})
+			s.promised(op.Revision == 0 || op.Revision == again.Revision, "one write has the revisions %d and %d", op.Revision, again.Revision)
+			op.Revision = again.Revision
+		}
+	}
+}
+
+// keepNoLog has nodes keep no more of the log than they must.
+func keepNoLog(o *LocalOptions) { o.section("Data", "CatchUpBytes", 1) }
+
+func retryAfterImage(ctx context.Context, s *Stage) {
+	leader := s.leader(ctx)
+	late := s.others(leader)[0]
+	var first []*linearizability.Op
+	for range 5 {
+		op := s.keyed(ctx, leader, s.newKey(), nil)
+		s.shown(done(op), "the leader does not write")
+		first = append(first, op)
+	}
+	s.imageFor(ctx, late, nil)
+	s.ready(ctx)
+	s.retried(ctx, first, late, leader)
+}
+
+// Forgetful is the program that forgets idempotency keys after ForgetfulRetention.
+const (
+	Forgetful          = "forgetful"
+	ForgetfulRetention = 5 * time.Second
+)
+
+func retryAfterRetention(ctx context.Context, s *Stage) {
+	nodes := s.Members()
+	key := s.newKey()
+	first := s.keyed(ctx, nodes[0], key, nil)
+	s.shown(done(first), "%s does not write", nodes[0])
+	s.lasts(ctx, ForgetfulRetention/5)
+	again := s.keyed(ctx, nodes[1], key, first)
+	s.promised(done(again) && again.Revision == first.Revision, "sent again in time it is another write: revision %d, not %d", again.Revision, first.Revision)
+	between := s.put(ctx, nodes[2], key)
+	s.shown(done(between), "%s does not write", nodes[2])
+	// From here on the key means nothing any more: what is sent is a write of its own, that repeats the value.
+	s.lasts(ctx, ForgetfulRetention)
+	s.broughtAbout(ctx, "the key is forgotten", func(ctx context.Context) bool {
+		id := s.Recorder.ID()
+		op := &linearizability.Op{ID: id, Client: scriptClient + int(id), Node: nodes[1], Kind: linearizability.Put, Key: key, Value: first.Value, RetryOf: first.ID, IdempotencyKey: first.IdempotencyKey + "/later"}
+		s.send(ctx, op, first.IdempotencyKey)
+		return done(op) && op.Revision > between.Revision
+	})
+}
+
+// send asks for op under another idempotency key than the one that it has in the history.
+func (s *Stage) send(ctx context.Context, op *linearizability.Op, key string) {
+	if !s.Recorder.Call(op) {
+		return
+	}
+	defer s.Recorder.Return(op)
+	wrote, meta, err := s.At(op.Node).Put(ctx, op.Key, []byte(op.Value), "text/plain", client.WriteOptions{IdempotencyKey: key})
+	if op.Outcome = outcomeOf(err); err == nil {
+		op.Revision, op.KeyRevision = meta.Revision, wrote.Revision
+	}
+}
+
+func answerLost(ctx context.Context, s *Stage) {
+	nodes := s.Members()
+	replayed, tries := 0, 0
+	for replayed < 5 {
+		s.shown(tries < 500, "of %d writes only %d were committed without an answer", tries, replayed)
+		tries++
+		key, patience := s.newKey(), time.Duration(tries%40)*100*time.Microsecond
+		asking, goAway := context.WithTimeout(ctx, patience)
+		first := s.keyed(asking, nodes[tries%len(nodes)], key, nil)
+		goAway()
+		if first.Outcome != linearizability.Unknown {
+			continue
+		}
+		// Was it done? Whoever asks now may see it or not; the one who sends it again gets the one answer there is.
+		before := s.read(ctx, nodes[(tries+1)%len(nodes)], key)
+		var again *linearizability.Op
+		for again = s.keyed(ctx, nodes[(tries+1)%len(nodes)], key, first); !done(again); again = s.keyed(ctx, nodes[(tries+2)%len(nodes)], key, first) {
+			s.shown(ctx.Err() == nil, "ended")
+		}
+		if before.Outcome == linearizability.ReadDone && before.Found {
+			replayed++
+			s.promised(again.Revision == before.KeyRevision, "a write that was done at revision %d is done again at %d", before.KeyRevision, again.Revision)
+		}
+	}
+	s.Log("of %d writes %d were committed and their answers lost", tries, replayed)
+}
+
+func forwardedTwice(ctx context.Context, s *Stage) {
+	for range 2 {
+		leader := s.leader(ctx)
+		others := s.others(leader)
+		goOn := s.stopped(ctx, leader)
+		// At once: the followers have not missed the leader yet, and forward to it.
+		asked := s.queue(ctx, 12, func(ctx context.Context) *linearizability.Op {
+			return s.put(ctx, others[int(s.Recorder.ID())%len(others)], s.newKey())
+		})
+		next := s.leader(ctx, others...)
+		s.writes(ctx, next, 5)
+		goOn(ctx)
+		answered := 0
+		for _, op := range asked() {
+			if op.Outcome == linearizability.Applied {
+				answered++
+			}
+		}
+		s.shown(answered > 0, "none of the writes that were forwarded to a stopped leader was answered")
+		s.Log("%d of 12 writes were answered that had been forwarded to a leader that was stopped", answered)
+		s.ready(ctx)
+	}
+}
