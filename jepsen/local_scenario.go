@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 
@@ -104,15 +102,4 @@ func (l *Local) Command(ctx context.Context, machine string, args ...string) ([]
 		err = fmt.Errorf("confman %s: %w: %s", strings.Join(args, " "), err, failed.Stderr)
 	}
 	return out, err
-}
-
-// logOf is what a machine's node has said so far, over all its lives.
-func (s *Stage) logOf(ctx context.Context, machine string) string {
-	dir, err := os.MkdirTemp("", "jepsen-logs-")
-	s.ok(err)
-	defer os.RemoveAll(dir)
-	s.ok(s.Ground.Collect(ctx, dir))
-	text, err := os.ReadFile(filepath.Join(dir, machine+".log"))
-	s.ok(err)
-	return string(text)
 }

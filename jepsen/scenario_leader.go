@@ -29,6 +29,9 @@ func init() {
 // electionTimeout is the least time without a leader after which a node asks for votes, as of the product's defaults.
 const electionTimeout = 500 * time.Millisecond
 
+// oldClients ask a leader that is cut off: each waits until it gives up, and asks again.
+const oldClients = 12
+
 func oldLeaderIsolated(ctx context.Context, s *Stage) {
 	old := s.leader(ctx)
 	others := s.others(old)
@@ -40,10 +43,10 @@ func oldLeaderIsolated(ctx context.Context, s *Stage) {
 
 	heal := s.isolated(ctx, old)
 	// From before the others have elected until after they have written, clients ask the old leader.
-	asked := make(chan []*linearizability.Op, 4)
+	asked := make(chan []*linearizability.Op, oldClients)
 	asking, enough := context.WithCancel(ctx)
 	defer enough()
-	for range 4 {
+	for range oldClients {
 		s.aside(func() {
 			var ops []*linearizability.Op
 			for asking.Err() == nil {
@@ -60,7 +63,7 @@ func oldLeaderIsolated(ctx context.Context, s *Stage) {
 	s.lasts(ctx, 2*electionTimeout)
 	enough()
 	reads, sets := 0, 0
-	for range 4 {
+	for range oldClients {
 		for _, op := range <-asked {
 			switch {
 			case op.Kind == linearizability.Read:
@@ -141,9 +144,9 @@ func (s *Stage) queue(ctx context.Context, n int, ask func(context.Context) *lin
 
 func slowDiskLeader(ctx context.Context, s *Stage) {
 	old := s.leader(ctx)
-	s.ok(s.Ground.SetDisk(ctx, old, DiskState{SyncDelay: 3 * time.Second}))
+	s.ok(s.SetDisk(ctx, old, DiskState{SyncDelay: 3 * time.Second}))
 	sound := s.begin(Fault{Text: "each sync of " + old + "'s disk takes 3 s more", Nodes: []string{old}, Undo: func(ctx context.Context) error {
-		return s.Ground.SetDisk(ctx, old, DiskState{})
+		return s.SetDisk(ctx, old, DiskState{})
 	}})
 	key := s.newKey()
 	reads := s.queue(ctx, 4, func(ctx context.Context) *linearizability.Op { return s.read(ctx, old, s.mine("scenario/slow")) })

@@ -3,6 +3,7 @@ package jepsen
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/confman/confman/client"
@@ -132,13 +133,14 @@ func retryAfterRetention(ctx context.Context, s *Stage) {
 	})
 }
 
-// send asks for op under another idempotency key than the one that it has in the history.
+// send asks for op under another idempotency key than the one that it has in the history. As long as the servers remember that, they refuse
+// it: it has another comment, by which the change log tells whose it is.
 func (s *Stage) send(ctx context.Context, op *linearizability.Op, key string) {
 	if !s.Recorder.Call(op) {
 		return
 	}
 	defer s.Recorder.Return(op)
-	wrote, meta, err := s.At(op.Node).Put(ctx, op.Key, []byte(op.Value), "text/plain", client.WriteOptions{IdempotencyKey: key})
+	wrote, meta, err := s.At(op.Node).Put(ctx, op.Key, []byte(op.Value), "text/plain", client.WriteOptions{IdempotencyKey: key, Comment: remark(op)})
 	if op.Outcome = outcomeOf(err); err == nil {
 		op.Revision, op.KeyRevision = meta.Revision, wrote.Revision
 	}
@@ -150,10 +152,9 @@ func answerLost(ctx context.Context, s *Stage) {
 	for replayed < 5 {
 		s.shown(tries < 500, "of %d writes only %d were committed without an answer", tries, replayed)
 		tries++
-		key, patience := s.newKey(), time.Duration(tries%40)*100*time.Microsecond
-		asking, goAway := context.WithTimeout(ctx, patience)
-		first := s.keyed(asking, nodes[tries%len(nodes)], key, nil)
-		goAway()
+		key, patience := s.newKey(), time.Duration(1+tries%40)*100*time.Microsecond
+		first := s.keyedOp(nodes[tries%len(nodes)], key, nil)
+		s.Ask(ctx, s.impatient(first.Node, patience), first, nil)
 		if first.Outcome != linearizability.Unknown {
 			continue
 		}
@@ -169,6 +170,16 @@ func answerLost(ctx context.Context, s *Stage) {
 		}
 	}
 	s.Log("of %d writes %d were committed and their answers lost", tries, replayed)
+}
+
+// impatient is a client that goes away when it has waited so long.
+func (s *Stage) impatient(node string, patience time.Duration) *client.Client {
+	c, err := client.New(client.Options{
+		Endpoints: []string{s.Machine(node).URL}, MaxAttempts: 1, AttemptTimeout: patience,
+		HTTP: &http.Client{Transport: &http.Transport{DialContext: s.Ground.Dial, DisableKeepAlives: true}},
+	})
+	s.ok(err)
+	return c
 }
 
 func forwardedTwice(ctx context.Context, s *Stage) {

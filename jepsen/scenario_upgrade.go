@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/confman/confman/client"
-	"github.com/confman/confman/linearizability"
 )
 
 // Older is the program of the release before, as far as versions of commands and of the wire are concerned.
@@ -22,10 +21,7 @@ func init() {
 
 func rollingUpgrade(ctx context.Context, s *Stage) {
 	take := func(name, program string) {
-		s.ok(s.Ground.Signal(ctx, name, Terminate))
-		err := s.Ground.Ended(ctx, name)
-		s.promised(err == nil, "%s did not stop in order: %v", name, err)
-		s.Recorder.Note(linearizability.Event{Kind: linearizability.Crashed, Node: name})
+		s.ok(s.StopNode(ctx, name))
 		s.ok(s.Ground.(programmer).Use(name, program))
 		s.ok(s.StartNode(ctx, name))
 		s.ready(ctx)

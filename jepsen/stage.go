@@ -27,27 +27,27 @@ type Stage struct {
 	keys   map[string]bool // that the script wrote
 }
 
-// end ends the script.
-func (s *Stage) end(err error) { panic(ended{err}) }
+// fail ends the script.
+func (s *Stage) fail(err error) { panic(ended{err}) }
 
 // ok ends the script if a step could not be taken: then it shows nothing.
 func (s *Stage) ok(err error) {
 	if err != nil {
-		s.end(fmt.Errorf("%w: a step could not be taken: %w", ErrProvesNothing, err))
+		s.fail(fmt.Errorf("%w: a step could not be taken: %w", ErrProvesNothing, err))
 	}
 }
 
 // shown ends the script unless the situation is what it must be to show anything.
 func (s *Stage) shown(holds bool, format string, args ...any) {
 	if !holds {
-		s.end(fmt.Errorf("%w: %s", ErrProvesNothing, fmt.Sprintf(format, args...)))
+		s.fail(fmt.Errorf("%w: %s", ErrProvesNothing, fmt.Sprintf(format, args...)))
 	}
 }
 
 // promised ends the script unless what must hold does.
 func (s *Stage) promised(holds bool, format string, args ...any) {
 	if !holds {
-		s.end(fmt.Errorf("%w: %s", ErrPromise, fmt.Sprintf(format, args...)))
+		s.fail(fmt.Errorf("%w: %s", ErrPromise, fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -67,7 +67,7 @@ func (s *Stage) wait(ctx context.Context, or error, what string, holds func(cont
 	defer cancel()
 	for !holds(ctx) {
 		if !pause(ctx, pollEvery) {
-			s.end(fmt.Errorf("%w: not within %v: %s", or, stepTime, what))
+			s.fail(fmt.Errorf("%w: not within %v: %s", or, stepTime, what))
 		}
 	}
 	s.Log("%s (%.1f s)", what, time.Since(began).Seconds())
@@ -76,7 +76,7 @@ func (s *Stage) wait(ctx context.Context, or error, what string, holds func(cont
 // lasts lets time pass.
 func (s *Stage) lasts(ctx context.Context, d time.Duration) {
 	if !pause(ctx, d) {
-		s.end(ctx.Err())
+		s.fail(ctx.Err())
 	}
 }
 
@@ -177,30 +177,30 @@ func (s *Stage) stopped(ctx context.Context, names ...string) (goOn func(context
 // killed kills nodes, all at once; the returned function starts those that do not run again.
 func (s *Stage) killed(ctx context.Context, names ...string) (start func(context.Context)) {
 	s.ok(s.KillNodes(ctx, names...))
-	for _, name := range names {
-		s.shown(!s.Ground.Runs(name), "%s was killed and runs", name)
-	}
-	return s.begin(Fault{Text: fmt.Sprintf("killed %v", names), Nodes: names, Undo: func(ctx context.Context) error { return s.startAll(ctx, names) }})
+	return s.down(fmt.Sprintf("killed %v", names), names)
 }
 
 // powerless has nodes lose their power at once; the returned function starts those that do not run again.
 func (s *Stage) powerless(ctx context.Context, names ...string) (start func(context.Context)) {
 	s.ok(s.LosePower(ctx, names...))
-	for _, name := range names {
-		s.shown(!s.Ground.Runs(name), "%s lost its power and runs", name)
-	}
-	return s.begin(Fault{Text: fmt.Sprintf("%v lost power, and what was not synced", names), Nodes: names, Undo: func(ctx context.Context) error { return s.startAll(ctx, names) }})
+	return s.down(fmt.Sprintf("%v lost power, and what was not synced", names), names)
 }
 
-func (s *Stage) startAll(ctx context.Context, names []string) error {
+func (s *Stage) down(text string, names []string) (start func(context.Context)) {
 	for _, name := range names {
-		if !s.Ground.Runs(name) {
+		s.shown(!s.Ground.Runs(name), "%s went down and runs", name)
+	}
+	return s.begin(Fault{Text: text, Nodes: names, Undo: func(ctx context.Context) error {
+		for _, name := range names {
+			if s.Ground.Runs(name) {
+				continue
+			}
 			if err := s.StartNode(ctx, name); err != nil {
 				return err
 			}
 		}
-	}
-	return nil
+		return nil
+	}})
 }
 
 // cut breaks links both ways, each of side with each of those; minority are the nodes that cannot reach a majority and back then.
@@ -276,14 +276,19 @@ func (s *Stage) read(ctx context.Context, node, key string) *linearizability.Op 
 	return op
 }
 
-// keyed asks for a write under an idempotency key, as put does: attempt is the one that it is another attempt of, or nil.
-func (s *Stage) keyed(ctx context.Context, node, key string, attempt *linearizability.Op) *linearizability.Op {
+// keyed asks for a write under an idempotency key, as put does: first is the one that it is another attempt of, or nil.
+func (s *Stage) keyed(ctx context.Context, node, key string, first *linearizability.Op) *linearizability.Op {
+	op := s.keyedOp(node, key, first)
+	s.Do(ctx, op)
+	return op
+}
+
+func (s *Stage) keyedOp(node, key string, first *linearizability.Op) *linearizability.Op {
 	id := s.Recorder.ID()
 	op := &linearizability.Op{ID: id, Client: scriptClient + int(id), Node: node, Kind: linearizability.Put, Key: key, Value: scriptValue(id), IdempotencyKey: fmt.Sprintf("scenario-%d-%d", s.Seed, id)}
-	if attempt != nil {
-		op.Value, op.IdempotencyKey = attempt.Value, attempt.IdempotencyKey
+	if first != nil {
+		op.Value, op.IdempotencyKey = first.Value, first.IdempotencyKey
 	}
-	s.Do(ctx, op)
 	return op
 }
 
