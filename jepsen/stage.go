@@ -203,13 +203,9 @@ func (s *Stage) down(text string, names []string) (start func(context.Context)) 
 	}})
 }
 
-// cut breaks links both ways, each of side with each of those; minority are the nodes that cannot reach a majority and back then.
+// cut breaks links; minority are the nodes that cannot reach a majority and back then.
 func (s *Stage) cut(ctx context.Context, text string, minority []string, links []Link) (heal func(context.Context)) {
-	broken := map[Link]Condition{}
-	for _, l := range links {
-		broken[l] = Condition{Cut: true}
-	}
-	restore, err := s.BreakLinks(ctx, broken)
+	restore, err := s.BreakLinks(ctx, broken(links))
 	s.ok(err)
 	return s.begin(Fault{Text: text, Links: links, Minority: minority, Undo: restore})
 }

@@ -20,12 +20,12 @@ const (
 
 // results are the newest ones of all scenarios and cells.
 type results struct {
-	Scenarios map[string]cell            `json:"scenarios"`
-	Matrix    map[string]map[string]cell `json:"matrix"` // by workload and nemesis
+	Scenarios map[string]outcome            `json:"scenarios"`
+	Matrix    map[string]map[string]outcome `json:"matrix"` // by workload and nemesis
 }
 
-// cell is what came of one run.
-type cell struct {
+// outcome is what came of one run.
+type outcome struct {
 	Result  string  `json:"result"`
 	Date    string  `json:"date"`
 	Seconds float64 `json:"seconds"`
@@ -34,7 +34,7 @@ type cell struct {
 
 // loadResults reads a file of results; none is an empty one.
 func loadResults(path string) (*results, error) {
-	r := &results{Scenarios: map[string]cell{}, Matrix: map[string]map[string]cell{}}
+	r := &results{Scenarios: map[string]outcome{}, Matrix: map[string]map[string]outcome{}}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return r, nil

@@ -83,7 +83,7 @@ func (f *scenarioFlags) perform(cmd *cobra.Command, names []string) error {
 			began := time.Now()
 			res, err := f.one(cmd, sc, f.seed+uint64(n))
 			var cannot *cannotError
-			c := cell{Date: began.UTC().Format(time.DateOnly), Seconds: time.Since(began).Seconds()}
+			c := outcome{Date: began.UTC().Format(time.DateOnly), Seconds: time.Since(began).Seconds()}
 			switch {
 			case cmd.Context().Err() != nil:
 				return cmd.Context().Err()
