@@ -10,7 +10,7 @@ GO    ?= go
 VULNDB ?= v0.0.0-20261105234957-e22db6528018
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev test race lint fmt generate tidy check deploy-check e2e failpoints jepsen jepsen-broken fuzz sim nightly mutants bench cover vuln vuln-db clean
+.PHONY: help build dev test race lint fmt generate tidy check deploy-check e2e failpoint-build test-failpoints failpoints jepsen jepsen-broken fuzz sim nightly mutants bench cover vuln vuln-db clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,9 +62,17 @@ deploy-check: ## what is in deploy, judged by Debian's promtool, HAProxy and sys
 e2e: ## real processes: crashes, bad input, a full disk; the real tree if ../shared/data has it
 	$(GO) test -count=1 -timeout 15m -run 'E2E' ./cmd/confman
 
-failpoints: ## tests with injected faults; a cache of their own, so that builds do not mix
-	GOCACHE="$$($(GO) env GOCACHE)-failpoint" $(GO) test -tags failpoints \
-	  -toolexec "$$($(GO) tool -n failpoint-toolexec)" -run Failpoint ./node
+# A cache of their own, so that builds do not mix.
+FAILPOINTS = -tags failpoints -toolexec "$$($(GO) tool -n failpoint-toolexec)"
+
+failpoint-build: ## bin/confman-failpoints, which can be told to crash, and what time it is
+	GOCACHE="$$($(GO) env GOCACHE)-failpoint" $(GO) build $(FAILPOINTS) -o bin/confman-failpoints ./cmd/confman
+
+test-failpoints: failpoint-build ## crashes and errors at every failpoint, partitions, clocks
+	GOCACHE="$$($(GO) env GOCACHE)-failpoint" CONFMAN_FAILPOINT_PROGRAM="$(CURDIR)/bin/confman-failpoints" \
+	  $(GO) test -count=1 -timeout 10m $(FAILPOINTS) -run Failpoint ./node ./jepsen
+
+failpoints: test-failpoints ## the same
 
 jepsen: e2e ## real processes under faults: today the end-to-end tests, a chaos harness is to come
 

@@ -168,6 +168,9 @@ func (s *Store) Apply(ents []Entry) ([]Result, error) {
 		return nil, ErrClosed
 	}
 	defer p.base.release()
+	if err := fault("before-apply"); err != nil {
+		return nil, err
+	}
 	a := applier{s: s, frozen: p.frozen, base: p.base}
 	results := make([]Result, 0, len(ents))
 	var err error
@@ -183,6 +186,9 @@ func (s *Store) Apply(ents []Entry) ([]Result, error) {
 	}
 	if len(results) > 0 {
 		s.publish()
+	}
+	if err == nil {
+		err = fault("after-apply")
 	}
 	return results, err
 }
@@ -234,6 +240,9 @@ func (a *applier) apply(e *Entry) (Result, error) {
 
 func (a *applier) command(e *Entry) (Result, error) {
 	if e.Conf != nil {
+		if err := fault("before-conf"); err != nil {
+			return Result{}, err
+		}
 		return a.reconfigure(e.Conf), nil
 	}
 	if len(e.Data) == 0 {

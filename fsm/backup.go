@@ -150,6 +150,9 @@ func WriteBackup(w io.Writer, i *Image, info BackupInfo, progress func(done int6
 		must(n <= maxChunkBytes, "a chunk of a backup takes %d bytes", n)
 		binary.LittleEndian.PutUint32(chunk, uint32(n))
 		binary.LittleEndian.PutUint32(chunk[4:], chunkSum(chunk[:4], chunk[chunkHeaderBytes:]))
+		if err := fault("write-backup"); err != nil {
+			return err
+		}
 		if _, err := w.Write(chunk); err != nil {
 			return err
 		}

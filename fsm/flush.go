@@ -79,7 +79,13 @@ func (f *Flush) Commit() error {
 		return fmt.Errorf("flush to index %d: %w", f.state.applied, err)
 	}
 	txid := b.pages.meta.txid + 1
+	if err := fault("before-flush"); err != nil {
+		return fmt.Errorf("flush to index %d: %w", f.state.applied, err)
+	}
 	if err := f.write(txid); err != nil {
+		return fmt.Errorf("flush to index %d: %w", f.state.applied, err)
+	}
+	if err := fault("after-flush"); err != nil {
 		return fmt.Errorf("flush to index %d: %w", f.state.applied, err)
 	}
 	next, err := s.openBase(txid)
@@ -197,7 +203,11 @@ func (f *Flush) write(txid uint64) (err error) {
 		return damaged("bbolt began transaction %d instead of %d: the newest meta page is lost", got, txid)
 	}
 	defer s.catchBolt(debug.SetPanicOnFault(true), &err)
-	if err := f.fill(tx); err != nil {
+	err = f.fill(tx)
+	if err == nil {
+		err = fault("inside-flush")
+	}
+	if err != nil {
 		_ = tx.Rollback()
 		return err
 	}

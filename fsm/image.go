@@ -130,6 +130,9 @@ func VerifyImage(path string, opts Options) (State, error) {
 }
 
 func verifyImage(path string, opts Options) (_ State, err error) {
+	if err := fault("before-verify"); err != nil {
+		return State{}, err
+	}
 	file, err := os.Open(path) //nolint:gosec // the operator's data directory
 	if err != nil {
 		return State{}, err
@@ -159,7 +162,7 @@ func verifyImage(path string, opts Options) (_ State, err error) {
 			return State{}, err
 		}
 		if done {
-			return l.state(), nil
+			return l.state(), fault("after-verify")
 		}
 		if opts.Pause != nil {
 			opts.Pause()

@@ -28,12 +28,12 @@ func inject(t *testing.T, point, term string) (off func()) {
 	return off
 }
 
-// TestFailpointsAreOn is the canary: without the rewriting of make failpoints the
+// TestFailpointsAreOn is the canary: without the rewriting of make test-failpoints the
 // other tests here would inject nothing and pass.
 func TestFailpointsAreOn(t *testing.T) {
 	inject(t, syncPoint, `return("canary")`)
 	_, err := Start(newTrio(t, "only").configs["only"])
-	require.ErrorContains(t, err, "canary", "failpoints are off: run make failpoints")
+	require.ErrorContains(t, err, "canary", "failpoints are off: run make test-failpoints")
 }
 
 // TestFailpointSyncStopsTheNode: a failed fdatasync is never tried again, what

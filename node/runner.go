@@ -49,6 +49,8 @@ type RunnerConfig struct {
 	Backups Schedule
 	// Logger takes what happens to the node; nil: nothing is logged.
 	Logger *slog.Logger
+	// Now is time.Now, but in tests: of what is only shown, and of the schedule of backups.
+	Now func() time.Time
 	// OnCopy is told what this node did for traced writes that other nodes had accepted, by the loop:
 	// it must not wait. nil: nobody.
 	OnCopy func(*Copied)
@@ -169,6 +171,9 @@ func Start(cfg RunnerConfig) (*Runner, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	if cfg.openFS == nil {
 		cfg.openFS = dirFS
 	}
@@ -207,7 +212,7 @@ func Start(cfg RunnerConfig) (*Runner, error) {
 	r.helpers.Go(r.watchDisk)
 	r.helpers.Go(r.watchLoop)
 	if cfg.Bootstrap != "" {
-		r.helpers.Go((&bootstrap{node: r, name: cfg.Name, subject: cfg.Bootstrap, stop: r.stop, log: r.log}).run)
+		r.helpers.Go((&bootstrap{node: r, name: cfg.Name, subject: cfg.Bootstrap, stop: r.stop, now: cfg.Now, log: r.log}).run)
 	}
 	if cfg.Backups.Dir != "" {
 		r.helpers.Go(r.scheduleLoop)
@@ -507,9 +512,13 @@ type handler struct {
 	outdated func() // nil: the node is a member, and the peers tell its operator
 }
 
-func (h handler) Receive(m transport.Message) { h.inbox.message(m) }
-func (h handler) Unreachable(peer uint64)     { h.inbox.unreachable(peer) }
-func (h handler) Dismissed(peer uint64)       { h.inbox.report(Dismissed{Peer: peer}) }
+func (h handler) Receive(m transport.Message) {
+	if !lost("receive", &m) {
+		h.inbox.message(m)
+	}
+}
+func (h handler) Unreachable(peer uint64) { h.inbox.unreachable(peer) }
+func (h handler) Dismissed(peer uint64)   { h.inbox.report(Dismissed{Peer: peer}) }
 
 // Outdated ends a node that joins: another directory came with its seat before, and its raft id has spoken since.
 func (h handler) Outdated(uint64) {

@@ -45,7 +45,7 @@ func (r *Runner) Backup(ctx context.Context) (*Backup, error) {
 		return nil, err
 	}
 	wait := backupSlack + time.Duration(image.Size()/MinBackupBytesPerSecond)*time.Second
-	now := time.Now()
+	now := r.cfg.Now()
 	b := &Backup{Image: image, Info: image.Backup(r.cfg.Name, now), Until: now.Add(wait)}
 	timer := time.AfterFunc(wait, image.Close)
 	b.end = sync.OnceFunc(func() {
@@ -70,6 +70,10 @@ func (r *Runner) openBackup(ctx context.Context) (*fsm.Image, error) {
 			return nil, err
 		}
 		if image.State().Applied >= want {
+			if err := fault("open-backup"); err != nil {
+				image.Close()
+				return nil, err
+			}
 			return image, nil
 		}
 		image.Close()

@@ -22,6 +22,7 @@ type bootstrap struct {
 	name    string // of the node
 	subject string
 	stop    <-chan struct{}
+	now     func() time.Time
 	log     *slog.Logger
 
 	proposed bool // an attempt may have been the one that was applied
@@ -70,7 +71,7 @@ func (b *bootstrap) attempt() (done bool, err error) {
 		}
 		b.proposed = true
 		res, err := b.node.Propose(ctx, &fsm.Command{
-			AcceptedAt: time.Now().UnixNano(),
+			AcceptedAt: b.now().UnixNano(),
 			Comment:    "Auth.Bootstrap in the configuration of node " + b.name,
 			Ops:        []fsm.Op{{Kind: fsm.Bootstrap, Value: []byte(b.subject)}},
 		})

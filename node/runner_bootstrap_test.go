@@ -215,7 +215,7 @@ func TestBootstrapTriesAgain(t *testing.T) {
 				c.node.watched = newWatched(t, dir, WatchLimits{})
 				defer c.node.close()
 				said := &lines{}
-				b := &bootstrap{node: c.node, name: "node1", subject: alice, stop: make(chan struct{}), log: slog.New(slog.NewTextHandler(said, nil))}
+				b := &bootstrap{node: c.node, name: "node1", subject: alice, stop: make(chan struct{}), now: time.Now, log: slog.New(slog.NewTextHandler(said, nil))}
 				start := time.Now()
 				b.run()
 				var after []time.Duration
@@ -243,7 +243,7 @@ func TestBootstrapIsToldOnceThatItDoesNotWork(t *testing.T) {
 		defer node.close()
 		stop, said := make(chan struct{}), &lines{}
 		time.AfterFunc(time.Minute, func() { close(stop) })
-		(&bootstrap{node: node, name: "node1", subject: alice, stop: stop, log: slog.New(slog.NewTextHandler(said, nil))}).run()
+		(&bootstrap{node: node, name: "node1", subject: alice, stop: stop, now: time.Now, log: slog.New(slog.NewTextHandler(said, nil))}).run()
 		got := said.about("Auth.Bootstrap")
 		require.Len(t, got, 1)
 		assert.Contains(t, got[0], "cannot be bound")

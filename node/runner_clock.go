@@ -13,5 +13,5 @@ func bootTime() time.Duration {
 	// It fails only for a clock that the kernel does not have.
 	err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t)
 	must(err == nil, "CLOCK_BOOTTIME: %v", err)
-	return time.Duration(t.Nano())
+	return drifted(time.Duration(t.Nano()))
 }

@@ -88,6 +88,9 @@ func (w *imageWork) openImage(m *member, e OpenImage) Input {
 		return ImageOpened{Transfer: e.Transfer, Err: ErrRebuilding}
 	}
 	image, err := store.OpenImage()
+	if err == nil {
+		err = fault("open-image")
+	}
 	if err != nil {
 		return ImageOpened{Transfer: e.Transfer, Err: err}
 	}
@@ -98,6 +101,9 @@ func (w *imageWork) openImage(m *member, e OpenImage) Input {
 func (w *imageWork) read(e ReadImage) Input {
 	if w.open == nil || w.transfer != e.Transfer {
 		return ImageRead{Transfer: e.Transfer, Offset: e.Offset, Err: fs.ErrClosed}
+	}
+	if err := fault("read-image"); err != nil {
+		return ImageRead{Transfer: e.Transfer, Offset: e.Offset, Err: err}
 	}
 	b := make([]byte, e.Bytes)
 	if _, err := w.open.ReadAt(b, int64(e.Offset)); err != nil {
@@ -130,6 +136,9 @@ func (w *imageWork) write(d *dataDir, e WriteImage) (err error) {
 	if w.incoming == nil {
 		return fs.ErrClosed
 	}
+	if err := fault("write-image"); err != nil {
+		return err
+	}
 	if _, err = w.incoming.WriteAt(e.Data, int64(e.Offset)); err != nil {
 		return err
 	}
@@ -146,7 +155,10 @@ func (w *imageWork) verify(r *Runner, m *member, index uint64) (fsm.State, error
 	if w.incoming == nil {
 		return fsm.State{}, fs.ErrClosed
 	}
-	err := w.incoming.Sync()
+	err := fault("before-image-sync")
+	if err == nil {
+		err = w.incoming.Sync()
+	}
 	err = errors.Join(err, w.incoming.Close())
 	w.incoming = nil
 	if err != nil {
@@ -163,7 +175,13 @@ func (w *imageWork) verify(r *Runner, m *member, index uint64) (fsm.State, error
 	case uint64(state.Applied) != index:
 		return fsm.State{}, fmt.Errorf("it holds index %d, its sender said %d", state.Applied, index)
 	}
-	return state, r.dir.rename(incomingFile, imageFile(index))
+	if err := fault("before-image-rename"); err != nil {
+		return fsm.State{}, err
+	}
+	if err := r.dir.rename(incomingFile, imageFile(index)); err != nil {
+		return fsm.State{}, err
+	}
+	return state, fault("after-image-rename")
 }
 
 // takeTurns makes a function that is called between parts of long work, and waits for as long as
@@ -209,7 +227,13 @@ func (d *dataDir) removeImages() error {
 // read from it, and is closed after them; its file has no name any more.
 func (r *Runner) install(m *member, index uint64) error {
 	m.workers.flushing.Wait()
+	if err := fault("before-install"); err != nil {
+		return err
+	}
 	if err := r.dir.rename(imageFile(index), storeFile); err != nil {
+		return err
+	}
+	if err := fault("inside-install"); err != nil {
 		return err
 	}
 	store, err := fsm.Open(r.dir.join(storeFile), r.storeOptions())
@@ -232,6 +256,9 @@ func (r *Runner) install(m *member, index uint64) error {
 	r.meter.imagesInstalled.Add(1)
 	state := store.State()
 	if err := r.keepMembership(m, &state); err != nil {
+		return err
+	}
+	if err := fault("after-install"); err != nil {
 		return err
 	}
 	r.log.Info("an image took the store's place", slogIndex(index), slogRevision(state))

@@ -201,11 +201,13 @@ func (r *Runner) number(it *item) Input {
 	r.loop.request++
 	r.loop.waiters[r.loop.request] = it.waiter
 	if it.waiter.write {
+		r.fault("propose")
 		if it.waiter.timed != nil {
 			r.loop.timing.take(r.loop.request, it.waiter.timed)
 		}
 		return Propose{Request: r.loop.request, Command: it.command, Deadline: it.deadline}
 	}
+	r.fault("read-index")
 	return ReadIndex{Request: r.loop.request, Deadline: it.deadline}
 }
 
@@ -215,7 +217,9 @@ func (r *Runner) dispatch(m *member, effects []Effect) {
 	for _, e := range effects {
 		switch e := e.(type) {
 		case Send:
-			out = append(out, e.Message)
+			if !lost("send", &e.Message) {
+				out = append(out, e.Message)
+			}
 		case Append, Prove, Truncate:
 			m.workers.appends.put(e)
 		case Apply, Flush, Install, Swap:
@@ -231,8 +235,10 @@ func (r *Runner) dispatch(m *member, effects []Effect) {
 			if e.Err != nil {
 				err = e.Err
 			}
+			r.fault("before-answer")
 			r.answer(e.Request, answer{result: e.Result, err: err})
 		case ReadReply:
+			r.fault("read-confirmed")
 			r.answer(e.Request, answer{err: e.Err})
 		case Reconfigure:
 			r.reconfigured(m, e)

@@ -56,9 +56,11 @@ func (r *Runner) keepMembership(m *member, s *fsm.State) error {
 	if !m.kept.Take(s) {
 		return nil
 	}
+	r.fault("before-identity")
 	if err := r.dir.storeIdentity(m.kept); err != nil {
 		return fmt.Errorf("node: keeping the members: %w: see to the disk (space, health), then start the node again", err)
 	}
+	r.fault("after-identity")
 	return nil
 }
 
@@ -104,6 +106,7 @@ func (r *Runner) Place(name string) fsm.MemberSpec { return r.places.place(name)
 
 // reconfigured has the wire hear those who are members now.
 func (r *Runner) reconfigured(m *member, e Reconfigure) {
+	r.fault("reconfigured")
 	now := Membership{Members: e.Members, Conf: e.Conf, LastRaftID: e.LastRaftID}
 	if text := describeMembers(&now); text != r.loop.members {
 		r.loop.members = text

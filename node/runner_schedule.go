@@ -75,7 +75,7 @@ func (r *Runner) nextBackup() time.Duration {
 		return 0
 	}
 	// A clock that was set back does not put backups off for longer than one takes.
-	return min(time.Until(last.Add(r.cfg.Backups.Every)), r.cfg.Backups.Every)
+	return min(last.Add(r.cfg.Backups.Every).Sub(r.cfg.Now()), r.cfg.Backups.Every)
 }
 
 // rememberBackup looks for the newest backup that there is, if none is known.
@@ -139,6 +139,9 @@ func (r *Runner) scheduledBackup() error {
 	partial := filepath.Join(dir, partialName(&b.Info))
 	if err := writeBackup(ctx, partial, b); err != nil {
 		_ = os.Remove(partial) // the first error is the one that matters
+		return err
+	}
+	if err := fault("before-backup-rename"); err != nil {
 		return err
 	}
 	if err := os.Rename(partial, filepath.Join(dir, name)); err != nil {

@@ -182,6 +182,9 @@ func (l *Log) append(b Batch) error {
 		}
 		return nil
 	}
+	if err := l.faultOf(b, "before"); err != nil {
+		return err
+	}
 	size := b.bytes()
 	if size > MaxBatchBytes {
 		return fmt.Errorf("wal: a batch of %d bytes, at most %d can be written together", size, MaxBatchBytes)
@@ -197,6 +200,9 @@ func (l *Log) append(b Batch) error {
 		return err
 	}
 	l.proof = false
+	if err := l.faultOf(b, "after"); err != nil {
+		return err
+	}
 	if b.Sync {
 		if err := l.sync(); err != nil {
 			return err
@@ -326,13 +332,16 @@ func (l *Log) encode(b Batch, size int64) uint32 {
 
 // write writes the batch in l.buf, whose last record has that CRC.
 func (l *Log) write(crc uint32) error {
+	if err := l.fault("before-write"); err != nil {
+		return err
+	}
 	if err := writeAll(l.current.file, l.buf, l.end); err != nil {
 		return fmt.Errorf("wal: segment %s at %d: %w", l.current.name, l.end, asFull(err))
 	}
 	l.end += int64(len(l.buf))
 	l.batch++
 	l.chain = crc
-	return nil
+	return l.fault("after-write")
 }
 
 // sync makes all that was written durable.
@@ -340,9 +349,12 @@ func (l *Log) sync() error {
 	if l.proven == l.end {
 		return nil
 	}
+	if err := l.fault("before-sync"); err != nil {
+		return err
+	}
 	if err := l.current.file.Sync(); err != nil {
 		return fmt.Errorf("wal: segment %s at %d: %w", l.current.name, l.proven, asFull(err))
 	}
 	l.proven = l.end
-	return nil
+	return l.fault("after-sync")
 }

@@ -120,7 +120,13 @@ func finishSegment(fsys FS, f File, name string, h segmentHeader) (*segment, err
 		err = f.Sync()
 	}
 	if err == nil {
+		err = fault("before-segment-rename")
+	}
+	if err == nil {
 		err = fsys.Rename(name, s.name)
+	}
+	if err == nil {
+		err = fault("after-segment-rename")
 	}
 	if err == nil {
 		err = fsys.SyncDir()

@@ -18,11 +18,14 @@ func (l *Log) switchSegment(need int64) error {
 	if err := l.sync(); err != nil {
 		return err
 	}
+	if err := l.fault("before-segment"); err != nil {
+		return err
+	}
 	seal := l.encodeSeal()
 	h := segmentHeader{
 		nonce:      l.current.nonce,
 		number:     l.current.number + 1,
-		size:       max(l.opts.SegmentBytes, fileSize(segmentHeaderBytes+need+tailBytes)),
+		size:       max(segmentBytes(l.opts), fileSize(segmentHeaderBytes+need+tailBytes)),
 		firstBatch: l.batch + 2,
 		prevEnd:    l.end + sealBatchBytes,
 		lastIndex:  l.index.last,
@@ -36,10 +39,16 @@ func (l *Log) switchSegment(need int64) error {
 		return err
 	}
 	l.segments = append(l.segments, next)
+	if err := l.fault("before-seal"); err != nil {
+		return err
+	}
 	if err := l.write(seal); err != nil {
 		return err
 	}
 	if err := l.sync(); err != nil {
+		return err
+	}
+	if err := l.fault("after-seal"); err != nil {
 		return err
 	}
 	l.enter(next)

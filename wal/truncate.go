@@ -31,12 +31,21 @@ func (l *Log) truncate(index uint64) error {
 	// so, durably, before the first file goes. Then every subset of the files may be
 	// left after a crash: Open knows what it needs, and removes the rest. The
 	// directory need not be synced.
+	if err := l.fault("before-truncation"); err != nil {
+		return err
+	}
 	if err := l.writeTruncation(l.segments[n].number); err != nil {
 		return err
 	}
 	for _, s := range l.giveUp(n) {
+		if err := l.fault("before-segment-remove"); err != nil {
+			return err
+		}
 		if err := l.fsys.Remove(s.name); err != nil {
 			return fmt.Errorf("wal: removing segment %s: %w", s.name, err)
+		}
+		if err := l.fault("after-segment-remove"); err != nil {
+			return err
 		}
 	}
 	if l.full.Load() {

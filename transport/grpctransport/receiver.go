@@ -95,6 +95,9 @@ func (t *Transport) receive(ctx context.Context, s grpc.BidiStreamingServer[wire
 			if ctx.Err() != nil {
 				return ctx.Err() // the peer may be no member any more
 			}
+			if t.faultFrom("receive", in.from) != nil {
+				continue
+			}
 			if in.member || isForm(m) {
 				t.cfg.Handler.Receive(m)
 			}

@@ -138,11 +138,17 @@ func (p *peer) send(ctx context.Context, cancel context.CancelCauseFunc, s outgo
 			msgs = p.onlyForms(msgs)
 		}
 		msgs = p.onlyUpTo(version, msgs)
+		if faultTo("send", p.name) != nil {
+			continue
+		}
 		frame := frameOf(msgs)
 		frame.Ping = f.sending(bulkBytes, time.Now())
 		if err := s.Send(frame); err != nil {
 			// gRPC says io.EOF here and the reason to Recv, whose goroutine cancels.
 			<-ctx.Done()
+			return err
+		}
+		if err := faultTo("sent", p.name); err != nil {
 			return err
 		}
 	}
