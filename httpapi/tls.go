@@ -19,6 +19,8 @@ type CertificateFiles struct {
 	// refused. Nobody needs one. A CA that is taken out is believed by no new connection; those
 	// that are open go on. "": no client is asked.
 	ClientCAFile string
+	// Now is the wall clock (default time.Now).
+	Now func() time.Time
 }
 
 // Certificate is what was read from CertificateFiles. Safe for concurrent use.
@@ -29,12 +31,8 @@ type Certificate struct {
 
 // LoadCertificate reads the files. The logger hears of each renewal, and of what is in its way.
 func LoadCertificate(files CertificateFiles, logger *slog.Logger) (*Certificate, error) {
-	return loadCertificate(files, logger, time.Now)
-}
-
-func loadCertificate(files CertificateFiles, logger *slog.Logger, now func() time.Time) (*Certificate, error) {
 	source, err := tlsfiles.Load(tlsfiles.Config{
-		CertFile: files.CertFile, KeyFile: files.KeyFile, CAFile: files.ClientCAFile, Logger: logger, Now: now,
+		CertFile: files.CertFile, KeyFile: files.KeyFile, CAFile: files.ClientCAFile, Logger: logger, Now: files.Now,
 	})
 	if err != nil {
 		return nil, err

@@ -69,9 +69,10 @@ func (ca *testCA) renew() (serial string) {
 // load is LoadCertificate with a clock that each look at the files finds advanced.
 func (ca *testCA) load(f *fixture, files CertificateFiles) *Certificate {
 	var looks atomic.Int64
-	c, err := loadCertificate(files, f.Logger, func() time.Time {
+	files.Now = func() time.Time {
 		return time.Now().Add(time.Duration(looks.Add(1)) * tlsfiles.CheckInterval)
-	})
+	}
+	c, err := LoadCertificate(files, f.Logger)
 	require.NoError(ca.t, err)
 	return c
 }

@@ -25,8 +25,11 @@ type LocalOptions struct {
 	Spares  int    // machines beside, for members that come later
 	// Sections are added to each node's configuration, as docs/settings.md has them: to a section that it has anyway, the keys.
 	Sections map[string]any
-	// Env is added to each process's environment.
-	Env []string
+	// Env is added to each process's environment, and what EnvOf (nil: nothing) says when a machine's node starts.
+	Env   []string
+	EnvOf func(machine string) []string
+	// FailpointProgram: Program is of make failpoint-build, and its clocks can be set.
+	FailpointProgram bool
 	// Loopback has proxies on loopback break the network also where there could be network namespaces.
 	Loopback bool
 	// PlainText has the nodes do without TLS between them: a little faster, and less like production.
@@ -139,6 +142,8 @@ func (l *Local) Means() []string {
 func (l *Local) Can(c Capability) error {
 	err := errNotHere
 	switch {
+	case c == Clocks && l.o.FailpointProgram:
+		err = nil
 	case c != Spares:
 		err = l.net.can(c)
 	case l.o.Spares >= 2:
@@ -161,7 +166,7 @@ func (l *Local) Dial(ctx context.Context, network, address string) (net.Conn, er
 // Start is part of Ground.
 func (l *Local) Start(_ context.Context, machine string, args ...string) error {
 	line := append([]string{l.program(machine), "serve", "--config", l.path(machine, ".json")}, args...)
-	return l.procs[machine].start(line, l.o.Env, func(cmd *exec.Cmd) error { return l.threads[machine].do(cmd.Start) })
+	return l.procs[machine].start(line, l.env(machine), func(cmd *exec.Cmd) error { return l.threads[machine].do(cmd.Start) })
 }
 
 // Signal is part of Ground.
@@ -193,9 +198,6 @@ func (l *Local) LosePower(context.Context, ...string) error { return l.Can(Power
 
 // Damage is part of Ground.
 func (l *Local) Damage(context.Context, string, Damage) (string, error) { return "", l.Can(Damages) }
-
-// SetClock is part of Ground.
-func (l *Local) SetClock(context.Context, string, Clock) error { return l.Can(Clocks) }
 
 // Confman is part of Ground.
 func (l *Local) Confman(ctx context.Context, args ...string) ([]byte, error) {

@@ -22,7 +22,7 @@ import (
 func authConfig(c config.Auth, log *slog.Logger) auth.Config {
 	out := auth.Config{
 		Certificates: auth.Certificates{URIPrefix: c.Certificates.URIPrefix},
-		Refresh:      c.Refresh, MinRefresh: c.MinRefresh, MaxKeyAge: c.MaxKeyAge, Log: log,
+		Refresh:      c.Refresh, MinRefresh: c.MinRefresh, MaxKeyAge: c.MaxKeyAge, Log: log, Now: wallClock,
 	}
 	for _, r := range c.Certificates.Rules {
 		out.Certificates.Rules = append(out.Certificates.Rules, auth.CertificateRule(r))

@@ -66,7 +66,7 @@ func (s *server) run(ctx context.Context) error {
 		Name: self.ID, Release: version(), Members: s.members(), Logger: s.log, Certificate: certificate,
 		Rates:   rates(s.config.Limits),
 		Origins: s.config.API.CORS.Origins, Hosts: s.config.API.Hosts, MaxClockDriftPPM: s.config.Clock.MaxDriftPPM,
-		Registry: newRegistry(certificate, s.raft),
+		Registry: newRegistry(certificate, s.raft), Now: wallClock,
 	}
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
@@ -104,6 +104,7 @@ func (s *server) run(ctx context.Context) error {
 		Seat:             s.seat,
 		Dir:              s.config.Data.Dir, Name: self.ID, Names: s.config.Names(), Dial: s.dial, Logger: s.log,
 		OnCopy:          onCopy,
+		Now:             wallClock,
 		StoreQuotaBytes: int64(s.config.Data.StoreQuotaBytes), MinFreeBytes: int64(s.config.Data.MinFreeBytes),
 	})
 	if err != nil {
@@ -142,7 +143,7 @@ func (s *server) certificate() (*httpapi.Certificate, error) {
 	if files == (config.TLS{}) {
 		return nil, nil
 	}
-	c, err := httpapi.LoadCertificate(httpapi.CertificateFiles{CertFile: files.CertFile, KeyFile: files.KeyFile, ClientCAFile: s.config.Auth.Certificates.CAFile}, s.log)
+	c, err := httpapi.LoadCertificate(httpapi.CertificateFiles{CertFile: files.CertFile, KeyFile: files.KeyFile, ClientCAFile: s.config.Auth.Certificates.CAFile, Now: wallClock}, s.log)
 	if err != nil {
 		return nil, fmt.Errorf("Api.Tls: %w", err)
 	}
@@ -161,7 +162,7 @@ func (s *server) raftTLS() (*tlsfiles.Source, error) {
 	files := s.config.Raft.TLS
 	source, err := grpctransport.LoadTLS(grpctransport.TLSFiles{
 		CAFile: files.CAFile, CertFile: files.CertFile, KeyFile: files.KeyFile,
-		Name: s.config.Cluster.NodeID, Logger: s.log,
+		Name: s.config.Cluster.NodeID, Logger: s.log, Now: wallClock,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("Raft.Tls: %w", err)
@@ -253,7 +254,7 @@ func (s *server) dial(self node.Peering, h transport.Handler) (node.Transport, e
 	t, err := grpctransport.New(grpctransport.Config{
 		Listen: s.config.Self().Raft(), RaftID: self.RaftID, Incarnation: self.Incarnation,
 		Peers: peers, Names: names, Handler: h, TLS: s.raft, PlainText: s.config.Raft.PlainText,
-		Logger: s.log.With(slog.String("node", s.config.Cluster.NodeID)),
+		Logger: s.log.With(slog.String("node", s.config.Cluster.NodeID)), Now: wallClock,
 	})
 	if err != nil {
 		return nil, err
