@@ -34,7 +34,9 @@ type LocalOptions struct {
 	Loopback bool
 	// PlainText has the nodes do without TLS between them: a little faster, and less like production.
 	PlainText bool
-	// Seed decides which packets are hit.
+	// PlainDisk has the data on this machine's own file system also where it could be on one that fails on demand: faster.
+	PlainDisk bool
+	// Seed decides which packets are hit, and what is left when power is lost.
 	Seed uint64
 	// Variants are other programs that a machine can be given, by name: see Local.Use.
 	Variants map[string]string
@@ -49,6 +51,7 @@ type Local struct {
 	machines []Machine
 	procs    map[string]*process
 	net      network
+	disks    *localDisks
 	threads  map[string]*thread // of each machine and of Clients: they start its processes
 	programs // that machines run instead of LocalOptions.Program
 }
@@ -86,6 +89,9 @@ func NewLocal(o LocalOptions) (_ *Local, err error) {
 			return nil, err
 		}
 		l.machines = append(l.machines, m)
+	}
+	if err := l.newDisks(); err != nil {
+		return nil, err
 	}
 	if err := l.certify(); err != nil {
 		return nil, err
@@ -135,19 +141,25 @@ func (l *Local) configure(m Machine) error {
 
 // Means is part of Ground.
 func (l *Local) Means() []string {
-	return append([]string{"processes on this machine"}, l.net.means()...)
+	return append(append([]string{"processes on this machine"}, l.net.means()...), l.disks.means())
 }
 
 // Can is part of Ground.
 func (l *Local) Can(c Capability) error {
 	err := errNotHere
-	switch {
-	case c == Clocks && l.o.FailpointProgram:
-		err = nil
-	case c != Spares:
+	switch c {
+	case Clocks:
+		if l.o.FailpointProgram {
+			err = nil
+		}
+	case Spares:
+		if l.o.Spares >= 2 {
+			err = nil
+		}
+	case DiskFaults, DiskSizes, PowerLoss, Damages:
+		err = l.disks.can(c)
+	default:
 		err = l.net.can(c)
-	case l.o.Spares >= 2:
-		err = nil
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", c, err)
@@ -166,6 +178,9 @@ func (l *Local) Dial(ctx context.Context, network, address string) (net.Conn, er
 // Start is part of Ground.
 func (l *Local) Start(_ context.Context, machine string, args ...string) error {
 	line := append([]string{l.program(machine), "serve", "--config", l.path(machine, ".json")}, args...)
+	d := l.disks.byName[machine]
+	d.mu.Lock() // its disk is in
+	defer d.mu.Unlock()
 	return l.procs[machine].start(line, l.env(machine), func(cmd *exec.Cmd) error { return l.threads[machine].do(cmd.Start) })
 }
 
@@ -184,20 +199,6 @@ func (l *Local) Ended(ctx context.Context, machine string) error { return l.proc
 func (l *Local) SetLinks(_ context.Context, links map[Link]Condition) error {
 	return l.net.setLinks(links)
 }
-
-// SetDisk is part of Ground.
-func (l *Local) SetDisk(_ context.Context, _ string, d DiskState) error {
-	if d != (DiskState{}) {
-		return l.Can(DiskFaults)
-	}
-	return nil
-}
-
-// LosePower is part of Ground.
-func (l *Local) LosePower(context.Context, ...string) error { return l.Can(PowerLoss) }
-
-// Damage is part of Ground.
-func (l *Local) Damage(context.Context, string, Damage) (string, error) { return "", l.Can(Damages) }
 
 // Confman is part of Ground.
 func (l *Local) Confman(ctx context.Context, args ...string) ([]byte, error) {
@@ -223,7 +224,7 @@ func (l *Local) Confman(ctx context.Context, args ...string) ([]byte, error) {
 // Collect is part of Ground.
 func (l *Local) Collect(_ context.Context, dir string) error {
 	for _, m := range l.machines {
-		for _, ext := range []string{".json", ".log"} {
+		for _, ext := range []string{".json", ".log", diskLog} {
 			if err := copyFile(filepath.Join(dir, m.Name+ext), l.path(m.Name, ext)); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
 			}
@@ -238,8 +239,14 @@ func (l *Local) Close(ctx context.Context) error {
 	for _, m := range l.machines {
 		errs = append(errs, l.procs[m.Name].signal(Kill))
 	}
+	if l.disks != nil {
+		l.disks.ending()
+	}
 	for _, m := range l.machines {
 		_ = l.procs[m.Name].wait(ctx) // how it ended is known
+	}
+	if l.disks != nil {
+		errs = append(errs, l.disks.close())
 	}
 	for _, t := range l.threads {
 		t.close()

@@ -19,7 +19,10 @@ var grounds = map[string]LocalOptions{"namespaces": {}, "loopback": {Loopback: t
 // localRun is a cluster of three that serves, and what one looks at it with.
 func localRun(t *testing.T, o LocalOptions) *Run {
 	t.Helper()
-	o.Program, o.Dir = confman(t), t.TempDir()
+	o.Dir = t.TempDir()
+	if o.Program == "" {
+		o.Program = confman(t)
+	}
 	ground, err := NewLocal(o)
 	require.NoError(t, err)
 	t.Cleanup(func() {

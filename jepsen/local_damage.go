@@ -1,0 +1,150 @@
+package jepsen
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+)
+
+// What a data directory holds, as package node and package wal have it.
+const (
+	dataLog      = "log"       // the directory of segments
+	dataSegments = "wal-*.log" // their names are in the order in which they were made
+	dataStore    = "store.db"  // the database
+	segmentBegin = 96          // what comes before the first record of a segment
+	segmentPrev  = 40          // where its header says where the segment before it ends
+	leastProven  = 4 << 10     // bytes of an open segment that are worth to be damaged
+	manyTries    = 10_000      // at finding a place that holds something
+	storePage    = 512         // bytes that count as a place of the database
+	storeHeader  = 4 * 4096    // its first pages are written again and again: damage there is undone
+)
+
+// harm does it to the data directory dir of a node that does not run. It says what it did.
+func harm(dir string, d Damage) (string, error) {
+	rng := rand.New(rand.NewPCG(d.Seed, 0))
+	switch d.Kind {
+	case FlipLog, TruncateLog:
+		path, end, text, err := proven(filepath.Join(dir, dataLog), rng)
+		if err != nil {
+			return "", err
+		}
+		at := segmentBegin + rng.Int64N(end-segmentBegin)
+		if d.Kind == FlipLog {
+			return flip(path, at, rng, text)
+		}
+		if err := os.Truncate(path, at); err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("cut %s off at %d of %d bytes (%s)", filepath.Base(path), at, end, text), nil
+	case FlipDatabase:
+		path := filepath.Join(dir, dataStore)
+		at, err := usedPlace(path, rng)
+		if err != nil {
+			return "", err
+		}
+		return flip(path, at, rng, "the database")
+	case LoseDatabase:
+		return "removed " + dataStore, os.Remove(filepath.Join(dir, dataStore))
+	case LoseDirectory:
+		return "removed all that was in the data directory", emptyDir(dir)
+	default:
+		return "", fmt.Errorf("there is no damage %q", d.Kind)
+	}
+}
+
+// proven draws a segment of the log, and finds out up to where later records say that it is durable: a closed one up to its end; if there
+// is none, the first half of what is in the open one.
+func proven(dir string, rng *rand.Rand) (path string, end int64, text string, err error) {
+	all, err := filepath.Glob(filepath.Join(dir, dataSegments)) // in order
+	if err != nil {
+		return "", 0, "", err
+	}
+	if len(all) == 0 {
+		return "", 0, "", errors.New("there is no log yet")
+	}
+	if len(all) > 1 {
+		i := rng.IntN(len(all) - 1)
+		end, err = prevEnd(all[i+1])
+		return all[i], end, "a closed segment", err
+	}
+	b, err := os.ReadFile(all[0])
+	if err != nil {
+		return "", 0, "", err
+	}
+	used := len(b)
+	for used > 0 && b[used-1] == 0 {
+		used--
+	}
+	if used < leastProven {
+		return "", 0, "", fmt.Errorf("the log has %d bytes: too few of them are certainly synced", used)
+	}
+	return all[0], int64(used / 2), "the first half of the open segment; none is closed yet", nil
+}
+
+// prevEnd is where the segment before the one of that path ends.
+func prevEnd(path string) (int64, error) {
+	f, err := os.Open(path) //nolint:gosec // the harness's own
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var b [8]byte
+	if _, err := f.ReadAt(b[:], segmentPrev); err != nil {
+		return 0, err
+	}
+	end := int64(binary.LittleEndian.Uint64(b[:]))
+	if end <= segmentBegin {
+		return 0, fmt.Errorf("%s does not say where the segment before it ends", filepath.Base(path))
+	}
+	return end, nil
+}
+
+// usedPlace draws a place of the database at which there is something.
+func usedPlace(path string, rng *rand.Rand) (int64, error) {
+	f, err := os.Open(path) //nolint:gosec // the harness's own
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	size := info.Size()
+	for range manyTries {
+		if size <= storeHeader {
+			break
+		}
+		at := storeHeader + rng.Int64N(size-storeHeader)
+		var b [storePage]byte
+		n, _ := f.ReadAt(b[:], at/storePage*storePage) // the end is an error, too
+		for _, x := range b[:n] {
+			if x != 0 {
+				return at, nil
+			}
+		}
+	}
+	return 0, errors.New("there is nothing in the database yet")
+}
+
+// flip changes one bit.
+func flip(path string, at int64, rng *rand.Rand, text string) (did string, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // the harness's own
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	var b [1]byte
+	if _, err := f.ReadAt(b[:], at); err != nil {
+		return "", err
+	}
+	bit := rng.IntN(8)
+	b[0] ^= 1 << bit
+	if _, err := f.WriteAt(b[:], at); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("flipped bit %d of byte %d of %s (%s)", bit, at, filepath.Base(path), text), nil
+}
