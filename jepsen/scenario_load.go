@@ -56,10 +56,9 @@ func overload(ctx context.Context, s *Stage) {
 	)
 	c, err := client.New(client.Options{
 		Endpoints: []string{s.Machine(leader).URL}, MaxAttempts: 1, AttemptTimeout: answerTime,
-		HTTP: &http.Client{Transport: &http.Transport{DialContext: s.Ground.Dial, MaxIdleConnsPerHost: overloadClients}},
+		HTTP: &http.Client{Transport: listener{&http.Transport{DialContext: s.Ground.Dial, MaxIdleConnsPerHost: overloadClients}}},
 	})
 	s.ok(err)
-	goOn := s.stopped(ctx, s.others(leader)...) // nothing is committed for a moment, so that all is in flight at once
 	var all sync.WaitGroup
 	for i := range overloadClients {
 		all.Go(func() {
@@ -80,8 +79,6 @@ func overload(ctx context.Context, s *Stage) {
 			}
 		})
 	}
-	s.lasts(ctx, time.Second)
-	goOn(ctx)
 	all.Wait()
 	s.Log("of %d writes of %d KiB at once %d were taken, and refused: %v; the longest took %.1f s", overloadClients, overloadBytes>>10, taken, refused, longest.Seconds())
 	s.promised(len(silent) == 0, "%d writes had no answer within %v: %v", len(silent), answerTime, errors.Join(silent...))
@@ -103,7 +100,7 @@ func minorityFailsFast(ctx context.Context, s *Stage) {
 	up := s.killed(ctx, s.others(left)...)
 	c, err := client.New(client.Options{
 		Endpoints: []string{s.Machine(left).URL}, MaxAttempts: 1, AttemptTimeout: answerTime,
-		HTTP: &http.Client{Transport: &http.Transport{DialContext: s.Ground.Dial}},
+		HTTP: &http.Client{Transport: listener{&http.Transport{DialContext: s.Ground.Dial}}},
 	})
 	s.ok(err)
 	// What was there to know for long, it knows at once.

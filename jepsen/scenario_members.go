@@ -77,7 +77,6 @@ func membersUnderPartition(ctx context.Context, s *Stage) {
 		gone = append(gone, without(others, spares)[0])
 	}
 	for _, name := range gone {
-		s.undo = append(s.undo, func(context.Context) error { return nil })
 		_ = s.Excuse(name, "removed from its cluster")
 	}
 	s.SetMembers(without(s.Members(), gone))

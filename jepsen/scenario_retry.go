@@ -176,7 +176,7 @@ func answerLost(ctx context.Context, s *Stage) {
 func (s *Stage) impatient(node string, patience time.Duration) *client.Client {
 	c, err := client.New(client.Options{
 		Endpoints: []string{s.Machine(node).URL}, MaxAttempts: 1, AttemptTimeout: patience,
-		HTTP: &http.Client{Transport: &http.Transport{DialContext: s.Ground.Dial, DisableKeepAlives: true}},
+		HTTP: &http.Client{Transport: listener{&http.Transport{DialContext: s.Ground.Dial, DisableKeepAlives: true}}},
 	})
 	s.ok(err)
 	return c
