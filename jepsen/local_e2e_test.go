@@ -111,3 +111,30 @@ func TestE2ECorruption(t *testing.T) {
 		})
 	}
 }
+
+// TestE2ESpares: machines beside those that form the cluster become members, and can be cut off like others.
+func TestE2ESpares(t *testing.T) {
+	for name, o := range grounds {
+		t.Run(name, func(t *testing.T) {
+			o.Spares = 2
+			r := localRun(t, o)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			require.NoError(t, r.Ground.Can(Spares))
+			require.NoError(t, r.join(ctx, "node4", "node5"))
+			require.NoError(t, r.promote(ctx, "node4", "node5"))
+			require.NoError(t, r.Ground.SetLinks(ctx, isolated(r, "node4")))
+			waitFor(t, "node4 is not ready", func() bool {
+				s, err := r.Standing(ctx, "node4")
+				return err == nil && !s.Ready
+			})
+			require.NoError(t, r.Ground.SetLinks(ctx, nil))
+			require.NoError(t, r.awaitReady(ctx, 20*time.Second))
+		})
+	}
+}
+
+func waitFor(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	require.Eventually(t, is, 20*time.Second, 20*time.Millisecond, what)
+}

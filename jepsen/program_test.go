@@ -1,6 +1,7 @@
 package jepsen
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,10 @@ var built struct {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(harnessOf) != "" {
+		fmt.Fprintln(os.Stderr, beHarness())
+		os.Exit(1)
+	}
 	code := m.Run()
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)

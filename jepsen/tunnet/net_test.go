@@ -18,7 +18,7 @@ import (
 )
 
 // join makes a host whose thread listens there, and echoes what it reads.
-func join(t *testing.T, n *Net, name, address string) {
+func join(t testing.TB, n *Net, name, address string) {
 	t.Helper()
 	prefix := netip.MustParsePrefix(address)
 	joined := make(chan error)
@@ -56,7 +56,7 @@ func join(t *testing.T, n *Net, name, address string) {
 }
 
 // pair is a network with hosts a and b.
-func pair(t *testing.T) *Net {
+func pair(t testing.TB) *Net {
 	t.Helper()
 	n := New(1)
 	t.Cleanup(func() { require.NoError(t, n.Close()) })
@@ -65,7 +65,7 @@ func pair(t *testing.T) *Net {
 	return n
 }
 
-func dial(t *testing.T, n *Net, from, address string) net.Conn {
+func dial(t testing.TB, n *Net, from, address string) net.Conn {
 	t.Helper()
 	c, err := n.Dial(t.Context(), from, "tcp", address)
 	require.NoError(t, err)
@@ -75,7 +75,7 @@ func dial(t *testing.T, n *Net, from, address string) net.Conn {
 }
 
 // echo sends a text and reads as much; it returns what came, and after how long.
-func echo(t *testing.T, c net.Conn, text []byte) ([]byte, time.Duration) {
+func echo(t testing.TB, c net.Conn, text []byte) ([]byte, time.Duration) {
 	t.Helper()
 	began := time.Now()
 	sent := make(chan error, 1)
@@ -257,4 +257,23 @@ func TestLinksThatCannotBe(t *testing.T) {
 	require.ErrorContains(t, err, `no host "c"`)
 	_, err = n.Dial(t.Context(), "a", "tcp", "example.com:7")
 	require.Error(t, err)
+}
+
+func BenchmarkRoundTrip(b *testing.B) { benchmark(b, 100, Condition{}) }
+
+func BenchmarkRoundTripHeld(b *testing.B) { benchmark(b, 100, Condition{Reorder: 1e-9, Delay: 1}) }
+
+func BenchmarkMegabyte(b *testing.B) { benchmark(b, 1<<20, Condition{}) }
+
+// benchmark sends so much there and back.
+func benchmark(b *testing.B, size int, c Condition) {
+	n := pair(b)
+	conn := dial(b, n, "a", "10.77.0.2:7")
+	require.NoError(b, conn.SetDeadline(time.Time{}))
+	require.NoError(b, n.SetLinks(map[Link]Condition{there: c, back: c}))
+	text := make([]byte, size)
+	b.SetBytes(int64(2 * size))
+	for b.Loop() {
+		echo(b, conn, text)
+	}
 }
