@@ -336,16 +336,18 @@ func (p *operator) strands(next *modelMembers) bool {
 			stay = append(stay, x.RaftID)
 		}
 	}
-	for i := range next.list { // one that is replaced goes
+	may := slices.Clone(stay) // one that is replaced stays if the other one never comes
+	for i := range next.list {
 		stay = lessThose(stay, []uint64{next.list[i].Replaces})
 	}
-	if len(stay) < 2 {
+	if len(may) < 2 {
 		return false
 	}
-	return slices.ContainsFunc(stay, func(id uint64) bool {
+	return slices.ContainsFunc(may, func(id uint64) bool {
 		r := p.w.machine(id)
-		known := r.known.list
-		if len(known) == 0 && r.seat != nil {
+		// Whom it was introduced to it forgets when it starts again.
+		known := peersOf(r.kept.WithoutStore().Members, 0).list
+		if r.kept.RaftID == 0 && r.seat != nil {
 			known = peersOf(r.seat.Membership.Members, 0).list
 		}
 		return !slices.ContainsFunc(known, func(other uint64) bool { return other != id && slices.Contains(stay, other) })
