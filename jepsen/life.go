@@ -270,18 +270,28 @@ func (r *Run) ResumeNode(ctx context.Context, name string) error {
 	return nil
 }
 
+// gone tells whether a node's process has ended, after it has waited for one that is about to.
+func (r *Run) gone(ctx context.Context, name string) (bool, error) {
+	r.mu.Lock()
+	l := r.lives[name]
+	told := l != nil && l.told != toRun
+	r.mu.Unlock()
+	if !told && r.Ground.Runs(name) {
+		return false, nil
+	}
+	if l == nil {
+		return true, nil
+	}
+	return true, l.await(ctx)
+}
+
 // Revive has a node run that may not: it starts it, or, if it said that its disk cannot be used and that is known, replaces it.
 func (r *Run) Revive(ctx context.Context, name string) error {
-	if r.Ground.Runs(name) {
-		return nil
+	if gone, err := r.gone(ctx, name); err != nil || !gone {
+		return err
 	}
-	if l := r.last(name); l != nil {
-		if err := l.await(ctx); err != nil {
-			return err
-		}
-		if l.excuse != "" && strings.Contains(l.words, replaceIt) {
-			return r.ReplaceNode(ctx, name)
-		}
+	if l := r.last(name); l != nil && l.excuse != "" && strings.Contains(l.words, replaceIt) {
+		return r.ReplaceNode(ctx, name)
 	}
 	return r.StartNode(ctx, name)
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 )
 
 func init() {
@@ -79,49 +80,100 @@ func damage(ctx context.Context, r *Run, rng *rand.Rand, kind DamageKind, mends 
 // needs the membership.
 func (r *Run) restore(ctx context.Context, who string) error {
 	for {
-		if !r.Ground.Runs(who) {
-			if l := r.last(who); l != nil {
-				if err := l.await(ctx); err != nil {
-					return err
-				}
-				if strings.Contains(l.words, replaceIt) {
-					return r.replace(ctx, who)
-				}
+		gone, err := r.gone(ctx, who)
+		if err != nil {
+			return err
+		}
+		if gone {
+			if l := r.last(who); l != nil && strings.Contains(l.words, replaceIt) {
+				return r.replace(ctx, who)
 			}
 			if err := r.StartNode(ctx, who); err != nil {
 				return err
 			}
 		}
-		err := r.AwaitNode(ctx, who)
+		err = r.AwaitNode(ctx, who)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if l := r.last(who); l.excuse == "" {
+		if l := r.last(who); l.words != "" && l.excuse == "" {
 			return err // that was a crash
 		}
 	}
 }
 
-// refuse starts a node whose disk was lost: it must stop, and say that. Then it is replaced.
+// refuseTime is how long a node whose disk was lost may look for others before it must have said so.
+const refuseTime = 15 * time.Second
+
+// refuse starts a node whose disk was lost: it must stop, and say that, or at least wait. Then it is replaced.
 func refuse(ctx context.Context, r *Run, who string) error {
 	if err := r.StartNode(ctx, who); err != nil {
 		return err
 	}
-	err := r.AwaitNode(ctx, who)
-	switch {
+	err := r.awaitRefusal(ctx, who)
+	switch l := r.last(who); {
 	case err == nil:
 		r.blame(Disks, fmt.Errorf("%w: %s", ErrServed, who))
-		err = r.KillNode(ctx, who)
-	case ctx.Err() == nil:
-		err = nil
-		if words := r.last(who).words; !strings.Contains(words, "data directory was lost or replaced") {
-			r.blame(Disks, fmt.Errorf("%s lost its disk, and does not say so: %s", who, words))
+	case l != nil && l.isOver():
+		if !strings.Contains(l.words, "data directory was lost or replaced") {
+			r.blame(Disks, fmt.Errorf("%s lost its disk, and does not say so: %s", who, l.words))
 		}
+	case ctx.Err() != nil:
+		return err
+	default:
+		// It waits. Where all others were replaced themselves, those that it looks for are no more: nobody can tell it.
+		known, err := r.knowsAnyone(ctx, who)
+		if err != nil {
+			return err
+		}
+		if known {
+			r.blame(Disks, fmt.Errorf("%s lost its disk, and does not say so within %v", who, refuseTime))
+		}
+		r.Log("%s waits for members that are no more, and does not say that its disk is lost", who)
 	}
-	if err != nil {
+	if err := r.KillNode(ctx, who); err != nil {
 		return err
 	}
 	return r.replace(ctx, who)
+}
+
+// awaitRefusal waits until a node serves, which is no error, has ended, or has had its time while the network was whole.
+func (r *Run) awaitRefusal(ctx context.Context, who string) error {
+	for {
+		wait, cancel := context.WithTimeout(ctx, refuseTime)
+		err := r.AwaitNode(wait, who)
+		late := wait.Err() != nil
+		cancel()
+		if err == nil || !late || ctx.Err() != nil {
+			return err
+		}
+		r.breaking.Lock()
+		whole := len(r.rules) == 0
+		r.breaking.Unlock()
+		if whole {
+			return err
+		}
+	}
+}
+
+// knowsAnyone tells whether a member is left, beside one, that formed the cluster.
+func (r *Run) knowsAnyone(ctx context.Context, who string) (known bool, err error) {
+	formed := uint64(0)
+	for _, m := range r.machines {
+		if !m.Spare {
+			formed++
+		}
+	}
+	for _, name := range without(r.Members(), []string{who}) {
+		items, err := r.seated(ctx, name)
+		if err != nil {
+			return false, err
+		}
+		for i := range items {
+			known = known || items[i].RaftID <= formed
+		}
+	}
+	return known, nil
 }
 
 // sound tells whether all members but some serve: only then may one of those be damaged.
