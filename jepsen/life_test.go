@@ -42,7 +42,7 @@ func TestEnds(t *testing.T) {
 				} else {
 					require.Len(t, r.ended(), 1)
 					assert.Contains(t, r.ended()[0].Text, "node2: exit status 1: confman: "+c.wrong)
-					assert.ErrorIs(t, r.blames[0].err, ErrCrashed)
+					require.ErrorIs(t, r.blames[0].err, ErrCrashed)
 				}
 				assert.NoError(t, r.awaitReady(t.Context(), time.Second))
 

@@ -51,12 +51,12 @@ func rehearse(t *testing.T, seed uint64, nodes int, d, stop time.Duration, names
 				out.faults = append(out.faults, e)
 			}
 		}
-		assert.NoError(t, r.awaitReady(t.Context(), healTime), "it serves without being healed")
+		require.NoError(t, r.awaitReady(t.Context(), healTime), "it serves without being healed")
 		assert.Empty(t, g.whole())
 		assert.Empty(t, r.claims())
 		assert.Empty(t, r.rules)
 		assert.Empty(t, r.ended())
-		assert.NoError(t, r.heal(t.Context()))
+		require.NoError(t, r.heal(t.Context()))
 		assert.Empty(t, r.mended)
 		rest()
 		time.Sleep(2 * time.Second) // connections that nobody used end
