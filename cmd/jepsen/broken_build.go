@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +20,10 @@ const (
 	brokenDir  = "jepsen/broken"
 	mutantsDir = "sim/mutants"
 )
+
+// brokenTime is how long a run lasts that does not say so: long enough for several faults, and short, since most are caught
+// at the first.
+const brokenTime = 20 * time.Second
 
 // brokenIn are the directories in which a bug may be planted: code that ships.
 var brokenIn = []string{"auth/", "cmd/confman/", "fsm/", "httpapi/", "node/", "transport/", "wal/"}
@@ -105,6 +110,9 @@ func (b *brokenBuild) flags() (localFlags, error) {
 	}
 	if left := cmd.Flags().Args(); len(left) > 0 {
 		return f, fmt.Errorf("%q is no flag", left)
+	}
+	if !cmd.Flags().Changed("time") {
+		f.o.Time = brokenTime
 	}
 	for _, flag := range []string{"seed", "out", "program"} {
 		if cmd.Flags().Changed(flag) {
