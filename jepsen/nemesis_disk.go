@@ -31,7 +31,7 @@ func init() {
 		return DiskState{SyncDelay: between(rng, 200*time.Millisecond, 200*time.Millisecond<<rng.IntN(5))}
 	})
 	sick("sync-errors", "a node's syncs fail: it stops, and is started again once they do not", func(*rand.Rand) DiskState { return DiskState{SyncError: true} }, saysEIO)
-	sick("read-errors", "a node's reads fail: it serves nothing wrong, stops, or is rebuilt", func(*rand.Rand) DiskState { return DiskState{ReadError: true} }, saysEIO, replaceIt)
+	sick("read-errors", "a node's reads fail, at once or when it starts again: it serves nothing wrong, stops, or is rebuilt", func(*rand.Rand) DiskState { return DiskState{ReadError: true} }, saysEIO, replaceIt)
 	sick("read-only", "a node's disk takes no writes: it stops, and is started again once it does", func(*rand.Rand) DiskState { return DiskState{ReadOnly: true} }, saysEROFS)
 	enlist(&Nemesis{Name: "full-disk", About: "a node's disk has room for a few more MiB, or none, and then again", Needs: []Capability{DiskSizes}, Strike: func(ctx context.Context, r *Run, rng *rand.Rand) (*Fault, error) {
 		who := some(rng, r.Members(), 1)[0]
@@ -79,8 +79,14 @@ func darkPartition(ctx context.Context, r *Run, rng *rand.Rand) (*Fault, error) 
 func sick(name, about string, draw func(rng *rand.Rand) DiskState, words ...string) {
 	enlist(&Nemesis{Name: name, About: about, Needs: []Capability{DiskFaults}, Strike: func(ctx context.Context, r *Run, rng *rand.Rand) (*Fault, error) {
 		who := some(rng, r.Members(), 1)[0]
-		d := draw(rng)
-		return r.sicken(ctx, who, d, fmt.Sprintf("the disk of %s: %v", who, d), words...)
+		d, again := draw(rng), rng.IntN(2) == 0
+		f, err := r.sicken(ctx, who, d, fmt.Sprintf("the disk of %s: %v", who, d), words...)
+		if f == nil || !d.ReadError || !again {
+			return f, err
+		}
+		// What it has read it remembers: only when it starts it must read.
+		f.Text += ", and it is killed and started"
+		return made(ctx, f, errors.Join(r.KillNode(ctx, who), r.StartNode(ctx, who)))
 	}})
 }
 
