@@ -23,6 +23,9 @@ func (res *Result) Save(ctx context.Context, dir string, ground Ground, o Option
 	if res.Err != nil {
 		verdict = res.Err.Error() + "\n"
 	}
+	for _, what := range res.Mended {
+		verdict += "left broken by a nemesis: " + what + "\n"
+	}
 	for i := range res.Verdict {
 		verdict += res.Verdict[i].String() + "\n"
 	}

@@ -53,7 +53,7 @@ type Local struct {
 	net      network
 	disks    *localDisks
 	threads  map[string]*thread // of each machine and of Clients: they start its processes
-	programs // that machines run instead of LocalOptions.Program
+	programs                    // that machines run instead of LocalOptions.Program
 }
 
 // errNotHere is why Local cannot make a fault.

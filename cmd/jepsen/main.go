@@ -142,13 +142,19 @@ loopback, with proxies between them. The first lines say which.`,
 }
 
 func listCommand() *cobra.Command {
-	return &cobra.Command{
+	var markdown bool
+	cmd := &cobra.Command{
 		Use: "list", Short: "Print the workloads and the nemeses there are",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if markdown {
+				return nemesisTable(cmd.OutOrStdout())
+			}
 			return list(cmd.OutOrStdout())
 		},
 	}
+	cmd.Flags().BoolVar(&markdown, "markdown", false, "the nemeses as docs/chaos.md has them")
+	return cmd
 }
 
 func list(out io.Writer) error {
@@ -159,13 +165,27 @@ func list(out io.Writer) error {
 	}
 	fmt.Fprintln(w, "\nNEMESIS\tNEEDS\tWHAT IT DOES")
 	for _, n := range jepsen.Nemeses() {
-		var needs []string
-		for _, c := range n.Needs {
-			needs = append(needs, string(c))
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", n.Name, cmp.Or(strings.Join(needs, ", "), "-"), n.About)
+		fmt.Fprintf(w, "%s\t%s\t%s\n", n.Name, needs(&n), n.About)
 	}
 	return w.Flush()
+}
+
+// nemesisTable writes what docs/chaos.md says of nemeses.
+func nemesisTable(w io.Writer) error {
+	text := "| nemesis | what it does | needs |\n| --- | --- | --- |\n"
+	for _, n := range jepsen.Nemeses() {
+		text += fmt.Sprintf("| `%s` | %s | %s |\n", n.Name, n.About, needs(&n))
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+func needs(n *jepsen.Nemesis) string {
+	var needs []string
+	for _, c := range n.Needs {
+		needs = append(needs, string(c))
+	}
+	return cmp.Or(strings.Join(needs, ", "), "-")
 }
 
 // run makes one run, and saves it.
