@@ -101,6 +101,7 @@ func (f *localFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.IntVar(&f.local.Nodes, "nodes", 3, "that form the cluster")
 	fl.BoolVar(&f.local.Loopback, "loopback", false, "use no network namespaces, also where there could be")
+	fl.BoolVar(&f.local.PlainDisk, "plain-disk", false, "have the data on a file system that does not fail: faster")
 	fl.BoolVar(&f.local.PlainText, "plain-text", false, "have the nodes do without TLS between them")
 }
 
