@@ -132,6 +132,9 @@ func (l *Local) configure(m Machine) error {
 		}
 		all[name] = section
 	}
+	if auth, ok := all["Auth"].(map[string]any); ok && auth["Mode"] != "none" {
+		delete(auth, "AnyoneMayReadAndWrite") // callers have to say who they are after all
+	}
 	text, err := json.MarshalIndent(all, "", "  ")
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package tunnet
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -12,7 +13,7 @@ import (
 const deviceName = "tun0"
 
 // openDevice makes an interface with the address in the calling thread's namespace, and loopback there.
-func openDevice(address netip.Prefix) (*os.File, error) {
+func openDevice(address netip.Prefix) (io.ReadWriteCloser, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("/dev/net/tun: %w", err)

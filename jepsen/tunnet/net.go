@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -33,7 +34,7 @@ type Link struct{ From, To string }
 type host struct {
 	name      string
 	address   netip.Addr
-	device    *os.File // each read is a packet that the host sends, each write one that it gets
+	device    io.ReadWriteCloser // each read is a packet that the host sends, each write one that it gets
 	namespace *os.File
 }
 
@@ -207,10 +208,11 @@ func (n *Net) Close() error {
 
 func (h *host) close() error {
 	var errs []error
-	for _, f := range []*os.File{h.device, h.namespace} {
-		if f != nil {
-			errs = append(errs, f.Close())
-		}
+	if h.device != nil {
+		errs = append(errs, h.device.Close())
+	}
+	if h.namespace != nil {
+		errs = append(errs, h.namespace.Close())
 	}
 	return errors.Join(errs...)
 }
