@@ -15,25 +15,25 @@ import (
 	"github.com/confman/confman/linearizability"
 )
 
-// fakeGround has machines whose API is what a test says.
-type fakeGround struct {
+// answerGround has machines whose API is what a test says.
+type answerGround struct {
 	Ground
 	machines []Machine
 }
 
-func (g *fakeGround) Machines() []Machine { return g.machines }
+func (g *answerGround) Machines() []Machine { return g.machines }
 
-func (g *fakeGround) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (g *answerGround) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	var d net.Dialer
 	return d.DialContext(ctx, network, address)
 }
 
-// fakeRun is a run of one node, which answers as a test says.
-func fakeRun(t *testing.T, answer http.HandlerFunc) *Run {
+// answerRun is a run of one node, which answers as a test says.
+func answerRun(t *testing.T, answer http.HandlerFunc) *Run {
 	t.Helper()
 	server := httptest.NewServer(answer)
 	t.Cleanup(server.Close)
-	r, err := newRun(&fakeGround{machines: []Machine{{Name: "node1", URL: server.URL}}}, Options{Log: t.Logf})
+	r, err := newRun(&answerGround{machines: []Machine{{Name: "node1", URL: server.URL}}}, Options{Log: t.Logf})
 	require.NoError(t, err)
 	return r
 }
@@ -88,7 +88,7 @@ func TestDo(t *testing.T) {
 			t.Helper()
 			assert.Equal(t, linearizability.Step{Kind: linearizability.Read, Key: "b", Found: true, Got: "2", KeyRevision: 4}, op.Steps[1])
 		}},
-		"compare": {transfer, 200, "application/json", `{"revision":9,"succeeded":false,"changed":false,"failed_compare":0,"current_revision":5,"results":[]}`, linearizability.CompareFailed, 9, 0, nil},
+		"compare":                             {transfer, 200, "application/json", `{"revision":9,"succeeded":false,"changed":false,"failed_compare":0,"current_revision":5,"results":[]}`, linearizability.CompareFailed, 9, 0, nil},
 		"transaction of nobody knows":         {transfer, 503, problem, `{"type":"urn:confman:problem:leadership-lost","outcome":"unknown"}`, linearizability.Unknown, 0, 0, nil},
 		"transaction that reads":              {look, 200, "application/json", `{"revision":9,"succeeded":true,"changed":false,"results":[{"get":"a","record":null},{"get":"b","record":null}]}`, linearizability.ReadDone, 9, 0, nil},
 		"transaction that reads, no leader":   {look, 503, problem, `{"type":"urn:confman:problem:no-quorum","outcome":"not_applied"}`, linearizability.ReadFailed, 0, 0, nil},
@@ -96,7 +96,7 @@ func TestDo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var asked *http.Request
-			r := fakeRun(t, func(w http.ResponseWriter, req *http.Request) {
+			r := answerRun(t, func(w http.ResponseWriter, req *http.Request) {
 				asked = req
 				w.Header().Set("Content-Type", c.kind)
 				w.Header().Set("Confman-Revision", "9")
@@ -128,11 +128,11 @@ func TestDo(t *testing.T) {
 
 // TestDoRefused: where nobody is, nothing was done.
 func TestDoRefused(t *testing.T) {
-	r := fakeRun(t, nil)
+	r := answerRun(t, nil)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
-	r2, err := newRun(&fakeGround{machines: []Machine{{Name: "node1", URL: "http://" + l.Addr().String()}}}, r.Options)
+	r2, err := newRun(&answerGround{machines: []Machine{{Name: "node1", URL: "http://" + l.Addr().String()}}}, r.Options)
 	require.NoError(t, err)
 	op := &linearizability.Op{Node: "node1", Kind: linearizability.Put, Key: "a", Value: "v"}
 	r2.Do(t.Context(), op)
@@ -142,7 +142,7 @@ func TestDoRefused(t *testing.T) {
 // TestDoIsWaitedFor: that the run is over is no reason not to know what became of what was asked.
 func TestDoIsWaitedFor(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	r := fakeRun(t, func(w http.ResponseWriter, _ *http.Request) {
+	r := answerRun(t, func(w http.ResponseWriter, _ *http.Request) {
 		cancel()
 		w.Header().Set("Confman-Revision", "9")
 		_, _ = io.WriteString(w, `{"path":"a","revision":9,"created":true,"changed":true}`)

@@ -27,7 +27,7 @@ func TestChanges(t *testing.T) {
 		}
 		return &linearizability.History{Ops: ops}
 	}
-	r := &Run{loads: []Workload{&set{}}}
+	r := &Run{Options: Options{loads: []Workload{&set{}}}}
 	log := []client.Event{
 		event(1, "a", "v1", "op 1"), event(4, "a", "v2", "key k"), event(5, "a", "", "op 4"),
 		event(6, "set/0/e5", "e5", "op 5"), event(7, "l", "e1 e6", "op 6"), event(7, "x", "y", "somebody else's"),
@@ -36,8 +36,14 @@ func TestChanges(t *testing.T) {
 	require.NoError(t, r.takeChanges(got, log))
 	assert.True(t, got.HasChanges)
 	assert.Equal(t, []linearizability.Change{
-		{Revision: 1, Op: 1, Key: "a"}, {Revision: 2}, {Revision: 3}, {Revision: 4, Op: 3, Key: "a"}, {Revision: 5, Op: 4, Key: "a"},
-		{Revision: 6, Op: 5, Key: "set/0"}, {Revision: 7, Op: 6, Key: "l"}, {Revision: 7, Key: "x"},
+		{Revision: 1, Op: 1, Key: "a"},
+		{Revision: 2},
+		{Revision: 3},
+		{Revision: 4, Op: 3, Key: "a"},
+		{Revision: 5, Op: 4, Key: "a"},
+		{Revision: 6, Op: 5, Key: "set/0"},
+		{Revision: 7, Op: 6, Key: "l"},
+		{Revision: 7, Key: "x"},
 	}, got.Changes)
 
 	for name, c := range map[string]struct {

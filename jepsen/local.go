@@ -54,6 +54,7 @@ type Local struct {
 	disks    *localDisks
 	threads  map[string]*thread // of each machine and of Clients: they start its processes
 	programs                    // that machines run instead of LocalOptions.Program
+	beside   []net.Listener
 }
 
 // errNotHere is why Local cannot make a fault.
@@ -251,6 +252,9 @@ func (l *Local) Close(ctx context.Context) error {
 	if l.disks != nil {
 		errs = append(errs, l.disks.close())
 	}
+	for _, b := range l.beside {
+		errs = append(errs, b.Close())
+	}
 	for _, t := range l.threads {
 		t.close()
 	}
@@ -258,6 +262,27 @@ func (l *Local) Close(ctx context.Context) error {
 		errs = append(errs, l.net.close())
 	}
 	return errors.Join(errs...)
+}
+
+// ListenBeside is part of neighbour.
+func (l *Local) ListenBeside(address string) ([]net.Listener, error) {
+	_, apart := l.net.(*namespaces)
+	for _, m := range l.machines {
+		err := l.threads[m.Name].do(func() error {
+			b, err := net.Listen("tcp", address) // in the namespace of the thread
+			if err == nil {
+				l.beside = append(l.beside, b)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if !apart {
+			break // all have one loopback
+		}
+	}
+	return l.beside, nil
 }
 
 func copyFile(to, from string) error {

@@ -44,6 +44,8 @@ type Options struct {
 	EndsAtViolation bool
 	// Log is told what happens, a line each; nil: nobody is.
 	Log func(format string, args ...any)
+
+	loads []Workload // that Sections made
 }
 
 func (o Options) withDefaults() Options {
@@ -76,7 +78,6 @@ type Run struct {
 	machines map[string]Machine
 	clients  map[string]*client.Client
 	http     *http.Client // which all of them have
-	loads    []Workload
 
 	// attend waits for a process to end, beside; nil: nobody minds.
 	attend func(l *life)
@@ -161,13 +162,14 @@ func newRun(ground Ground, o Options) (*Run, error) {
 		lives: map[string]*life{}, excuses: map[string][]string{}, args: map[string][]string{},
 		paused: map[string]bool{}, disks: map[string]DiskState{}, clocks: map[string]Clock{},
 	}
+	identity, err := o.identity()
+	if err != nil {
+		return nil, err
+	}
 	r.http = &http.Client{Transport: listener{&http.Transport{DialContext: ground.Dial, MaxIdleConnsPerHost: 64}}}
 	for _, m := range ground.Machines() {
 		r.machines[m.Name] = m
-		c, err := client.New(client.Options{
-			Endpoints: []string{m.URL}, MaxAttempts: 1, AttemptTimeout: attemptTime,
-			HTTP: r.http,
-		})
+		c, err := r.client(m.Name, identity)
 		if err != nil {
 			return nil, err
 		}
@@ -179,16 +181,27 @@ func newRun(ground Ground, o Options) (*Run, error) {
 	return r, nil
 }
 
-func (r *Run) workloads() (loads []Workload, err error) {
-	for _, name := range r.Workloads {
-		load, ok := workloads[name]
-		if !ok {
-			return nil, fmt.Errorf("jepsen: there is no workload %q: %v are there", name, sortedKeys(workloads))
+// identity is whom the clients of a run are; nil: nobody asks.
+func (o *Options) identity() (client.TokenSource, error) {
+	for _, w := range o.loads {
+		if i, ok := w.(Identifier); ok {
+			return i.Identity()
 		}
-		loads = append(loads, load())
 	}
+	return nil, nil
+}
+
+// client is one that asks one node, once, as somebody.
+func (r *Run) client(node string, who client.TokenSource) (*client.Client, error) {
+	return client.New(client.Options{
+		Endpoints: []string{r.machines[node].URL}, MaxAttempts: 1, AttemptTimeout: attemptTime, HTTP: r.http, Token: who, PlainTextToken: true,
+	})
+}
+
+func (r *Run) workloads() (loads []Workload, err error) {
+	loads, err = r.made()
 	r.loads = loads
-	return loads, nil
+	return loads, err
 }
 
 // rng is a source of its own for each purpose: what one draws does not change what another one does.
@@ -200,6 +213,13 @@ func (r *Run) rng(purpose string) *rand.Rand {
 
 // begin starts all nodes, waits until they serve, and lets the workloads prepare.
 func (r *Run) begin(ctx context.Context, loads []Workload) error {
+	for _, w := range loads {
+		if h, ok := w.(Hoster); ok {
+			if err := h.Host(ctx, r); err != nil {
+				return err
+			}
+		}
+	}
 	for _, name := range r.Members() {
 		if err := r.StartNode(ctx, name); err != nil {
 			return err

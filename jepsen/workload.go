@@ -15,7 +15,7 @@ import (
 
 // Workload is what clients ask for in a run. Its keys are below its own name, so that several can be at work at a time.
 //
-// It may also be a Thinner, a Ruler or a Renamer.
+// It may also be a Thinner, a Ruler, a Renamer, a Configurer, an Identifier or a Hoster.
 type Workload interface {
 	// Prepare writes what the clients need to find, before any fault.
 	Prepare(ctx context.Context, r *Run) error
@@ -41,6 +41,67 @@ type Ruler interface {
 type Renamer interface {
 	// HistoryKey is the history's key for one of the store; "": it is of no operation.
 	HistoryKey(key string) string
+}
+
+// Configurer is a workload that needs nodes which are configured in some way.
+type Configurer interface {
+	// Configure is called once, before the ground is made. It returns sections of the nodes' configuration.
+	Configure() (map[string]any, error)
+}
+
+// Identifier is a workload in whose runs callers must say who they are. It is called once Configure was.
+type Identifier interface {
+	// Identity is whom the run's clients are: somebody who may do everything.
+	Identity() (client.TokenSource, error)
+}
+
+// Hoster is a workload that has the harness serve something to the nodes.
+type Hoster interface {
+	// Host is called before nodes are started.
+	Host(ctx context.Context, r *Run) error
+}
+
+// Sections makes the workloads of o, and returns the sections of the nodes' configuration that they need: the ground is made
+// with them.
+func (o *Options) Sections() (map[string]any, error) {
+	loads, err := o.withDefaults().made()
+	if err != nil {
+		return nil, err
+	}
+	sections := map[string]any{}
+	for _, w := range loads {
+		c, ok := w.(Configurer)
+		if !ok {
+			continue
+		}
+		needs, err := c.Configure()
+		if err != nil {
+			return nil, err
+		}
+		for name, section := range needs {
+			if sections[name] != nil {
+				return nil, fmt.Errorf("jepsen: two of the workloads %v need section %s of the configuration to be their way", o.Workloads, name)
+			}
+			sections[name] = section
+		}
+	}
+	o.loads = loads
+	return sections, nil
+}
+
+// made are the workloads of o: those that Sections made, if it was called.
+func (o Options) made() (loads []Workload, err error) {
+	if o.loads != nil {
+		return o.loads, nil
+	}
+	for _, name := range o.Workloads {
+		load, ok := workloads[name]
+		if !ok {
+			return nil, fmt.Errorf("jepsen: there is no workload %q: %v are there", name, sortedKeys(workloads))
+		}
+		loads = append(loads, load())
+	}
+	return loads, nil
 }
 
 // workloads are how workloads are made, by name; each has a file of its own.

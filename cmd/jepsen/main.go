@@ -113,6 +113,9 @@ func (f *localFlags) ground(dir string) (jepsen.Ground, error) {
 	}
 	o := f.local
 	o.Program, o.Dir, o.Spares, o.Seed = program, dir, 2, f.o.Seed
+	if o.Sections, err = f.o.Sections(); err != nil {
+		return nil, err
+	}
 	return jepsen.NewLocal(o)
 }
 
