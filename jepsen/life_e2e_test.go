@@ -50,7 +50,7 @@ func TestE2ECrashed(t *testing.T) {
 	require.NoError(t, ground.Signal(t.Context(), crashed, Kill), "behind its back")
 	require.NoError(t, <-done)
 	require.ErrorIs(t, res.Err, ErrCrashed)
-	assert.NotErrorIs(t, res.Err, ErrNotLive)
+	require.NotErrorIs(t, res.Err, ErrNotLive)
 	assert.Contains(t, res.Err.Error(), crashed)
 	assert.Empty(t, res.Mended)
 	dir := t.TempDir()
