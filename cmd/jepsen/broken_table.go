@@ -6,14 +6,11 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 )
 
 // brokenTable is what became of broken builds.
 type brokenTable struct {
-	began time.Time
-	tries int
-	rows  []caught
+	rows []caught
 }
 
 // maxSaid bounds what is shown of a judge's words, in bytes.
@@ -79,33 +76,58 @@ func said(text string) string {
 const brokenPreface = `# Broken builds
 
 What ` + "`make jepsen-broken`" + ` found last: each patch of ` + "`jepsen/broken`" + ` is laid over the sources, and the program with that bug runs
-under ` + "`jepsen local`" + ` until a judge complains that the patch names: at most %d runs, which differ in their seed. The program
-without the bug must pass the very run that caught it; it passed %d runs. The seconds are those that clients asked until the judge
-complained, over all runs; it is asked every two seconds, and at the end. They are of one machine, and differ from time to time: processes have a schedule
-of their own.
+under ` + "`jepsen local`" + ` until a judge complains that the patch names: a few runs at most, which differ in their seed. The program
+without the bug must pass the very run that caught it. The seconds are those that clients asked until the judge
+complained, over all runs; it is asked every two seconds, and at the end. They are of one machine, and differ from time to time: processes have a
+schedule of their own.
 
 To add another: change the code, ` + "`git diff >jepsen/broken/NAME.patch`" + `, change it back, put the header before the diff that
-` + "`cmd/jepsen/broken_build.go`" + ` describes, and run ` + "`go run ./cmd/jepsen broken NAME`" + `.
+` + "`cmd/jepsen/broken_build.go`" + ` describes, and run ` + "`go run ./cmd/jepsen broken --page docs/broken.md NAME`" + `, which leaves the other rows as they are.
 
-%d of %d are caught as they should be. All took %v, the program's builds included.
+%d of %d are caught as they should be.
 
 | build | what it breaks | run | judge | seconds (runs) | what it said |
 | --- | --- | --- | --- | ---: | --- |
 `
 
-// write makes the page.
-func (t *brokenTable) write(path string, sound int) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, brokenPreface, t.tries, sound, t.caught(), len(t.rows), time.Since(t.began).Round(time.Second))
-	for _, c := range t.rows {
-		judge, words := c.judges(), c.said()
-		if c.err != nil {
-			judge, words = "**none**", said(c.err.Error())
-		}
-		fmt.Fprintf(&b, "| %s | %s: %s | `%s` | %s | %.1f (%d) | %s |\n",
-			c.build.Name, cell(c.build.promise), cell(c.build.breaks), c.build.run, judge, c.after.Seconds(), c.tries, cell(words))
+// notCaught is what a row has in place of a judge.
+const notCaught = "**none**"
+
+// row is c's of the page.
+func (c *caught) row() string {
+	judge, words := c.judges(), c.said()
+	if c.err != nil {
+		judge, words = notCaught, said(c.err.Error())
 	}
-	return os.WriteFile(path, []byte(b.String()), 0o644) //nolint:gosec // a page for everybody
+	return fmt.Sprintf("| %s | %s: %s | `%s` | %s | %.1f (%d) | %s |\n",
+		c.build.Name, cell(c.build.promise), cell(c.build.breaks), c.build.run, judge, c.after.Seconds(), c.tries, cell(words))
+}
+
+// write makes the page: rows of builds that are among all, and were not run now, stay as they are.
+func (t *brokenTable) write(path string, all []brokenBuild) error {
+	old, err := os.ReadFile(path) //nolint:gosec // what the caller named
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	rows := map[string]string{}
+	for line := range strings.Lines(string(old)) {
+		if cells := strings.Split(line, " | "); len(cells) > 1 {
+			rows[strings.TrimPrefix(cells[0], "| ")] = line
+		}
+	}
+	for _, c := range t.rows {
+		rows[c.build.Name] = c.row()
+	}
+	var text strings.Builder
+	good := 0
+	for _, b := range all {
+		row := rows[b.Name]
+		if row != "" && !strings.Contains(row, "| "+notCaught+" |") {
+			good++
+		}
+		text.WriteString(row)
+	}
+	return os.WriteFile(path, []byte(fmt.Sprintf(brokenPreface, good, len(all))+text.String()), 0o644) //nolint:gosec // a page for everybody
 }
 
 // cell is s as a cell of a Markdown table.

@@ -7,7 +7,6 @@ import (
 	"go/token"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -147,20 +146,33 @@ func TestHunt(t *testing.T) {
 	}
 }
 
+// TestBrokenTable: a row is replaced, stays, or goes with its patch.
 func TestBrokenTable(t *testing.T) {
-	at := brokenTable{tries: 3, rows: []caught{
-		{build: brokenBuild{Patch: planted.Patch{Name: "a"}, promise: "p", breaks: "b|c", run: "--x"}, wrong: []jepsen.Wrong{{Judge: "bank", Text: "one\ntwo"}}, tries: 2, after: 3 * time.Second},
-		{build: brokenBuild{Patch: planted.Patch{Name: "z"}}, tries: 3, err: errors.New("it is not caught")},
-	}}
+	named := func(name string) brokenBuild {
+		return brokenBuild{Patch: planted.Patch{Name: name}, promise: "p", breaks: "b|c", run: "--x"}
+	}
 	page := filepath.Join(t.TempDir(), "page.md")
-	require.NoError(t, at.write(page, 7))
+	first := brokenTable{[]caught{
+		{build: named("a"), wrong: []jepsen.Wrong{{Judge: "bank", Text: "one\ntwo"}}, tries: 2, after: 3 * time.Second},
+		{build: named("gone"), tries: 3, err: errors.New("it is not caught")},
+		{build: named("z"), tries: 3, err: errors.New("it is not caught")},
+	}}
+	require.NoError(t, first.write(page, []brokenBuild{named("a"), named("gone"), named("z")}))
+	require.ErrorIs(t, first.err(), errNotCaught)
+	require.ErrorContains(t, first.err(), "z: it is not caught")
+
+	second := brokenTable{[]caught{{build: named("z"), wrong: []jepsen.Wrong{{Judge: "stop", Text: "three"}}, tries: 1, after: time.Second}}}
+	require.NoError(t, second.err())
+	all := []brokenBuild{named("a"), named("new"), named("z")}
+	require.NoError(t, second.write(page, all))
 	b, err := os.ReadFile(page)
 	require.NoError(t, err)
-	assert.Contains(t, string(b), "| a | p: b\\|c | `--x` | bank | 3.0 (2) | one |\n")
-	assert.Contains(t, string(b), "**none**")
-	assert.Contains(t, string(b), "1 of 2 are caught")
-	require.ErrorIs(t, at.err(), errNotCaught)
-	require.ErrorContains(t, at.err(), "z: it is not caught")
-	at.rows = slices.Delete(at.rows, 1, 2)
-	assert.NoError(t, at.err())
+	assert.Contains(t, string(b), "2 of 3 are caught")
+	assert.Contains(t, string(b), "| a | p: b\\|c | `--x` | bank | 3.0 (2) | one |\n| z | p: b\\|c | `--x` | stop | 1.0 (1) | three |\n")
+	assert.NotContains(t, string(b), "gone")
+
+	require.NoError(t, first.write(page, all))
+	b, err = os.ReadFile(page)
+	require.NoError(t, err)
+	assert.Contains(t, string(b), "1 of 3 are caught")
 }
