@@ -183,8 +183,13 @@ func (l *Local) Dial(ctx context.Context, network, address string) (net.Conn, er
 func (l *Local) Start(_ context.Context, machine string, args ...string) error {
 	line := append([]string{l.program(machine), "serve", "--config", l.path(machine, ".json")}, args...)
 	d := l.disks.byName[machine]
-	d.mu.Lock() // its disk is in
+	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !l.Runs(machine) {
+		if err := d.ready(); err != nil {
+			return err
+		}
+	}
 	return l.procs[machine].start(line, l.env(machine), func(cmd *exec.Cmd) error { return l.threads[machine].do(cmd.Start) })
 }
 

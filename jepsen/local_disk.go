@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/confman/confman/jepsen/losefs"
 )
@@ -26,6 +27,7 @@ type localDisk struct {
 	at     string       // the node's data directory
 	disk   *losefs.Disk // nil: at is a plain directory
 	log    string       // what was done to it
+	dark   bool         // it is without power, and out or to be taken out
 	thread *thread      // on which it is mounted
 }
 
@@ -127,8 +129,13 @@ func (l *Local) SetDisk(_ context.Context, machine string, s DiskState) error {
 	return nil
 }
 
-// LosePower is part of Ground.
+// powerTime bounds the end of processes that were killed.
+const powerTime = 20 * time.Second
+
+// LosePower is part of Ground. Once begun it is brought to its end whatever ctx says: a disk that stayed out would be another fault.
 func (l *Local) LosePower(ctx context.Context, machines ...string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), powerTime)
+	defer cancel()
 	if err := l.Can(PowerLoss); err != nil {
 		return err
 	}
@@ -143,6 +150,7 @@ func (l *Local) LosePower(ctx context.Context, machines ...string) error {
 		errs = append(errs, l.procs[name].signal(Kill))
 	}
 	for _, name := range machines {
+		l.disks.byName[name].dark = true
 		l.disks.byName[name].disk.Cut()
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -154,8 +162,8 @@ func (l *Local) LosePower(ctx context.Context, machines ...string) error {
 		}
 	}
 	for _, name := range machines {
-		if err := l.disks.byName[name].losePower(); err != nil {
-			return fmt.Errorf("jepsen: the disk of %s: %w", name, err)
+		if err := l.disks.byName[name].ready(); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -170,13 +178,25 @@ func (l *Local) awaitEnd(ctx context.Context, name string) error {
 	return nil
 }
 
-// losePower takes the disk out, so that the kernel's cache goes, and puts it back.
-func (d *localDisk) losePower() error {
-	if err := d.unmount(); err != nil {
-		return err
+// ready has the disk in, with power. If it has none, it is taken out, so that the kernel's cache goes, forgets, and is put back. No process
+// may use it then. It needs mu.
+func (d *localDisk) ready() error {
+	if !d.dark {
+		return nil
 	}
-	lost, err := d.disk.LosePower()
-	return errors.Join(err, d.note("power lost: "+lost.String()), d.mount())
+	err := d.unmount()
+	var lost losefs.Loss
+	if err == nil {
+		lost, err = d.disk.LosePower()
+	}
+	if err == nil {
+		err = errors.Join(d.note("power lost: "+lost.String()), d.mount())
+	}
+	if err != nil {
+		return fmt.Errorf("jepsen: the disk at %s: %w", d.at, err)
+	}
+	d.dark = false
+	return nil
 }
 
 // Damage is part of Ground.
@@ -186,6 +206,9 @@ func (l *Local) Damage(_ context.Context, machine string, what Damage) (did stri
 	defer d.mu.Unlock()
 	if l.Runs(machine) {
 		return "", fmt.Errorf("jepsen: the disk of %s: its node runs", machine)
+	}
+	if err := d.ready(); err != nil {
+		return "", err
 	}
 	dir := d.at
 	if d.disk != nil {
