@@ -78,6 +78,7 @@ type Run struct {
 	machines map[string]Machine
 	clients  map[string]*client.Client
 	http     *http.Client // which all of them have
+	who      client.TokenSource
 
 	// attend waits for a process to end, beside; nil: nobody minds.
 	attend func(l *life)
@@ -166,10 +167,11 @@ func newRun(ground Ground, o Options) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.who = identity
 	r.http = &http.Client{Transport: listener{&http.Transport{DialContext: ground.Dial, MaxIdleConnsPerHost: 64}}}
 	for _, m := range ground.Machines() {
 		r.machines[m.Name] = m
-		c, err := r.client(m.Name, identity)
+		c, err := r.client(m.Name, r.who)
 		if err != nil {
 			return nil, err
 		}

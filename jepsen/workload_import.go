@@ -98,7 +98,7 @@ func (r *Run) imports(ctx context.Context, who int, root string) error {
 	for _, name := range r.Members() {
 		urls = append(urls, r.machines[name].URL)
 	}
-	c, err := client.New(client.Options{Endpoints: urls, HTTP: r.http, AttemptTimeout: attemptTime})
+	c, err := client.New(client.Options{Endpoints: urls, HTTP: r.http, AttemptTimeout: attemptTime, Token: r.who, PlainTextToken: true})
 	if err != nil {
 		return err
 	}
