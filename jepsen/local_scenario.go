@@ -1,12 +1,14 @@
 package jepsen
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -96,10 +98,15 @@ func (l *Local) Command(ctx context.Context, machine string, args ...string) ([]
 		return nil, errRuns
 	}
 	cmd := exec.CommandContext(ctx, l.program(machine), append(args, "--config", l.path(machine, ".json"))...) //nolint:gosec // the program under test
-	out, err := cmd.Output()
-	var failed *exec.ExitError
-	if errors.As(err, &failed) {
-		err = fmt.Errorf("confman %s: %w: %s", strings.Join(args, " "), err, failed.Stderr)
+	var out, failure bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &failure
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	err := l.threads[machine].do(cmd.Start) // which sees the machine's disk
+	if err == nil {
+		err = cmd.Wait()
 	}
-	return out, err
+	if err != nil {
+		err = fmt.Errorf("confman %s: %w: %s", strings.Join(args, " "), err, failure.Bytes())
+	}
+	return out.Bytes(), err
 }

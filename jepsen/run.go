@@ -82,6 +82,8 @@ type Run struct {
 
 	// attend waits for a process to end, beside; nil: nobody minds.
 	attend func(l *life)
+	// blind: what nodes say of themselves is not noted, since they are of one cluster after the other.
+	blind bool
 	// unsure: who is a member may change, and so who has a majority is not known.
 	unsure bool
 
@@ -314,6 +316,9 @@ func (r *Run) look(ctx context.Context) {
 }
 
 func (r *Run) lookAt(ctx context.Context, name string) {
+	if r.blind {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	s, err := r.Standing(ctx, name)

@@ -28,6 +28,8 @@ type Scenario struct {
 	Forms bool
 	// Clients is how many clients each workload has (default 2).
 	Clients int
+	// Blind: the nodes are of one cluster after the other, so what they say of themselves is not compared.
+	Blind bool
 	// Variant is the program that it needs beside, or instead of, the one under test; "": none.
 	Variant string
 	// Lost: operations of which nobody knows what became are what this is about: there may be any number.
@@ -118,6 +120,7 @@ func Perform(ctx context.Context, ground Ground, sc *Scenario, o Options) (*Resu
 	if err != nil {
 		return nil, err
 	}
+	r.blind = sc.Blind
 	defer r.minded(ctx, nil)()
 	if !sc.Forms {
 		if err := r.begin(ctx, loads); err != nil {

@@ -81,8 +81,7 @@ func (s *Stage) bulk(ctx context.Context, nodes ...string) {
 		var all sync.WaitGroup
 		for i := range bulkKeys {
 			all.Go(func() {
-				value := strings.Repeat(fmt.Sprintf("%016d", s.Recorder.ID()), bulkBytes/16)
-				_, _, err := c.Put(ctx, fmt.Sprintf("bulk/%d", i), []byte(value), "text/plain", client.WriteOptions{NoIdempotencyKey: true})
+				err := s.bulkPut(ctx, c, i, bulkBytes)
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {
@@ -92,6 +91,13 @@ func (s *Stage) bulk(ctx context.Context, nodes ...string) {
 		}
 		all.Wait()
 	}
+}
+
+// bulkPut puts something new of some size.
+func (s *Stage) bulkPut(ctx context.Context, c *client.Client, key, bytes int) error {
+	value := strings.Repeat(fmt.Sprintf("%016d", s.Recorder.ID()), bytes/16)
+	_, _, err := c.Put(ctx, fmt.Sprintf("bulk/%d", key), []byte(value), textType, client.WriteOptions{NoIdempotencyKey: true})
+	return err
 }
 
 func (s *Stage) bulkClient(nodes ...string) *client.Client {

@@ -43,6 +43,9 @@ func lowered(m []string) string {
 	return m[1] + strconv.Itoa(max(n-1, 1))
 }
 
+// failpointProgram is what make failpoint-build makes.
+const failpointProgram = "bin/confman-failpoints"
+
 // built are the variants that were built, into a directory that main removes.
 var built struct {
 	sync.Mutex
@@ -52,8 +55,15 @@ var built struct {
 
 // variantsOf builds the programs that a scenario needs beside the one under test.
 func variantsOf(ctx context.Context, sc *jepsen.Scenario) (map[string]string, error) {
-	if sc.Variant == "" {
+	switch sc.Variant {
+	case "":
 		return nil, nil
+	case jepsen.Failpoints:
+		if _, err := os.Stat(failpointProgram); err != nil {
+			return nil, &cannotError{fmt.Errorf("%s is not there: make failpoint-build makes it", failpointProgram)}
+		}
+		path, err := filepath.Abs(failpointProgram)
+		return map[string]string{sc.Variant: path}, err
 	}
 	built.Lock()
 	defer built.Unlock()
