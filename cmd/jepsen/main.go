@@ -103,6 +103,7 @@ func (f *localFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.local.Loopback, "loopback", false, "use no network namespaces, also where there could be")
 	fl.BoolVar(&f.local.PlainDisk, "plain-disk", false, "have the data on a file system that does not fail: faster")
 	fl.BoolVar(&f.local.PlainText, "plain-text", false, "have the nodes do without TLS between them")
+	fl.BoolVar(&f.local.FailpointProgram, "failpoint-program", false, "the program is of make failpoint-build: its wall clocks can be set wrong")
 }
 
 // ground is where the run is made; what it writes goes into dir.
