@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -109,38 +107,14 @@ func machineName(i int) string { return fmt.Sprintf("node%d", i+1) }
 
 func (l *Local) path(machine, ext string) string { return filepath.Join(l.o.Dir, machine+ext) }
 
-// configure writes a machine's configuration; a spare's has only itself.
+// configure writes a machine's configuration.
 func (l *Local) configure(m Machine) error {
-	var nodes []map[string]any
-	for _, x := range l.machines {
-		if x.Name == m.Name || !x.Spare && !m.Spare {
-			x = l.net.seen(m, x)
-			nodes = append(nodes, map[string]any{"Id": x.Name, "Address": x.Address, "ApiPort": x.APIPort, "RaftPort": x.RaftPort})
-		}
-	}
-	all := map[string]any{
-		"Cluster": map[string]any{"NodeId": m.Name, "Nodes": nodes},
-		"Raft":    l.raftSection(m),
-		"Auth":    map[string]any{"Mode": "none", "AnyoneMayReadAndWrite": true},
-		"Data":    map[string]any{"Dir": l.path(m.Name, ".data")},
-		"Log":     map[string]any{"Format": "text"},
-	}
-	for name, section := range l.o.Sections {
-		had, isThere := all[name].(map[string]any)
-		if more, ok := section.(map[string]any); ok && isThere {
-			maps.Copy(had, more)
-			continue
-		}
-		all[name] = section
-	}
-	if auth, ok := all["Auth"].(map[string]any); ok && auth["Mode"] != "none" {
-		delete(auth, "AnyoneMayReadAndWrite") // callers have to say who they are after all
-	}
-	text, err := json.MarshalIndent(all, "", "  ")
+	seen := func(x Machine) Machine { return l.net.seen(m, x) }
+	text, err := nodeConfig(l.machines, m, seen, l.path(m.Name, ".data"), l.raftSection(m), l.o.Sections)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(l.path(m.Name, ".json"), append(text, '\n'), 0o600)
+	return os.WriteFile(l.path(m.Name, ".json"), text, 0o600)
 }
 
 // Means is part of Ground.
@@ -212,11 +186,7 @@ func (l *Local) SetLinks(_ context.Context, links map[Link]Condition) error {
 // Confman is part of Ground.
 func (l *Local) Confman(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, l.o.Program, args...) //nolint:gosec // the program under test
-	var urls []string
-	for _, m := range l.machines {
-		urls = append(urls, m.URL)
-	}
-	cmd.Env = append(os.Environ(), "CONFMAN_ENDPOINTS="+strings.Join(urls, ","))
+	cmd.Env = append(os.Environ(), "CONFMAN_ENDPOINTS="+endpoints(l.machines))
 	var out, failure bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &failure
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -228,6 +198,14 @@ func (l *Local) Confman(ctx context.Context, args ...string) ([]byte, error) {
 		err = fmt.Errorf("confman %s: %w: %s", strings.Join(args, " "), err, failure.Bytes())
 	}
 	return out.Bytes(), err
+}
+
+func endpoints(machines []Machine) string {
+	var urls []string
+	for _, m := range machines {
+		urls = append(urls, m.URL)
+	}
+	return strings.Join(urls, ",")
 }
 
 // Collect is part of Ground.

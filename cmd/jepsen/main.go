@@ -1,6 +1,7 @@
 // Command jepsen runs a cluster of real processes, breaks things around them, and judges what its clients saw.
 //
 //	jepsen local --workload register --nemesis kill-one --time 60s
+//	jepsen ssh --inventory staging.yaml --workload register --nemesis kill-one
 //
 // Exit codes:
 //
@@ -67,7 +68,7 @@ func command() *cobra.Command {
 		Use: "jepsen", Short: "Break real processes, and judge what their clients saw",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	cmd.AddCommand(localCommand(), brokenCommand(), listCommand(), scenarioCommand())
+	cmd.AddCommand(localCommand(), sshCommand(), brokenCommand(), listCommand(), scenarioCommand())
 	return cmd
 }
 

@@ -1,0 +1,38 @@
+package jepsen
+
+import (
+	"encoding/json"
+	"maps"
+)
+
+// nodeConfig is the configuration of a machine's node, sections added; a spare's has only itself. seen is how the machine
+// sees another one.
+func nodeConfig(machines []Machine, m Machine, seen func(Machine) Machine, data string, raft, sections map[string]any) ([]byte, error) {
+	var nodes []map[string]any
+	for _, x := range machines {
+		if x.Name == m.Name || !x.Spare && !m.Spare {
+			x = seen(x)
+			nodes = append(nodes, map[string]any{"Id": x.Name, "Address": x.Address, "ApiPort": x.APIPort, "RaftPort": x.RaftPort})
+		}
+	}
+	all := map[string]any{
+		"Cluster": map[string]any{"NodeId": m.Name, "Nodes": nodes},
+		"Raft":    raft,
+		"Auth":    map[string]any{"Mode": "none", "AnyoneMayReadAndWrite": true},
+		"Data":    map[string]any{"Dir": data},
+		"Log":     map[string]any{"Format": "text"},
+	}
+	for name, section := range sections {
+		had, isThere := all[name].(map[string]any)
+		if more, ok := section.(map[string]any); ok && isThere {
+			maps.Copy(had, more)
+			continue
+		}
+		all[name] = section
+	}
+	if auth, ok := all["Auth"].(map[string]any); ok && auth["Mode"] != "none" {
+		delete(auth, "AnyoneMayReadAndWrite") // callers have to say who they are after all
+	}
+	text, err := json.MarshalIndent(all, "", "  ")
+	return append(text, '\n'), err
+}

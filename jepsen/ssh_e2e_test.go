@@ -1,0 +1,374 @@
+package jepsen
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"flag"
+	"fmt"
+	mathrand "math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+)
+
+// insideEnv is set for the test that runs itself again in namespaces of its own.
+const insideEnv = "JEPSEN_SSH_INSIDE"
+
+// TestE2ESSH has sshd run in three network namespaces of this machine, and breaks what is there over SSH. All of it is in
+// namespaces of processes, network and mounts that end with the process that holds them: nothing can be left behind.
+func TestE2ESSH(t *testing.T) {
+	if os.Getenv(insideEnv) != "" {
+		y := newYard(t)
+		t.Run("Run", y.testRun)
+		t.Run("Cancelled", y.testCancelled)
+		t.Run("HarnessDies", y.testHarnessDies)
+		t.Run("OtherMachine", y.testOtherMachine)
+		return
+	}
+	if testing.Short() {
+		t.Skip("real processes")
+	}
+	tools := exec.Command("./tools.sh")
+	out, err := tools.CombinedOutput()
+	if tools.ProcessState != nil && tools.ProcessState.ExitCode() == 3 {
+		t.Skipf("not tested: Debian's sshd and iptables cannot be fetched here: %s", out)
+	}
+	require.NoErrorf(t, err, "%s", out)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	harness := filepath.Join(t.TempDir(), "jepsen")
+	out, err = exec.CommandContext(ctx, "go", "build", "-o", harness, "../cmd/jepsen").CombinedOutput()
+	require.NoErrorf(t, err, "%s", out)
+	runtime.LockOSThread() // its end would be that of what it starts
+	defer runtime.UnlockOSThread()
+	line := []string{"--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"}
+	if os.Getuid() == 0 {
+		line = line[2:]
+	}
+	inside := exec.CommandContext(ctx, "unshare", append(line, os.Args[0], "-test.run="+flag.Lookup("test.run").Value.String(), "-test.v")...)
+	inside.Env = append(os.Environ(), insideEnv+"="+harness, "CONFMAN="+confman(t))
+	inside.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err = inside.CombinedOutput()
+	t.Logf("in namespaces:\n%s", out)
+	require.NoError(t, err)
+}
+
+// yard is three machines with sshd.
+type yard struct {
+	dir       string
+	harness   string // the program
+	confman   string
+	inventory Inventory
+	hosts     map[string]*sshHost // past the harness
+	unknown   string              // a file that knows no machine
+}
+
+const yardDeadMan = 6 * time.Second
+
+func newYard(t *testing.T) *yard {
+	t.Helper()
+	y := &yard{dir: t.TempDir(), harness: os.Getenv(insideEnv), confman: os.Getenv("CONFMAN"), hosts: map[string]*sshHost{}}
+	tools, err := filepath.Abs("../bin/tools")
+	require.NoError(t, err)
+	triplet := map[string]string{"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}[runtime.GOARCH]
+	libs := fmt.Sprintf("%s/usr/lib/%s:%s/lib/%s", tools, triplet, tools, triplet)
+	bin := filepath.Join(y.dir, "bin")
+	require.NoError(t, os.Mkdir(bin, 0o700))
+	for _, name := range []string{"iptables", "iptables-restore"} {
+		require.NoError(t, os.Symlink(tools+"/usr/sbin/xtables-nft-multi", filepath.Join(bin, name)))
+	}
+	passwd, err := os.ReadFile("/etc/passwd")
+	require.NoError(t, err)
+	passwd = append(passwd, "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n"...)
+	y.write(t, "passwd", passwd)
+	user, userKey := newKey(t)
+	y.write(t, "id", userKey)
+	y.write(t, "authorized_keys", ssh.MarshalAuthorizedKey(user))
+	y.unknown = y.write(t, "unknown_hosts", nil)
+	y.inventory = Inventory{DeadMan: yardDeadMan, SSH: InventoryLogin{Key: filepath.Join(y.dir, "id"), KnownHosts: filepath.Join(y.dir, "known_hosts")}}
+	sh(t, "mount -t tmpfs tmpfs /run && ip link set lo up && ip link add br0 type bridge && ip address add 10.99.0.254/24 dev br0 && ip link set br0 up")
+	var known []byte
+	for i := 1; i <= 3; i++ {
+		name, address := fmt.Sprintf("vm%d", i), fmt.Sprintf("10.99.0.%d", i)
+		y.inventory.Machines = append(y.inventory.Machines, InventoryMachine{Name: name, Address: address, APIPort: 5000, RaftPort: 5001, Disk: "/run/disk"})
+		host, hostKey := newKey(t)
+		config := fmt.Sprintf(`Port 22
+ListenAddress %s
+HostKey %s
+PidFile none
+UsePAM no
+StrictModes no
+PasswordAuthentication no
+AuthorizedKeysFile %s/authorized_keys
+SetEnv PATH=%s:%s LD_LIBRARY_PATH=%s XTABLES_LIBDIR=%s/usr/lib/%s/xtables
+`, address, y.write(t, name+".key", hostKey), y.dir, bin, os.Getenv("PATH"), libs, tools, triplet)
+		known = append(known, knownhosts.Line([]string{address}, host)+"\n"...)
+		// What "ip netns exec" runs has mounts of its own.
+		start := fmt.Sprintf(`ip netns add %[1]s
+			ip link add %[1]s type veth peer name eth0 netns %[1]s && ip link set %[1]s master br0 up
+			ip -n %[1]s link set lo up && ip -n %[1]s address add %[2]s/24 dev eth0 && ip -n %[1]s link set eth0 up
+			exec ip netns exec %[1]s sh -c '
+				mount --bind %[3]s/passwd /etc/passwd && mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib &&
+				mkdir /run/sshd /run/disk && mount -t tmpfs -o size=256m tmpfs /run/disk &&
+				exec %[4]s/usr/sbin/sshd -D -E %[3]s/%[1]s.sshd.log -f %[5]s'`,
+			name, address, y.dir, tools, y.write(t, name+".sshd", []byte(config)))
+		sshd := exec.Command("sh", "-ec", start)
+		sshd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+libs)
+		sshd.Stderr = os.Stderr
+		require.NoError(t, sshd.Start())
+		t.Cleanup(func() {
+			_ = sshd.Process.Kill() // it may have ended
+			_ = sshd.Wait()
+		})
+	}
+	y.write(t, "known_hosts", known)
+	require.NoError(t, y.inventory.fill(y.dir))
+	require.NoError(t, y.inventory.Validate())
+	for _, m := range y.inventory.Machines {
+		h, err := newSSHHost(m.Name, m.SSH)
+		require.NoError(t, err)
+		t.Cleanup(h.close)
+		y.hosts[m.Name] = h
+		require.Eventually(t, func() bool {
+			_, err = h.run(t.Context(), "true", nil)
+			return err == nil
+		}, 20*time.Second, 50*time.Millisecond, "%s: sshd does not answer", m.Name)
+	}
+	return y
+}
+
+func (y *yard) write(t *testing.T, name string, content []byte) string {
+	t.Helper()
+	path := filepath.Join(y.dir, name)
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	return path
+}
+
+func newKey(t *testing.T) (ssh.PublicKey, []byte) {
+	t.Helper()
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	block, err := ssh.MarshalPrivateKey(private, "")
+	require.NoError(t, err)
+	signer, err := ssh.NewSignerFromKey(private)
+	require.NoError(t, err)
+	return signer.PublicKey(), pem.EncodeToMemory(block)
+}
+
+func sh(t *testing.T, script string) {
+	t.Helper()
+	out, err := exec.Command("sh", "-ec", script).CombinedOutput()
+	require.NoErrorf(t, err, "%s", out)
+}
+
+// on has a machine run something, past the harness.
+func (y *yard) on(t *testing.T, machine, script string) string {
+	t.Helper()
+	out, err := y.hosts[machine].run(context.Background(), script, nil)
+	require.NoError(t, err)
+	return strings.TrimSpace(out)
+}
+
+// ground prepares all machines.
+func (y *yard) ground(t *testing.T) *SSH {
+	t.Helper()
+	g, err := NewSSH(t.Context(), SSHOptions{Program: y.confman, Inventory: y.inventory, Log: t.Logf})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			for name, h := range y.hosts {
+				out, err := h.run(context.Background(), "cd /var/lib/confman-jepsen && ls && tail -n 20 supervisor.log node.log", nil)
+				t.Logf("%s: %s %v", name, out, err)
+			}
+		}
+		assert.NoError(t, g.Close(context.Background()))
+	})
+	return g
+}
+
+// traces is what there is on a machine of a run that has ended, but for its directory.
+func (y *yard) traces(t *testing.T, machine string) string {
+	t.Helper()
+	return y.on(t, machine, `iptables -nL CONFMAN-JEPSEN 2>/dev/null; iptables -S | grep CONFMAN; tc qdisc show dev eth0 | grep c0f1
+		for p in /proc/[0-9]*; do
+			[ "$(readlink $p/ns/net)" = "$(readlink /proc/self/ns/net)" ] || continue
+			case "$(tr "\0" " " 2>/dev/null <$p/cmdline)" in
+			/var/lib/confman-jepsen/* | "sh /var/lib/confman-jepsen/"*) echo "$p: $(tr "\0" " " <$p/cmdline)" ;;
+			esac
+		done; ls -d /run/disk/confman-jepsen/filler 2>/dev/null; true`)
+}
+
+// nothingLeft checks that a machine is as it was before.
+func (y *yard) nothingLeft(t *testing.T) {
+	t.Helper()
+	for name := range y.hosts {
+		assert.Empty(t, y.traces(t, name), name)
+		assert.Equal(t, "/run/disk", y.on(t, name, "ls -d /run/disk /run/disk/* /var/lib/* 2>/dev/null || true"), name)
+	}
+}
+
+// isolating cuts one node off, both ways, and makes the others lose and limits what they send.
+func isolating(machines []Machine, who string) map[Link]Condition {
+	links := map[Link]Condition{}
+	for _, m := range machines {
+		if m.Name != who {
+			links[Link{m.Name, who}], links[Link{who, m.Name}] = Condition{Cut: true}, Condition{Cut: true}
+		}
+	}
+	return links
+}
+
+// testRun: nodes are killed, stopped and cut off; the verdict is good and nothing is left.
+func (y *yard) testRun(t *testing.T) {
+	nemeses["test-cut"] = &Nemesis{Name: "test-cut", Strike: func(ctx context.Context, r *Run, rng *mathrand.Rand) (*Fault, error) {
+		who := r.Members()[rng.IntN(len(r.Members()))]
+		links := isolating(r.Ground.Machines(), who)
+		for l := range links {
+			if rng.IntN(2) == 0 {
+				links[l] = Condition{Loss: 0.2, BytesPerSecond: 1 << 20}
+			}
+		}
+		undo, err := r.BreakLinks(ctx, links)
+		if err != nil {
+			return nil, err
+		}
+		return &Fault{Text: "cut off " + who, Nodes: []string{who}, Undo: undo}, nil
+	}}
+	nemeses["test-stop"] = &Nemesis{Name: "test-stop", Strike: func(ctx context.Context, r *Run, rng *mathrand.Rand) (*Fault, error) {
+		who := r.Members()[rng.IntN(len(r.Members()))]
+		if !r.Claim(who) {
+			return nil, nil
+		}
+		undo := func(ctx context.Context) error {
+			defer r.Release(who)
+			return r.Ground.Signal(ctx, who, Continue)
+		}
+		if err := r.Ground.Signal(ctx, who, Stop); err != nil {
+			return nil, errors.Join(err, undo(ctx))
+		}
+		return &Fault{Text: "stopped " + who, Nodes: []string{who}, Undo: undo}, nil
+	}}
+	t.Cleanup(func() { delete(nemeses, "test-cut"); delete(nemeses, "test-stop") })
+	g := y.ground(t)
+	for _, line := range g.Means() {
+		t.Log(line)
+	}
+	o := Options{Nemeses: []string{"kill-one", "test-cut", "test-stop"}, Time: 15 * time.Second, Clients: 3, Pace: 20 * time.Millisecond, Log: t.Logf}
+	res, err := Execute(t.Context(), g, o)
+	require.NoError(t, err)
+	assert.NoError(t, res.Err)
+	dir := filepath.Join(t.TempDir(), "run")
+	require.NoError(t, res.Save(t.Context(), dir, g, o, []string{"jepsen"}))
+	for _, m := range g.Machines() {
+		log, err := os.ReadFile(filepath.Join(dir, m.Name+".log"))
+		require.NoError(t, err)
+		assert.Contains(t, string(log), "level=", "the log of %s", m.Name)
+	}
+	t.Logf("%d operations, packets dropped: %v, faults: %v", len(res.History.Ops), g.Dropped(), res.Fired)
+	total := uint64(0)
+	for _, n := range g.Dropped() {
+		total += n
+	}
+	assert.Positive(t, total, "no packet was dropped: the cuts cut nothing")
+	require.NoError(t, g.Close(t.Context()))
+	y.nothingLeft(t)
+}
+
+// testCancelled: what ends in the middle of faults, one of them a full disk, undoes them.
+func (y *yard) testCancelled(t *testing.T) {
+	g := y.ground(t)
+	r, err := newRun(g, Options{Log: t.Logf})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	require.NoError(t, r.begin(ctx, nil))
+	require.NoError(t, g.SetLinks(ctx, isolating(g.Machines(), "vm2")))
+	assert.Contains(t, y.on(t, "vm2", "iptables -S INPUT"), "-j CONFMAN-JEPSEN")
+	require.NoError(t, g.Signal(ctx, "vm1", Stop))
+	free := func() string { return y.on(t, "vm3", "stat -f -c %f /run/disk") }
+	before := free()
+	require.NoError(t, g.SetDisk(ctx, "vm3", DiskState{Bytes: 4096}))
+	assert.Equal(t, "0", free(), "there is room on the disk")
+	require.NoError(t, g.SetDisk(ctx, "vm3", DiskState{}))
+	assert.Equal(t, before, free())
+	require.NoError(t, g.SetDisk(ctx, "vm3", DiskState{Bytes: 4096}))
+	cancel()
+	require.NoError(t, g.Close(context.Background()))
+	y.nothingLeft(t)
+}
+
+// testHarnessDies: the program is killed while a node is cut off.
+func (y *yard) testHarnessDies(t *testing.T) {
+	inventory := fmt.Sprintf("deadMan: %v\nssh: {key: id, knownHosts: known_hosts}\nmachines:\n", yardDeadMan)
+	for _, m := range y.inventory.Machines {
+		inventory += fmt.Sprintf("  - {name: %s, address: %s, apiPort: 5000, raftPort: 5001}\n", m.Name, m.Address)
+	}
+	file := y.write(t, "inventory.yaml", []byte(inventory))
+	line := []string{"ssh", "--inventory", file, "--program", y.confman, "--nemesis", "kill-one", "--time", "60s", "--pace", "50ms"}
+	harness := exec.CommandContext(t.Context(), y.harness, line...)
+	harness.Dir = t.TempDir()
+	var said bytes.Buffer
+	harness.Stdout, harness.Stderr = &said, &said
+	require.NoError(t, harness.Start())
+	require.Eventually(t, func() bool {
+		out, err := y.hosts["vm1"].run(t.Context(), "cat /var/lib/confman-jepsen/pid", nil)
+		return err == nil && out != ""
+	}, 30*time.Second, 50*time.Millisecond, "no node is started")
+	// What the nemeses do of themselves is up to their seed: this cut is made as the harness makes it.
+	const rule = "echo '-A CONFMAN-JEPSEN -s 10.99.0.2 -j DROP' | sh /var/lib/confman-jepsen/jepsen.sh /var/lib/confman-jepsen links 1000000 iptables"
+	y.on(t, "vm1", rule)
+	assert.Contains(t, y.on(t, "vm1", "iptables -S INPUT"), "-j CONFMAN-JEPSEN")
+	require.NoError(t, harness.Process.Kill())
+	killed := time.Now()
+	_ = harness.Wait() // it was killed
+
+	// While it may yet be at work, another run does not begin.
+	_, err := NewSSH(t.Context(), SSHOptions{Program: y.confman, Inventory: y.inventory, Log: t.Logf})
+	require.ErrorContains(t, err, "another run is at work")
+
+	require.Eventually(t, func() bool {
+		for name := range y.hosts {
+			if y.traces(t, name) != "" {
+				return false
+			}
+		}
+		return true
+	}, 10*yardDeadMan, 100*time.Millisecond, "the machines do not undo what was done")
+	t.Logf("%v until all was undone", time.Since(killed))
+	assert.Contains(t, y.on(t, "vm1", "cat /var/lib/confman-jepsen/supervisor.log"), "was not heard from")
+	// Its directory stays for people; the next run clears it.
+	assert.Contains(t, y.on(t, "vm1", "ls /var/lib/confman-jepsen"), "node.log")
+	g := y.ground(t)
+	require.NoError(t, g.Close(t.Context()))
+	y.nothingLeft(t)
+}
+
+// testOtherMachine: a machine whose key is not known, or is another one, is not spoken to.
+func (y *yard) testOtherMachine(t *testing.T) {
+	login := y.inventory.Machines[0].SSH
+	login.KnownHosts = y.unknown
+	h, err := newSSHHost("vm1", login)
+	require.NoError(t, err)
+	_, err = h.run(t.Context(), "true", nil)
+	require.ErrorContains(t, err, "does not know the machine")
+
+	other, _ := newKey(t)
+	login.KnownHosts = y.write(t, "other_hosts", []byte(knownhosts.Line([]string{login.Host}, other)+"\n"))
+	h, err = newSSHHost("vm1", login)
+	require.NoError(t, err)
+	_, err = h.run(t.Context(), "true", nil)
+	require.ErrorContains(t, err, "this is not the machine")
+}

@@ -1,0 +1,166 @@
+package jepsen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Why machines cannot be broken so.
+var (
+	errNotInbound  = errors.New("a machine slows down what it sends, not what it gets; slow the other way down")
+	errNoIptables  = errors.New("there is no iptables with -m statistic, or the kernel lacks it")
+	errNoShaping   = errors.New("the kernel has no htb with u32, or there is no tc")
+	errNoNetem     = errors.New("the kernel has no netem")
+	errOwnShaping  = errors.New("has a queueing discipline that somebody chose: it is left alone")
+	errNoSmallDisk = errors.New(`no "disk" in the inventory, which would be a small file system that may be filled`)
+	errNoClock     = errors.New(`the inventory does not have "allow: {clock: true}"`)
+	errRealDisk    = errors.New("the disks of other machines are what they are: they are filled, if the inventory has one for that, and do not fail")
+	errRealPower   = errors.New("the power of other machines stays on: killing a process keeps what was not synced")
+	errFewSpares   = errors.New(`the inventory has not two machines with "spare: true"`)
+	errNoDamage    = errors.New("what is on the disks of other machines can be lost as a whole, and is left as it is else")
+	errNotRemote   = errors.New("only with processes of this machine")
+	errNoRate      = errors.New("a wall clock is set, its rate stays")
+)
+
+// Can is part of Ground.
+func (s *SSH) Can(c Capability) error {
+	if c == Spares {
+		spares := slices.DeleteFunc(slices.Clone(s.machines), func(m Machine) bool { return !m.Spare })
+		if len(spares) < 2 {
+			return fmt.Errorf("%s: %w", c, errFewSpares)
+		}
+		return nil
+	}
+	for _, m := range s.machines {
+		if err := s.can(c, s.hosts[m.Name]); err != nil {
+			return fmt.Errorf("%s: %s: %w", c, m.Name, err)
+		}
+	}
+	return nil
+}
+
+func (s *SSH) can(c Capability, n *sshNode) error {
+	has := func(what string, otherwise error) error {
+		if len(n.probed[what]) == 0 {
+			return otherwise
+		}
+		return nil
+	}
+	switch c {
+	case Cuts, Losses:
+		return has("iptables", errNoIptables)
+	case Bandwidth:
+		if shaped := n.probed["shaped"]; len(shaped) > 0 {
+			return fmt.Errorf("%s %w", shaped[0], errOwnShaping)
+		}
+		return has("htb", errNoShaping)
+	case Delays, Reorders, Corruption:
+		return errors.Join(s.can(Bandwidth, n), has("netem", errNoNetem))
+	case DiskSizes:
+		if n.disk == "" {
+			return errNoSmallDisk
+		}
+		return nil
+	case Clocks:
+		if !s.o.Inventory.Allow.Clock {
+			return errNoClock
+		}
+		return nil
+	case DiskFaults:
+		return errRealDisk
+	case PowerLoss:
+		return errRealPower
+	case Damages:
+		return errNoDamage
+	case Programs, Descriptors, Beside:
+		return errNotRemote
+	case Spares:
+	}
+	return fmt.Errorf("%q is no capability of one machine", c)
+}
+
+// Means is part of Ground.
+func (s *SSH) Means() []string {
+	means := []string{fmt.Sprintf("%d machines over SSH, each with all of it in %s; each undoes everything by itself after %v without the harness",
+		len(s.machines), s.o.Inventory.Dir, s.o.Inventory.DeadMan)}
+	for _, m := range s.machines {
+		n := s.hosts[m.Name]
+		supervisor := "a supervisor of its own, since no systemd runs there"
+		if slices.Contains(n.probed["supervisor"], "systemd") {
+			supervisor = "a transient unit of systemd"
+		}
+		means = append(means, fmt.Sprintf("%s: %s (%s), in %s", m.Name, m.Address, n.addr, supervisor))
+	}
+	if s.Can(Cuts) == nil {
+		means = append(means, fmt.Sprintf("cuts and losses: the chain %s of %s", sshChain, strings.Join(s.hosts[s.machines[0].Name].probed["iptables"], " ")))
+	}
+	if s.Can(Bandwidth) == nil {
+		means = append(means, "bandwidth: tc with htb, where packets leave")
+	}
+	if s.Can(Delays) == nil {
+		means = append(means, "delays, reorders and corruption: tc with netem, where packets leave")
+	}
+	if s.Can(DiskSizes) == nil {
+		means = append(means, "full disks: a file that fills the small file system of the inventory")
+	}
+	if s.Can(Clocks) == nil {
+		means = append(means, "clocks: date; what sets them right there (chrony, timesyncd) should be stopped")
+	}
+	for _, c := range []Capability{Cuts, Losses, Bandwidth, Delays, Reorders, Corruption, DiskSizes, DiskFaults, Clocks, PowerLoss, Damages, Spares} {
+		if err := s.Can(c); err != nil {
+			means = append(means, "not: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+		}
+	}
+	return means
+}
+
+// SetDisk is part of Ground.
+func (s *SSH) SetDisk(ctx context.Context, machine string, d DiskState) error {
+	n, bytes := s.hosts[machine], d.Bytes
+	d.Bytes = 0
+	if d != (DiskState{}) {
+		return fmt.Errorf("%s: %w", DiskFaults, errRealDisk)
+	}
+	if n.disk == "" {
+		if bytes == 0 {
+			return nil
+		}
+		return fmt.Errorf("%s: %w", DiskSizes, errNoSmallDisk)
+	}
+	_, err := s.change(ctx, n, "", "disk", n.disk, strconv.FormatInt(bytes, 10))
+	return err
+}
+
+// LosePower is part of Ground.
+func (s *SSH) LosePower(context.Context, ...string) error { return s.Can(PowerLoss) }
+
+// Damage is part of Ground.
+func (s *SSH) Damage(ctx context.Context, machine string, d Damage) (string, error) {
+	if d.Kind != LoseDirectory {
+		return "", s.Can(Damages)
+	}
+	n := s.hosts[machine]
+	if _, err := s.change(ctx, n, "", "lose", s.dataOf(n)); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("removed %s of %s", s.dataOf(n), machine), nil
+}
+
+// SetClock is part of Ground.
+func (s *SSH) SetClock(ctx context.Context, machine string, c Clock) error {
+	if c.Rate != 0 && c.Rate != 1 {
+		return fmt.Errorf("%s: %w", Clocks, errNoRate)
+	}
+	if err := s.Can(Clocks); err != nil {
+		if c.Offset == 0 {
+			return nil
+		}
+		return err
+	}
+	_, err := s.change(ctx, s.hosts[machine], "", "clock", strconv.FormatFloat(c.Offset.Seconds(), 'f', -1, 64))
+	return err
+}
