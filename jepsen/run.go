@@ -146,10 +146,18 @@ func Execute(ctx context.Context, ground Ground, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.minded(ctx, r.mind)()
+	up := make(chan struct{})
+	defer r.minded(ctx, func(ctx context.Context) {
+		select {
+		case <-up:
+			r.mind(ctx)
+		case <-ctx.Done():
+		}
+	})()
 	if err := r.begin(ctx, loads); err != nil {
 		return nil, err
 	}
+	close(up)
 	r.stress(ctx, loads, chosen)
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -229,7 +237,7 @@ func (r *Run) begin(ctx context.Context, loads []Workload) error {
 			return err
 		}
 	}
-	if err := r.awaitReady(ctx, readyTime); err != nil {
+	if err := r.comesUp(ctx); err != nil {
 		return fmt.Errorf("jepsen: the cluster does not come up: %w", err)
 	}
 	for _, w := range loads {
@@ -352,6 +360,28 @@ func (r *Run) awaitReady(ctx context.Context, d time.Duration) error {
 			return fmt.Errorf("after %v %s", d, why)
 		}
 	}
+}
+
+// comesUp waits until all serve for the first time. A node that ends meanwhile would not do better if it were started again.
+func (r *Run) comesUp(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	for _, name := range r.Members() {
+		l := r.last(name)
+		if l == nil {
+			continue
+		}
+		go func() {
+			if l.await(ctx) == nil {
+				cancel(fmt.Errorf("%s ended: %s", name, l.words))
+			}
+		}()
+	}
+	err := r.awaitReady(ctx, readyTime)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
 }
 
 func (r *Run) unready(ctx context.Context) string {
