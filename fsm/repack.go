@@ -408,13 +408,7 @@ func (r *Repack) rename() error {
 	if err := r.sync(); err != nil {
 		return err
 	}
-	if err := fault("before-repack-rename"); err != nil {
-		return err
-	}
 	if err := os.Rename(r.path(), r.s.path); err != nil {
-		return err
-	}
-	if err := fault("after-repack-rename"); err != nil {
 		return err
 	}
 	if r.s.opts.NoSync {

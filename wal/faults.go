@@ -85,7 +85,7 @@ func segmentBytes(o Options) (n int64) {
 	n = o.SegmentBytes
 	failpoint.Inject("segment-bytes", func(v failpoint.Value) {
 		if small, ok := v.(int); ok {
-			n = fileSize(int64(small))
+			n = int64(small)
 		}
 	})
 	return n

@@ -30,7 +30,7 @@ func (o Options) withDefaults() Options {
 	if o.ReserveBytes == 0 {
 		o.ReserveBytes = max(o.SegmentBytes/4*5, minReserveBytes)
 	}
-	o.SegmentBytes = fileSize(o.SegmentBytes)
+	o.SegmentBytes = fileSize(segmentBytes(o))
 	o.ReserveBytes = fileSize(o.ReserveBytes)
 	return o
 }

@@ -25,7 +25,7 @@ func (l *Log) switchSegment(need int64) error {
 	h := segmentHeader{
 		nonce:      l.current.nonce,
 		number:     l.current.number + 1,
-		size:       max(segmentBytes(l.opts), fileSize(segmentHeaderBytes+need+tailBytes)),
+		size:       max(l.opts.SegmentBytes, fileSize(segmentHeaderBytes+need+tailBytes)),
 		firstBatch: l.batch + 2,
 		prevEnd:    l.end + sealBatchBytes,
 		lastIndex:  l.index.last,

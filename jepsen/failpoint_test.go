@@ -1,0 +1,277 @@
+//go:build failpoints
+
+package jepsen
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/confman/confman/"
+
+// where is what brings a node to a point, and which node that is.
+type where int
+
+const (
+	anybody   where = iota // clients that ask; a leader and a follower by turns
+	leader                 // clients that ask, at who leads
+	follower               // clients that ask, at who does not
+	starting               // a backup, which is due when there is none
+	rebuilt                // an image, at who needs one
+	rebuilder              // an image, at who sends one
+	changing               // a change of the members
+)
+
+// points are all failpoints at which processes are ended. TestFailpointTable holds the table against the sources.
+var points = []struct {
+	name string
+	at   where
+}{
+	{"wal/before-write", anybody}, {"wal/after-write", anybody}, {"wal/before-sync", anybody}, {"wal/sync", anybody}, {"wal/after-sync", anybody},
+	{"wal/before-hard-state", anybody}, {"wal/after-hard-state", anybody},
+	{"wal/before-segment", anybody}, {"wal/allocate", anybody}, {"wal/before-segment-rename", anybody}, {"wal/after-segment-rename", anybody},
+	{"wal/before-seal", anybody}, {"wal/after-seal", anybody},
+	{"wal/before-truncation", anybody}, {"wal/before-segment-remove", anybody}, {"wal/after-segment-remove", anybody},
+	{"fsm/before-apply", anybody}, {"fsm/after-apply", anybody},
+	{"fsm/before-flush", anybody}, {"fsm/inside-flush", anybody}, {"fsm/after-flush", anybody},
+	{"node/propose", anybody}, {"node/before-answer", anybody}, {"node/read-index", anybody}, {"node/read-confirmed", anybody},
+	{"node/send", anybody}, {"node/receive", anybody}, {"node/send-raft", leader}, {"node/receive-raft", follower},
+	{"node/send-forward", follower}, {"node/receive-forward", leader}, {"node/send-forward-reply", leader}, {"node/receive-forward-reply", follower},
+	{"transport/grpctransport/send", anybody}, {"transport/grpctransport/sent", anybody}, {"transport/grpctransport/receive", anybody},
+	{"node/open-backup", starting}, {"fsm/write-backup", starting}, {"node/before-backup-rename", starting},
+	{"node/send-image-request", rebuilt}, {"node/receive-image", rebuilt}, {"node/send-image-reply", rebuilt}, {"node/write-image", rebuilt},
+	{"node/before-image-sync", rebuilt}, {"fsm/before-verify", rebuilt}, {"fsm/after-verify", rebuilt},
+	{"node/before-image-rename", rebuilt}, {"node/after-image-rename", rebuilt},
+	{"wal/before-marker", rebuilt}, {"wal/after-marker", rebuilt},
+	{"node/before-install", rebuilt}, {"node/inside-install", rebuilt}, {"node/after-install", rebuilt},
+	{"node/receive-image-request", rebuilder}, {"node/open-image", rebuilder}, {"node/read-image", rebuilder},
+	{"node/send-image", rebuilder}, {"node/receive-image-reply", rebuilder},
+	{"fsm/before-conf", changing}, {"node/before-identity", changing}, {"node/after-identity", changing}, {"node/reconfigured", changing},
+}
+
+var pointLoad = Options{Workloads: []string{"register", "idempotent"}, Clients: 3, Pace: 15 * time.Millisecond}
+
+func pointsAt(at ...where) (names []string) {
+	for _, x := range points {
+		for _, w := range at {
+			if x.at == w {
+				names = append(names, x.name)
+			}
+		}
+	}
+	return names
+}
+
+// TestFailpointTable: the table has every point of the sources, and only these.
+func TestFailpointTable(t *testing.T) {
+	call := regexp.MustCompile(`\b(?:fault|faultTo|faultFrom|lost)\("([a-z-]+)"`)
+	of := regexp.MustCompile(`\bfaultOf\(b, "([a-z]+)"`)
+	found := map[string]bool{}
+	for _, dir := range []string{"wal", "fsm", "node", "transport/grpctransport"} {
+		files, err := filepath.Glob(filepath.Join("..", dir, "*.go"))
+		require.NoError(t, err)
+		for _, file := range files {
+			src, err := os.ReadFile(file)
+			require.NoError(t, err)
+			for _, m := range call.FindAllStringSubmatch(string(src), -1) {
+				found[dir+"/"+m[1]] = true
+			}
+			for _, m := range of.FindAllStringSubmatch(string(src), -1) {
+				found[dir+"/"+m[1]+"-hard-state"], found[dir+"/"+m[1]+"-marker"] = true, true
+			}
+		}
+	}
+	require.Greater(t, len(found), 40)
+	known := map[string]bool{}
+	for _, x := range points {
+		known[x.name] = true
+		// Those of one kind of message are named where they are made.
+		kind := strings.HasPrefix(x.name, "node/send-") || strings.HasPrefix(x.name, "node/receive-")
+		assert.Truef(t, kind || found[x.name], "%s is in the table, and nowhere else", x.name)
+	}
+	for name := range found {
+		assert.Truef(t, known[name], "%s is not in the table: nothing shows what a crash there does", name)
+	}
+}
+
+// TestFailpointCrash ends a process at each point while clients ask, starts it again, and has what they saw judged.
+func TestFailpointCrash(t *testing.T) {
+	withPoints(t, pointLoad, func(p *pointRun) {
+		ctx := t.Context()
+		for i, point := range pointsAt(anybody, leader, follower) {
+			node := p.follower(ctx, i)
+			if at := points[i].at; at == leader || at == anybody && i%2 == 0 {
+				node = p.leads(ctx)
+			}
+			term := "crash"
+			if point == "fsm/inside-flush" {
+				term = "crash soon" // within what the database does
+			}
+			p.enable(ctx, node, point, `return("`+term+`")`)
+			p.ended(ctx, point, term, node)
+			p.back(ctx, node)
+			t.Logf("%s ended at %s, and is back", node, point)
+		}
+		for i, point := range pointsAt(starting) {
+			node := p.follower(ctx, i)
+			require.NoError(t, p.KillNode(ctx, node))
+			require.NoError(t, os.RemoveAll(p.backups(node)))
+			p.startWith(ctx, node, point, `return("crash")`)
+			p.ended(ctx, point, "crash", node)
+			p.back(ctx, node)
+			t.Logf("%s ended at %s, and is back", node, point)
+		}
+		hits := p.hits()
+		for _, point := range pointsAt(anybody, leader, follower, starting) {
+			assert.NotZero(t, hits[point], point)
+		}
+		t.Logf("reached (counted up to 20 times in each life): %v", hits)
+	})
+}
+
+// TestFailpointImage ends who receives an image, and who sends one, at each point of that.
+func TestFailpointImage(t *testing.T) {
+	withPoints(t, pointLoad, func(p *pointRun) {
+		ctx := t.Context()
+		lose := func(node string) {
+			require.NoError(t, p.KillNode(ctx, node))
+			require.NoError(t, os.Remove(filepath.Join(p.dir, node+".data", "store.db")))
+		}
+		// The log must have given up its first entries: as long as it has all of them, the database is made of them.
+		p.truncated(ctx)
+		for i, point := range pointsAt(rebuilt) {
+			node := p.follower(ctx, i)
+			lose(node)
+			p.startWith(ctx, node, point, `return("crash")`)
+			p.ended(ctx, point, "crash", node)
+			p.back(ctx, node)
+			t.Logf("%s ended at %s, and is back", node, point)
+		}
+		for i, point := range pointsAt(rebuilder) {
+			node := p.follower(ctx, i)
+			others := without(p.Members(), []string{node})
+			lose(node)
+			for _, other := range others {
+				p.enable(ctx, other, point, `return("crash")`)
+			}
+			require.NoError(t, p.StartNode(ctx, node))
+			sender := p.ended(ctx, point, "crash", others...)
+			for _, other := range others {
+				if other != sender && p.Ground.Runs(other) {
+					p.enable(ctx, other, point, "off")
+				}
+			}
+			for _, other := range others {
+				p.back(ctx, other)
+			}
+			p.back(ctx, node)
+			t.Logf("%s ended at %s, and is back", sender, point)
+		}
+		hits := p.hits()
+		for _, point := range pointsAt(rebuilt, rebuilder) {
+			assert.NotZero(t, hits[point], point)
+		}
+	})
+}
+
+// truncated waits until all members have removed a segment of their log.
+func (p *pointRun) truncated(ctx context.Context) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, pointTime)
+	defer cancel()
+	for _, node := range p.Members() {
+		for {
+			if _, err := os.Stat(filepath.Join(p.dir, node+".data", "log", "wal-0000000000000001.log")); os.IsNotExist(err) {
+				break
+			}
+			require.Truef(p.t, pause(ctx, pollEvery), "%s has all of its log", node)
+		}
+	}
+}
+
+// TestFailpointMembers ends a member while the members change.
+func TestFailpointMembers(t *testing.T) {
+	withPoints(t, pointLoad, func(p *pointRun) {
+		ctx := t.Context()
+		spare := p.spares()[0]
+		todo := pointsAt(changing)
+		changes := []func(context.Context) error{
+			func(ctx context.Context) error { return p.join(ctx, spare) },
+			func(ctx context.Context) error { return p.promote(ctx, spare) },
+			func(ctx context.Context) error { return p.leave(ctx, spare) },
+			func(ctx context.Context) error { return p.join(ctx, p.spares()[1]) },
+		}
+		require.Len(t, changes, len(todo))
+		members := p.Members()
+		for i, point := range todo {
+			node := p.leads(ctx)
+			if i%2 == 0 {
+				node = without(members, []string{node})[0]
+			}
+			if node == spare {
+				node = without(members, []string{node})[0]
+			}
+			p.enable(ctx, node, point, `return("crash")`)
+			changed := make(chan error, 1)
+			go func() {
+				ctx, cancel := context.WithTimeout(ctx, 2*pointTime)
+				defer cancel()
+				changed <- changes[i](ctx)
+			}()
+			p.ended(ctx, point, "crash", node)
+			p.back(ctx, node)
+			require.NoError(t, <-changed)
+			t.Logf("%s ended at %s, and is back", node, point)
+		}
+	})
+}
+
+// TestFailpointPowerLoss has nodes lose what their log did not sync when they end, or half of what they were writing.
+func TestFailpointPowerLoss(t *testing.T) {
+	withPoints(t, pointLoad, func(p *pointRun) {
+		ctx := t.Context()
+		for i, x := range []struct{ point, what string }{
+			{"wal/after-write", "power loss"}, {"wal/before-sync", "power loss"}, {"wal/before-write", "torn write"},
+			{"wal/after-hard-state", "power loss"}, {"wal/before-seal", "power loss"}, {"wal/before-seal", "torn write"},
+			{"wal/after-sync", "power loss"}, {"wal/before-write", "power loss"},
+		} {
+			for _, node := range []string{p.leads(ctx), p.follower(ctx, i)} {
+				p.enable(ctx, node, x.point, `return("`+x.what+`")`)
+				p.ended(ctx, x.point, x.what, node)
+				p.back(ctx, node)
+				t.Logf("%s: %s at %s, and it is back", node, x.what, x.point)
+			}
+		}
+	})
+}
+
+// TestFailpointError: where the disk says no the node stops, with a reason, and goes on from what it had when it is
+// started again. What can be tried again does not stop it.
+func TestFailpointError(t *testing.T) {
+	withPoints(t, pointLoad, func(p *pointRun) {
+		ctx := t.Context()
+		for _, m := range p.Ground.Machines() {
+			p.Excuse(m.Name, "injected")
+		}
+		for i, point := range []string{"wal/sync", "wal/before-write", "fsm/before-flush", "fsm/inside-flush", "fsm/before-apply", "wal/before-segment-rename", "wal/before-segment-remove"} {
+			node := p.follower(ctx, i)
+			if i%2 == 0 {
+				node = p.leads(ctx)
+			}
+			p.enable(ctx, node, point, `return("injected")`)
+			wait, cancel := context.WithTimeout(ctx, pointTime)
+			require.NoError(t, p.last(node).await(wait), point)
+			cancel()
+			assert.Contains(t, p.last(node).words, "injected", point)
+			p.back(ctx, node)
+		}
+	})
+}
