@@ -26,6 +26,7 @@ const pointTime = 40 * time.Second
 // pointRun is a cluster of processes that can be told to end at failpoints, and clients that ask it.
 type pointRun struct {
 	*Run
+	o     pointOptions
 	t     *testing.T
 	dir   string
 	ports map[string]int // of each process, where its failpoints are switched
@@ -34,15 +35,21 @@ type pointRun struct {
 	next map[string]string // the terms that a node starts with, beside those that count
 }
 
+// pointOptions are those of a pointRun.
+type pointOptions struct {
+	Options
+	segmentBytes, catchUpBytes int // small, so that segments come and go
+}
+
 // withPoints has clients ask such a cluster while during runs, and has everything judged then.
-func withPoints(t *testing.T, o Options, during func(p *pointRun)) *Result {
+func withPoints(t *testing.T, o pointOptions, during func(p *pointRun)) *Result {
 	t.Helper()
 	program := os.Getenv(failpointProgram)
 	require.NotEmptyf(t, program, "%s is not set: run make test-failpoints", failpointProgram)
-	p := &pointRun{t: t, dir: t.TempDir(), ports: map[string]int{}, next: map[string]string{}}
+	p := &pointRun{o: o, t: t, dir: t.TempDir(), ports: map[string]int{}, next: map[string]string{}}
 	ground, err := NewLocal(LocalOptions{
 		Program: program, FailpointProgram: true, Dir: p.dir, Spares: 2, Loopback: true, PlainText: true,
-		Sections: map[string]any{"Data": map[string]any{"CatchUpBytes": 64 << 10}},
+		Sections: map[string]any{"Data": map[string]any{"CatchUpBytes": o.catchUpBytes}},
 		EnvOf:    p.env,
 	})
 	require.NoError(t, err)
@@ -60,7 +67,7 @@ func withPoints(t *testing.T, o Options, during func(p *pointRun)) *Result {
 		p.ports[m.Name] = ports[len(ports)-1-i]
 	}
 	o.Log = t.Logf
-	p.Run, err = newRun(ground, o)
+	p.Run, err = newRun(ground, o.Options)
 	require.NoError(t, err)
 	loads, err := p.workloads()
 	require.NoError(t, err)
@@ -76,7 +83,7 @@ func withPoints(t *testing.T, o Options, during func(p *pointRun)) *Result {
 	res := p.finish(t.Context(), loads, nil)
 	t.Logf("%d operations", len(res.History.Ops))
 	if res.Err != nil {
-		_ = res.Save(context.WithoutCancel(t.Context()), filepath.Join(p.dir, "run"), ground, o, []string{"make", "test-failpoints"})
+		_ = res.Save(context.WithoutCancel(t.Context()), filepath.Join(p.dir, "run"), ground, o.Options, []string{"make", "test-failpoints"})
 	}
 	require.NoError(t, res.Err)
 	return res
@@ -98,7 +105,7 @@ func (p *pointRun) keep(ground Ground) {
 func (p *pointRun) env(machine string) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	terms := []string{module + "wal/segment-bytes=return(32768)"}
+	terms := []string{fmt.Sprintf("%swal/segment-bytes=return(%d)", module, p.o.segmentBytes)}
 	for _, x := range points {
 		terms = append(terms, fmt.Sprintf(`%s%s=20*print("%s")`, module, x.name, x.name))
 	}

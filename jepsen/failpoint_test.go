@@ -27,6 +27,7 @@ const (
 	starting               // a backup, which is due when there is none
 	rebuilt                // an image, at who needs one
 	rebuilder              // an image, at who sends one
+	lagging                // an image, at who lacks what the others' logs gave up
 	changing               // a change of the members
 )
 
@@ -50,14 +51,17 @@ var points = []struct {
 	{"node/send-image-request", rebuilt}, {"node/receive-image", rebuilt}, {"node/send-image-reply", rebuilt}, {"node/write-image", rebuilt},
 	{"node/before-image-sync", rebuilt}, {"fsm/before-verify", rebuilt}, {"fsm/after-verify", rebuilt},
 	{"node/before-image-rename", rebuilt}, {"node/after-image-rename", rebuilt},
-	{"wal/before-marker", rebuilt}, {"wal/after-marker", rebuilt},
 	{"node/before-install", rebuilt}, {"node/inside-install", rebuilt}, {"node/after-install", rebuilt},
 	{"node/receive-image-request", rebuilder}, {"node/open-image", rebuilder}, {"node/read-image", rebuilder},
 	{"node/send-image", rebuilder}, {"node/receive-image-reply", rebuilder},
+	{"wal/before-marker", lagging}, {"wal/after-marker", lagging},
 	{"fsm/before-conf", changing}, {"node/before-identity", changing}, {"node/after-identity", changing}, {"node/reconfigured", changing},
 }
 
-var pointLoad = Options{Workloads: []string{"register", "idempotent"}, Clients: 3, Pace: 15 * time.Millisecond}
+var pointLoad = pointOptions{
+	Options:      Options{Workloads: []string{"register", "idempotent"}, Clients: 3, Pace: 15 * time.Millisecond},
+	segmentBytes: 32 << 10, catchUpBytes: 64 << 10,
+}
 
 func pointsAt(at ...where) (names []string) {
 	for _, x := range points {
@@ -139,7 +143,9 @@ func TestFailpointCrash(t *testing.T) {
 
 // TestFailpointImage ends who receives an image, and who sends one, at each point of that.
 func TestFailpointImage(t *testing.T) {
-	withPoints(t, pointLoad, func(p *pointRun) {
+	o := pointLoad
+	o.segmentBytes, o.catchUpBytes = 8<<10, 32<<10
+	withPoints(t, o, func(p *pointRun) {
 		ctx := t.Context()
 		lose := func(node string) {
 			require.NoError(t, p.KillNode(ctx, node))
@@ -180,6 +186,49 @@ func TestFailpointImage(t *testing.T) {
 			assert.NotZero(t, hits[point], point)
 		}
 	})
+}
+
+// TestFailpointLag ends who gets an image in place of what the others' logs have given up: its log goes on behind the
+// image then, and the database has to follow.
+func TestFailpointLag(t *testing.T) {
+	o := pointLoad
+	o.segmentBytes, o.catchUpBytes = 4<<10, 1
+	withPoints(t, o, func(p *pointRun) {
+		ctx := t.Context()
+		for i, point := range append(pointsAt(lagging), "node/before-install", "node/inside-install", "node/after-install") {
+			node := p.follower(ctx, i)
+			require.NoError(t, p.KillNode(ctx, node))
+			p.passed(ctx, node)
+			p.startWith(ctx, node, point, `return("crash")`)
+			p.ended(ctx, point, "crash", node)
+			p.back(ctx, node)
+			t.Logf("%s ended at %s, and is back", node, point)
+		}
+		hits := p.hits()
+		for _, point := range pointsAt(lagging) {
+			assert.NotZero(t, hits[point], point)
+		}
+	})
+}
+
+// passed waits until the others have removed all segments of their logs that they have now: node, which does not run,
+// has nothing of what comes then.
+func (p *pointRun) passed(ctx context.Context, node string) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, pointTime)
+	defer cancel()
+	for _, other := range without(p.Members(), []string{node}) {
+		now, err := filepath.Glob(filepath.Join(p.dir, other+".data", "log", "wal-0*.log"))
+		require.NoError(p.t, err)
+		for _, segment := range now {
+			for {
+				if _, err := os.Stat(segment); os.IsNotExist(err) {
+					break
+				}
+				require.Truef(p.t, pause(ctx, pollEvery), "%s has %s still", other, segment)
+			}
+		}
+	}
 }
 
 // truncated waits until all members have removed a segment of their log.
