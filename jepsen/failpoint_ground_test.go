@@ -66,7 +66,10 @@ func withPoints(t *testing.T, o pointOptions, during func(p *pointRun)) *Result 
 	for i, m := range ground.Machines() {
 		p.ports[m.Name] = ports[len(ports)-1-i]
 	}
-	o.Log = t.Logf
+	began := time.Now()
+	o.Log = func(format string, args ...any) {
+		t.Logf("%6.2fs  %s", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+	}
 	p.Run, err = newRun(ground, o.Options)
 	require.NoError(t, err)
 	loads, err := p.workloads()

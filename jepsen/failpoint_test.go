@@ -122,7 +122,7 @@ func TestFailpointCrash(t *testing.T) {
 			p.enable(ctx, node, point, `return("`+term+`")`)
 			p.ended(ctx, point, term, node)
 			p.back(ctx, node)
-			t.Logf("%s ended at %s, and is back", node, point)
+			p.Log("%s ended at %s, and is back", node, point)
 		}
 		for i, point := range pointsAt(starting) {
 			node := p.follower(ctx, i)
@@ -131,7 +131,7 @@ func TestFailpointCrash(t *testing.T) {
 			p.startWith(ctx, node, point, `return("crash")`)
 			p.ended(ctx, point, "crash", node)
 			p.back(ctx, node)
-			t.Logf("%s ended at %s, and is back", node, point)
+			p.Log("%s ended at %s, and is back", node, point)
 		}
 		hits := p.hits()
 		for _, point := range pointsAt(anybody, leader, follower, starting) {
@@ -159,7 +159,7 @@ func TestFailpointImage(t *testing.T) {
 			p.startWith(ctx, node, point, `return("crash")`)
 			p.ended(ctx, point, "crash", node)
 			p.back(ctx, node)
-			t.Logf("%s ended at %s, and is back", node, point)
+			p.Log("%s ended at %s, and is back", node, point)
 		}
 		for i, point := range pointsAt(rebuilder) {
 			node := p.follower(ctx, i)
@@ -179,7 +179,7 @@ func TestFailpointImage(t *testing.T) {
 				p.back(ctx, other)
 			}
 			p.back(ctx, node)
-			t.Logf("%s ended at %s, and is back", sender, point)
+			p.Log("%s ended at %s, and is back", sender, point)
 		}
 		hits := p.hits()
 		for _, point := range pointsAt(rebuilt, rebuilder) {
@@ -202,7 +202,7 @@ func TestFailpointLag(t *testing.T) {
 			p.startWith(ctx, node, point, `return("crash")`)
 			p.ended(ctx, point, "crash", node)
 			p.back(ctx, node)
-			t.Logf("%s ended at %s, and is back", node, point)
+			p.Log("%s ended at %s, and is back", node, point)
 		}
 		hits := p.hits()
 		for _, point := range pointsAt(lagging) {
@@ -278,7 +278,7 @@ func TestFailpointMembers(t *testing.T) {
 			p.ended(ctx, point, "crash", node)
 			p.back(ctx, node)
 			require.NoError(t, <-changed)
-			t.Logf("%s ended at %s, and is back", node, point)
+			p.Log("%s ended at %s, and is back", node, point)
 		}
 	})
 }
