@@ -12,10 +12,11 @@ import (
 )
 
 func init() {
-	workloads[linearizability.Set] = func() Workload { return &set{spells{each: 200}} }
+	workloads[linearizability.Set] = func() Workload { return &set{spells{each: 30}} }
 }
 
-// set adds elements that are never removed. In the store each is a key of its own; in the history a spell's set is one
+// set adds elements that are never removed. A set is small: that many clients add at the same time to one that is not read meanwhile
+// leaves Porcupine all orders of theirs to try. In the store each is a key of its own; in the history a spell's set is one
 // key, a list of them in the order of their revisions, which is what a listing shows.
 type set struct{ spells }
 
