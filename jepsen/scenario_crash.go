@@ -33,7 +33,7 @@ func init() {
 	})
 	scenario(&Scenario{
 		Name: "kill-in-partition", Number: 5, Needs: []Capability{Cuts}, Lost: true,
-		About:  "the same with a process that is killed, for where power cannot be lost",
+		About:  "a follower is cut off, and then one of the majority is killed: nobody can acknowledge until one of them is back; for where power cannot be lost",
 		Script: func(ctx context.Context, s *Stage) { crashInPartition(ctx, s, s.killed) },
 	})
 	scenario(&Scenario{
@@ -45,7 +45,7 @@ func init() {
 	scenario(&Scenario{
 		Name: "single-node-power", Number: 20, Needs: []Capability{PowerLoss}, Lost: true,
 		Ground: func(o *LocalOptions) { o.Nodes = 1 },
-		About:  "the same with power loss: acknowledged means synced",
+		About:  "a cluster of one node, which loses its power three times while clients write: acknowledged means synced",
 		Script: func(ctx context.Context, s *Stage) { crash(ctx, s, 1, s.powerless) },
 	})
 }

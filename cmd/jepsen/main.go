@@ -68,7 +68,7 @@ func command() *cobra.Command {
 		Use: "jepsen", Short: "Break real processes, and judge what their clients saw",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	cmd.AddCommand(localCommand(), sshCommand(), brokenCommand(), listCommand(), scenarioCommand())
+	cmd.AddCommand(localCommand(), sshCommand(), brokenCommand(), listCommand(), scenarioCommand(), matrixCommand())
 	return cmd
 }
 

@@ -3,13 +3,19 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/confman/confman/jepsen"
 )
 
-// resultsFile is where the results are that docs/chaos.md shows.
-const resultsFile = "jepsen/results.json"
+// docsFile shows the results that are in resultsFile.
+const (
+	resultsFile = "jepsen/results.json"
+	docsFile    = "docs/chaos.md"
+)
 
 // What can come of a scenario, or of a cell of the matrix.
 const (
@@ -21,7 +27,7 @@ const (
 // results are the newest ones of all scenarios and cells.
 type results struct {
 	Scenarios map[string]outcome            `json:"scenarios"`
-	Matrix    map[string]map[string]outcome `json:"matrix"` // by workload and nemesis
+	Matrix    map[string]map[string]outcome `json:"matrix"` // by nemesis and workload
 }
 
 // outcome is what came of one run.
@@ -46,17 +52,86 @@ func loadResults(path string) (*results, error) {
 }
 
 // noteResult changes a file of results, all of it at once.
-func noteResult(path string, change func(*results)) error {
+func noteResult(path string, change func(*results)) (*results, error) {
 	r, err := loadResults(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	change(r)
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
+		return nil, err
+	}
+	return r, replaceFile(path, append(text, '\n'))
+}
+
+// show writes the tables into a page, between their markers.
+func (r *results) show(page string) error {
+	text, err := os.ReadFile(page) //nolint:gosec // the caller names it
+	if err != nil {
 		return err
 	}
-	return replaceFile(path, append(text, '\n'))
+	for name, table := range map[string]string{"scenarios": r.scenarioTable(), "matrix": r.matrixTable()} {
+		begin, end := "<!-- "+name+" -->\n", "<!-- end of "+name+" -->\n"
+		before, rest, ok := strings.Cut(string(text), begin)
+		_, after, ended := strings.Cut(rest, end)
+		if !ok || !ended {
+			return fmt.Errorf("%s: there is no %q with %q after it", page, begin, end)
+		}
+		text = []byte(before + begin + table + end + after)
+	}
+	return replaceFile(page, text)
+}
+
+// scenarioTable has a row for each scenario there is.
+func (r *results) scenarioTable() string {
+	text := "| no. | command | what it brings about | last result |\n| --- | --- | --- | --- |\n"
+	for _, sc := range jepsen.Scenarios() {
+		text += fmt.Sprintf("| %d | `jepsen scenario %s` | %s | %s |\n", sc.Number, sc.Name, sc.About, r.Scenarios[sc.Name])
+	}
+	return text
+}
+
+// matrixTable has a row for each nemesis, and a column for each workload.
+func (r *results) matrixTable() string {
+	text, line := "| |", "| --- |"
+	for _, w := range jepsen.Workloads() {
+		text, line = text+" "+w+" |", line+" --- |"
+	}
+	text += "\n" + line + "\n"
+	for _, n := range jepsen.Nemeses() {
+		text += "| `" + n.Name + "` |"
+		for _, w := range jepsen.Workloads() {
+			text += " " + r.Matrix[n.Name][w].short() + " |"
+		}
+		text += "\n"
+	}
+	return text
+}
+
+// String is an outcome in words.
+func (o outcome) String() string {
+	if o.Result == "" {
+		return "not run yet"
+	}
+	if o.Result == resultNotHere {
+		return fmt.Sprintf("cannot be made there, %s: %s", o.Date, o.Text)
+	}
+	return fmt.Sprintf("%s, %.0f s, %s", o.Result, o.Seconds, o.Date)
+}
+
+// short is an outcome in a cell.
+func (o outcome) short() string {
+	switch o.Result {
+	case "":
+		return "·"
+	case resultGood:
+		return fmt.Sprintf("%.0f s", o.Seconds)
+	case resultNotHere:
+		return "–"
+	default:
+		return fmt.Sprintf("**%s** %.0f s", o.Result, o.Seconds)
+	}
 }
 
 // replaceFile writes a file such that it is never half of one.
