@@ -114,7 +114,7 @@ func Perform(ctx context.Context, ground Ground, sc *Scenario, o Options) (*Resu
 		return nil, err
 	}
 	if sc.Alone {
-		r.Workloads = nil
+		r.Workloads, r.Options.loads = nil, nil
 	}
 	loads, err := r.workloads()
 	if err != nil {

@@ -154,7 +154,8 @@ func listCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if markdown {
-				return nemesisTable(cmd.OutOrStdout())
+				_, err := io.WriteString(cmd.OutOrStdout(), nemesisTable())
+				return err
 			}
 			return list(cmd.OutOrStdout())
 		},
@@ -177,13 +178,12 @@ func list(out io.Writer) error {
 }
 
 // nemesisTable writes what docs/chaos.md says of nemeses.
-func nemesisTable(w io.Writer) error {
+func nemesisTable() string {
 	text := "| nemesis | what it does | needs |\n| --- | --- | --- |\n"
 	for _, n := range jepsen.Nemeses() {
 		text += fmt.Sprintf("| `%s` | %s | %s |\n", n.Name, n.About, needs(&n))
 	}
-	_, err := io.WriteString(w, text)
-	return err
+	return text
 }
 
 func needs(n *jepsen.Nemesis) string {

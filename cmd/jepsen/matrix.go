@@ -19,6 +19,8 @@ import (
 const (
 	cellClients = 3
 	cellPace    = 15 * time.Millisecond
+	// maxRuns bounds those of an endless matrix: more than there are in a week.
+	maxRuns = 50_000
 )
 
 func matrixCommand() *cobra.Command {
@@ -27,7 +29,7 @@ func matrixCommand() *cobra.Command {
 		workloads, nemeses []string
 		lasts              time.Duration
 		subset             int
-		render             bool
+		render, endless    bool
 	)
 	cmd := &cobra.Command{
 		Use: "matrix", Short: "Run each workload under each nemesis",
@@ -51,6 +53,15 @@ those of "jepsen scenario".`,
 			if subset > 0 || f.within > 0 { // not always the first ones
 				rng.Shuffle(len(runs), func(i, j int) { runs[i], runs[j] = runs[j], runs[i] })
 			}
+			for endless && f.within > 0 && len(runs) < maxRuns { // the same cells again, with other seeds
+				f.seed += uint64(len(runs))
+				more, err := f.cells(cmd, workloads, nemeses, lasts)
+				if err != nil {
+					return err
+				}
+				rng.Shuffle(len(more), func(i, j int) { more[i], more[j] = more[j], more[i] })
+				runs = append(runs, more...)
+			}
 			if subset > 0 {
 				runs = runs[:min(subset, len(runs))]
 			}
@@ -63,6 +74,7 @@ those of "jepsen scenario".`,
 	fl.StringSliceVar(&nemeses, "nemeses", nil, "the rows, separated by commas (default: all)")
 	fl.DurationVar(&lasts, "time", 10*time.Second, "how long things are broken in each")
 	fl.IntVar(&subset, "subset", 0, "how many of them, as the seed draws (default: all)")
+	fl.BoolVar(&endless, "endless", false, "make them again with other seeds until the time of --for is over")
 	fl.BoolVar(&render, "render", false, "run nothing: write the tables of --results into --docs")
 	return cmd
 }

@@ -71,7 +71,7 @@ func (r *results) show(page string) error {
 	if err != nil {
 		return err
 	}
-	for name, table := range map[string]string{"scenarios": r.scenarioTable(), "matrix": r.matrixTable()} {
+	for name, table := range map[string]string{"scenarios": r.scenarioTable(), "matrix": r.matrixTable(), "nemeses": nemesisTable()} {
 		begin, end := "<!-- "+name+" -->\n", "<!-- end of "+name+" -->\n"
 		before, rest, ok := strings.Cut(string(text), begin)
 		_, after, ended := strings.Cut(rest, end)
