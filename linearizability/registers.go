@@ -64,6 +64,30 @@ type partition struct {
 	keys []string // in order
 	at   map[string]int
 	ops  []porcupine.Operation
+	// changed are the revisions, ascending, at which it is known that a key changed.
+	changed [][]uint64
+}
+
+// knowChanges notes what the answers say about when each key changed.
+func (p *partition) knowChanges() {
+	p.changed = make([][]uint64, len(p.keys))
+	for _, l := range p.ops {
+		o := l.Input.(*Op)
+		if steps := o.steps(); o.Outcome == Applied && !o.ElseDone && len(steps) == 1 && steps[0].Kind != Read {
+			at := p.at[steps[0].Key]
+			p.changed[at] = append(p.changed[at], o.Revision)
+		}
+	}
+	for _, revs := range p.changed {
+		slices.Sort(revs)
+	}
+}
+
+// tooEarly tells whether a change of a key at a revision comes before one that is known to be older. That one could
+// not come any more: the sooner that is seen, the fewer orders are tried.
+func (p *partition) tooEarly(key int, rev uint64, r register) bool {
+	n, _ := slices.BinarySearch(p.changed[key], rev)
+	return n > 0 && r.floor < p.changed[key][n-1]
 }
 
 func (p *partition) String() string {
@@ -99,6 +123,9 @@ func (h *History) partitions() []*partition {
 	for _, o := range ops {
 		p := of[sets.root(o.keys()[0])]
 		p.ops = append(p.ops, porcupine.Operation{ClientId: o.Client, Input: o, Call: o.Call, Return: o.end()})
+	}
+	for _, p := range out {
+		p.knowChanges()
 	}
 	return out
 }
@@ -362,7 +389,7 @@ func (p *partition) perform(rs keyStates, o *Op, rev uint64) (next keyStates, ok
 			continue
 		}
 		after, did := r.after(&s, rev)
-		if did && rev != 0 && rev <= before[p.at[s.Key]].floor {
+		if was := before[p.at[s.Key]]; did && rev != 0 && (rev <= was.floor || p.tooEarly(p.at[s.Key], rev, was)) {
 			return rs, false, false
 		}
 		*r, changed = after, changed || did
