@@ -201,6 +201,9 @@ func (r *Run) SetDisk(ctx context.Context, name string, d DiskState) error {
 	r.mu.Lock()
 	r.disks[name] = d
 	r.mu.Unlock()
+	if d.ReadError {
+		r.harmed(name)
+	}
 	if err := r.Ground.SetDisk(ctx, name, d); err != nil {
 		return fmt.Errorf("jepsen: the disk of %s: %w", name, err)
 	}

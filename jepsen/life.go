@@ -21,6 +21,9 @@ import (
 // ErrCrashed: a node's process ended although nobody ended it, nor did a fault give it a reason to; or it said that it has a bug.
 var ErrCrashed = errors.New("a process ended that nobody ended")
 
+// ErrAstray: a node's state is not that of the others, or damaged, although nobody did anything to its disk.
+var ErrAstray = errors.New("a node says that its state is not as it should be, and nobody did anything to its disk")
+
 const (
 	stopTime  = 60 * time.Second // for a process to end in order
 	lastBytes = 64 << 10         // of a log, in which its last words are
@@ -331,8 +334,10 @@ func (r *Run) lastWords(ctx context.Context, name string) string {
 var (
 	// logLine is a line of a node's log, and not what the program says on its way out.
 	logLine = regexp.MustCompile(`\blevel=[A-Z]|"level":`)
-	// bug is how Go says that a program has one.
-	bug = regexp.MustCompile(`(^|\]: )(panic: |fatal error: |WARNING: DATA RACE)`)
+	// bug is how Go says that a program has one, and how the node does when it goes on all the same.
+	bug = regexp.MustCompile(`(^|\]: )(panic: |fatal error: |WARNING: DATA RACE)|\bmsg"?[=:]"panic in a handler"|\bproblem"?[=:]"?internal\b`)
+	// astray is how a node says that what it has is not what it should be; it has it rebuilt then, and nobody else may notice.
+	astray = regexp.MustCompile(`\bmsg"?[=:]"(the store is damaged|the store cannot be used and is rebuilt|the store is being rebuilt|another member's state differs)`)
 )
 
 func (r *Run) logOf(ctx context.Context, name string) (log []byte, err error) {
@@ -355,7 +360,30 @@ func (r *Run) withLogs(ctx context.Context, use func(dir string) error) (err err
 	return use(dir)
 }
 
-// bugs looks for what Go programs say when they have one.
+// mayBeAstray tells whether what a node says of its state has its reason in what was done to its disk, or to that of the member that
+// it speaks of.
+func (r *Run) mayBeAstray(name, line string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.damaged[name] || len(r.damaged) > 0 && strings.Contains(line, "another member")
+}
+
+// Damage changes what a machine whose node does not run has on its disk, and notes it.
+func (r *Run) Damage(ctx context.Context, name string, d Damage) (did string, err error) {
+	r.harmed(name)
+	return r.Ground.Damage(ctx, name, d)
+}
+
+func (r *Run) harmed(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.damaged == nil {
+		r.damaged = map[string]bool{}
+	}
+	r.damaged[name] = true
+}
+
+// bugs looks for what nodes say when they have one, or when their states are not as they should be.
 func (r *Run) bugs(ctx context.Context) (found []error) {
 	err := r.withLogs(ctx, func(dir string) error {
 		for _, name := range sortedKeys(r.machines) {
@@ -366,8 +394,11 @@ func (r *Run) bugs(ctx context.Context) (found []error) {
 			if err != nil {
 				return err
 			}
-			if line := bugIn(log); line != "" {
+			if line := firstOf(bug, log); line != "" {
 				found = append(found, fmt.Errorf("%w: %s: %s", ErrCrashed, name, line))
+			}
+			if line := firstOf(astray, log); line != "" && !r.mayBeAstray(name, line) {
+				found = append(found, fmt.Errorf("%w: %s: %s", ErrAstray, name, line))
 			}
 		}
 		return nil
@@ -378,11 +409,11 @@ func (r *Run) bugs(ctx context.Context) (found []error) {
 	return found
 }
 
-// bugIn is the first line of a log that tells of a bug.
-func bugIn(log []byte) string {
+// firstOf is the first line of a log that says something.
+func firstOf(something *regexp.Regexp, log []byte) string {
 	for at := bytes.NewBuffer(log); ; {
 		line, err := at.ReadString('\n')
-		if bug.MatchString(line) {
+		if something.MatchString(line) {
 			return strings.TrimSpace(line)
 		}
 		if errors.Is(err, io.EOF) {

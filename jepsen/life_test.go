@@ -66,12 +66,53 @@ func TestBugs(t *testing.T) {
 		"Nov 28 21:00:00 host confman[12]: panic: oh":               true,
 		`time=1 level=WARN msg="no connection" error="a panic: no"`: false,
 		"confman: the store is damaged":                             false,
+		`time=1 level=ERROR msg="panic in a handler" request_id=7`:  true,
+		`{"level":"ERROR","msg":"panic in a handler"}`:              true,
+		`level=ERROR msg="request failed" problem=internal path=/`:  true,
+		`{"msg":"request failed","problem":"internal","path":"/"}`:  true,
+		`level=ERROR msg="request failed" problem=damaged path=/`:   false,
+		`level=INFO msg="internal problem=internally"`:              false,
 	} {
 		log := "time=1 level=INFO msg=serving\n" + line + "\ngoroutine 1\n"
 		if is {
-			assert.Equal(t, line, bugIn([]byte(log)))
+			assert.Equal(t, line, firstOf(bug, []byte(log)))
 		} else {
-			assert.Empty(t, bugIn([]byte(log)))
+			assert.Empty(t, firstOf(bug, []byte(log)))
 		}
+	}
+}
+
+// TestAstray: a node that finds that its state is wrong has it rebuilt, and all is well again; but that is a violation unless its disk was harmed.
+func TestAstray(t *testing.T) {
+	const rebuilt = "time=1 level=ERROR msg=\"the store is being rebuilt from a peer; nothing is served meanwhile\" term=2\n"
+	const differs = "time=1 level=ERROR msg=\"another member's state differs from this one's, and no majority says whose is wrong: see docs/operations.md\"\n"
+	for _, c := range []struct {
+		name, log, damaged string
+		wrong              bool
+	}{
+		{name: "all is well", log: "time=1 level=INFO msg=serving\n"},
+		{name: "it differs", log: rebuilt, wrong: true},
+		{name: "its disk was damaged", log: rebuilt, damaged: "node2"},
+		{name: "another one's was", log: rebuilt, damaged: "node1", wrong: true},
+		{name: "another one differs", log: differs, wrong: true},
+		{name: "another one differs, which was damaged", log: differs, damaged: "node1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := newFake(3, 0)
+			r, err := newRun(g, Options{})
+			require.NoError(t, err)
+			g.logs["node2"] = c.log
+			if c.damaged != "" {
+				_, err := r.Damage(t.Context(), c.damaged, Damage{Kind: FlipDatabase})
+				require.NoError(t, err)
+			}
+			found := r.bugs(t.Context())
+			if !c.wrong {
+				require.Empty(t, found)
+				return
+			}
+			require.Len(t, found, 1)
+			require.ErrorIs(t, found[0], ErrAstray)
+		})
 	}
 }

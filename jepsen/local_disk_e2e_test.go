@@ -172,7 +172,7 @@ func TestE2EDamage(t *testing.T) {
 			r := localRun(t, o)
 			ctx := t.Context()
 			who := r.Members()[0]
-			_, err := r.Ground.Damage(ctx, who, Damage{Kind: FlipDatabase})
+			_, err := r.Damage(ctx, who, Damage{Kind: FlipDatabase})
 			require.Error(t, err, "it runs")
 			for i := range 100 {
 				_, _, err := r.At(r.Leader(ctx)).Put(ctx, fmt.Sprintf("k/%d", i), make([]byte, 1000), "text/plain", client.WriteOptions{})
@@ -180,7 +180,7 @@ func TestE2EDamage(t *testing.T) {
 			}
 			require.NoError(t, r.KillNode(ctx, who))
 			for _, kind := range []DamageKind{FlipDatabase, LoseDatabase} {
-				did, err := r.Ground.Damage(ctx, who, Damage{Kind: kind, Seed: 3})
+				did, err := r.Damage(ctx, who, Damage{Kind: kind, Seed: 3})
 				require.NoError(t, err)
 				t.Log(did)
 				require.NoError(t, r.StartNode(ctx, who))
@@ -188,7 +188,7 @@ func TestE2EDamage(t *testing.T) {
 				require.NoError(t, r.KillNode(ctx, who))
 			}
 			for _, kind := range []DamageKind{FlipLog, LoseDirectory} {
-				did, err := r.Ground.Damage(ctx, who, Damage{Kind: kind, Seed: 3})
+				did, err := r.Damage(ctx, who, Damage{Kind: kind, Seed: 3})
 				require.NoError(t, err)
 				t.Log(did)
 				require.NoError(t, r.StartNode(ctx, who))

@@ -58,7 +58,7 @@ func (r *Run) seat(ctx context.Context, name string, args ...string) (seat strin
 // sit starts a node with a seat and an empty directory.
 func (r *Run) sit(ctx context.Context, name, seat string) error {
 	if r.last(name) != nil { // it was there before
-		if _, err := r.Ground.Damage(ctx, name, Damage{Kind: LoseDirectory}); err != nil {
+		if _, err := r.Damage(ctx, name, Damage{Kind: LoseDirectory}); err != nil {
 			return fmt.Errorf("jepsen: emptying the directory of %s: %w", name, err)
 		}
 	}

@@ -63,7 +63,7 @@ func damage(ctx context.Context, r *Run, rng *rand.Rand, kind DamageKind, mends 
 	if err := r.KillNode(ctx, who); err != nil {
 		return made(ctx, f, err)
 	}
-	what, err := r.Ground.Damage(ctx, who, d)
+	what, err := r.Damage(ctx, who, d)
 	if err != nil {
 		return made(ctx, f, fmt.Errorf("jepsen: damaging %s: %w", who, err))
 	}

@@ -105,8 +105,9 @@ type Run struct {
 	paused  map[string]bool
 	disks   map[string]DiskState
 	clocks  map[string]Clock
-	mended  []string // what was left broken
-	blames  []blame  // what nemeses and ends of processes had to say
+	damaged map[string]bool // whose disks were changed, or could not be read
+	mended  []string        // what was left broken
+	blames  []blame         // what nemeses and ends of processes had to say
 }
 
 // Result is what came of a run.
@@ -465,6 +466,10 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 	}
 	errs = append(errs, r.thin(&res.History, chosen))
 	for _, err := range r.bugs(ctx) {
+		if errors.Is(err, ErrAstray) {
+			wrong(Replicas, err)
+			continue
+		}
 		wrong(Stops, err)
 	}
 	res.Wrong = append(r.ended(), res.Wrong...)

@@ -69,7 +69,7 @@ func damagedThenLead(ctx context.Context, s *Stage, kind DamageKind, finds strin
 		s.ok(s.StopNode(ctx, who)) // in order: all that it has is on its disk
 		before, err := s.Run.logOf(ctx, who)
 		s.ok(err)
-		what, err := s.Ground.Damage(ctx, who, Damage{Kind: kind, Seed: s.Seed + uint64(n)})
+		what, err := s.Damage(ctx, who, Damage{Kind: kind, Seed: s.Seed + uint64(n)})
 		s.ok(err)
 		s.Log("%s is down: %s", who, what)
 		if !s.Claim(membership) {
@@ -119,7 +119,7 @@ func diskLost(ctx context.Context, s *Stage) {
 	s.writes(ctx, leader, 20)
 	s.ok(s.KillNode(ctx, lost))
 	s.writes(ctx, leader, 20) // these the lost one does not even have
-	what, err := s.Ground.Damage(ctx, lost, Damage{Kind: LoseDirectory})
+	what, err := s.Damage(ctx, lost, Damage{Kind: LoseDirectory})
 	s.ok(err)
 	s.Log("%s is down: %s", lost, what)
 	up := s.killed(ctx, other)

@@ -139,7 +139,7 @@ func replaceUnderPartition(ctx context.Context, s *Stage) {
 	lost, cutOff := s.others(leader)[0], s.others(leader)[1]
 	heal := s.isolated(ctx, cutOff)
 	s.ok(s.KillNode(ctx, lost))
-	what, err := s.Ground.Damage(ctx, lost, Damage{Kind: LoseDirectory})
+	what, err := s.Damage(ctx, lost, Damage{Kind: LoseDirectory})
 	s.ok(err)
 	s.Log("%s is down, and lost %s", lost, what)
 	wait, cancel := context.WithTimeout(ctx, 2*stepTime)

@@ -42,7 +42,7 @@ func restoreBesideOld(ctx context.Context, s *Stage) {
 	s.ok(err)
 	line := []string{"restore", "--from", file, "--cluster-id", hex.EncodeToString(id[:]), "--at", time.Now().UTC().Format(time.RFC3339), "--by", "a scenario"}
 	restore := func(name string) {
-		_, err := s.Ground.Damage(ctx, name, Damage{Kind: LoseDirectory})
+		_, err := s.Damage(ctx, name, Damage{Kind: LoseDirectory})
 		s.ok(err)
 		_, err = s.Ground.(commander).Command(ctx, name, line...)
 		s.ok(err)

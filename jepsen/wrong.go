@@ -18,6 +18,8 @@ const (
 	Liveness = "liveness"
 	// Stops: no process ends by itself, unless a fault gives it a reason to, and none says that it has a bug.
 	Stops = "stop"
+	// Replicas: no node finds that its state is not that of the others, or damaged, unless its disk was.
+	Replicas = "replica"
 	// Disks: a node that lost its disk does not take part.
 	Disks = "disk"
 	// Log: the change log has nothing but what was asked for.
