@@ -232,6 +232,8 @@ func (r *Run) mend(format string, args ...any) {
 func (r *Run) heal(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healTime)
 	defer cancel()
+	again := r.unminded(ctx)
+	defer again()
 	r.mu.Lock()
 	had := len(r.mended)
 	r.mu.Unlock()
@@ -250,6 +252,7 @@ func (r *Run) heal(ctx context.Context) error {
 			return err
 		}
 	}
+	again()
 	r.mu.Lock()
 	left := r.mended[had:]
 	r.mu.Unlock()
@@ -284,11 +287,17 @@ func (r *Run) healMachine(ctx context.Context, name string) error {
 	if !slices.Contains(r.Members(), name) || r.Ground.Runs(name) {
 		return nil
 	}
-	if l := r.last(name); l == nil || !l.alone() {
+	l := r.last(name)
+	if l != nil {
+		if err := l.await(ctx); err != nil { // how it ended is about to be known
+			return err
+		}
+	}
+	if l == nil || !l.alone() {
 		r.mend("%s did not run", name)
 	}
 	if !r.Claim(name) {
-		return nil // it is minded
+		return fmt.Errorf("jepsen: %s is down, and is not given back", name)
 	}
 	defer r.Release(name)
 	return r.Revive(ctx, name)

@@ -360,7 +360,7 @@ func (g *fakeGround) serve(c net.Conn, name string) {
 		if g.leader() == name {
 			role = "leader"
 		}
-		answer = map[string]any{"node": name, "role": role, "leader": g.leader(), "term": 1, "ready": !g.draining[name], "store_bytes": 1 << 20, "log_bytes": 1 << 20}
+		answer = map[string]any{"node": name, "role": role, "leader": g.leader(), "term": 1, "ready": !g.draining[name], "store_bytes": 1 << 20, "log_bytes": 1 << 20, "applied_index": 1, "state_hash": "00"}
 	}
 	g.mu.Unlock()
 	text, err := json.Marshal(answer)

@@ -303,14 +303,45 @@ func (r *Run) Revive(ctx context.Context, name string) error {
 func (r *Run) mind(ctx context.Context) {
 	for pause(ctx, lookEvery) {
 		for _, name := range r.Members() {
-			if l := r.last(name); l == nil || !l.alone() || r.Ground.Runs(name) || !r.Claim(name) {
+			if l := r.last(name); l == nil || !l.alone() || r.Ground.Runs(name) || !r.claimToRevive(name) {
 				continue
 			}
 			if err := r.Revive(ctx, name); err != nil && ctx.Err() == nil {
 				r.Log("%s is down, and does not come back: %v", name, err)
 			}
 			r.Release(name)
+			r.mu.Lock()
+			r.reviving = false
+			r.mu.Unlock()
 		}
+	}
+}
+
+// claimToRevive is mind's Claim.
+func (r *Run) claimToRevive(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.healing || r.claimed[name] {
+		return false
+	}
+	r.claimed[name], r.reviving = true, true
+	return true
+}
+
+// unminded waits until mind has done what it is at, and has it do no more until again is called: what is claimed then, a nemesis left so.
+func (r *Run) unminded(ctx context.Context) (again func()) {
+	is := func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.healing = true
+		return !r.reviving
+	}
+	for !is() && pause(ctx, pollEvery) {
+	}
+	return func() {
+		r.mu.Lock()
+		r.healing = false
+		r.mu.Unlock()
 	}
 }
 

@@ -87,6 +87,9 @@ type Run struct {
 	// unsure: who is a member may change, and so who has a majority is not known.
 	unsure bool
 
+	// reviving: mind is at work on a node; healing: it is to leave that to heal.
+	reviving, healing bool
+
 	breaking sync.Mutex
 	rules    map[int]map[Link]Condition // of each fault that breaks links
 	nextID   int                        // of rules
@@ -128,6 +131,8 @@ type Result struct {
 var (
 	// ErrNotLive: not all nodes served again after the last fault.
 	ErrNotLive = errors.New("the cluster does not serve as it should although nothing is broken any more")
+	// ErrLeftBroken: what a nemesis broke could not be undone by it, or was not. What else was seen was judged.
+	ErrLeftBroken = errors.New("something was left broken")
 	// ErrProvesNothing: there was too little traffic, or a fault was never made.
 	ErrProvesNothing = errors.New("the run proves nothing")
 )
@@ -432,8 +437,11 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 				wrong(Liveness, fmt.Errorf("%w: reading back: %w", ErrNotLive, err))
 			}
 		}
-		for _, name := range r.Members() {
-			r.lookAt(settle, name)
+		if err := r.writeAtAll(settle); err != nil {
+			wrong(Liveness, fmt.Errorf("%w: writing at each node: %w", ErrNotLive, err))
+		}
+		if err := r.agree(settle); err != nil {
+			wrong(Liveness, fmt.Errorf("%w: comparing what the nodes have: %w", ErrNotLive, err))
 		}
 	}
 	h, full := r.history()
@@ -479,6 +487,9 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 		errs = append(errs, b.err)
 	}
 	res.Mended = r.mended
+	for _, what := range r.mended {
+		errs = append(errs, fmt.Errorf("%w: %s", ErrLeftBroken, what))
+	}
 	res.Err = errors.Join(errs...)
 	return res
 }
@@ -505,8 +516,12 @@ var errThin = fmt.Errorf("%w, by its traffic", ErrProvesNothing)
 
 // thin says why a run proves nothing.
 func (r *Run) thin(h *linearizability.History, chosen []*Nemesis) error {
-	answered, unknown := 0, 0
+	asked, answered, unknown := 0, 0, 0
 	for i := range h.Ops {
+		if h.Ops[i].Client == settler {
+			continue // nothing was broken any more
+		}
+		asked++
 		switch h.Ops[i].Outcome {
 		case linearizability.Unknown:
 			unknown++
@@ -518,8 +533,8 @@ func (r *Run) thin(h *linearizability.History, chosen []*Nemesis) error {
 	if answered < leastAnswers {
 		return fmt.Errorf("%w: %d operations were answered", errThin, answered)
 	}
-	if float64(unknown) > mostUnknown*float64(len(h.Ops)) {
-		return fmt.Errorf("%w: of %d operations %d have an unknown outcome", errThin, len(h.Ops), unknown)
+	if float64(unknown) > mostUnknown*float64(asked) {
+		return fmt.Errorf("%w: of %d operations %d have an unknown outcome", errThin, asked, unknown)
 	}
 	for _, w := range r.loads {
 		if t, ok := w.(Thinner); ok {
@@ -532,6 +547,9 @@ func (r *Run) thin(h *linearizability.History, chosen []*Nemesis) error {
 		if r.fired[n.Name] == 0 && !n.drawn {
 			return fmt.Errorf("%w: %q never struck", ErrProvesNothing, n.Name)
 		}
+	}
+	if len(chosen) > 0 && len(r.fired) == 0 {
+		return fmt.Errorf("%w: none of %v ever struck", ErrProvesNothing, names(chosen))
 	}
 	return nil
 }

@@ -200,15 +200,7 @@ func (*Stage) Step(context.Context, *Caller) {}
 
 // Settle is part of Workload.
 func (s *Stage) Settle(ctx context.Context, r *Run) error {
-	for _, key := range sortedKeys(s.keys) {
-		for _, name := range r.Members() {
-			op := &linearizability.Op{Client: -1, Node: name, Kind: linearizability.Read, Key: key}
-			if r.Do(ctx, op); op.Outcome != linearizability.ReadDone {
-				return fmt.Errorf("%s does not read %s", name, key)
-			}
-		}
-	}
-	return nil
+	return r.readBack(ctx, slices.Values(sortedKeys(s.keys)))
 }
 
 // Judge is part of Workload.

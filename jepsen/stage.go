@@ -147,7 +147,11 @@ func (s *Stage) begin(f Fault) (end func(context.Context)) {
 			return nil
 		}
 		over = true
-		defer s.Recorder.End(id)
+		if len(f.Minority) > 0 {
+			s.Recorder.End(id) // they may have a majority as soon as the undoing begins
+		} else {
+			defer s.Recorder.End(id)
+		}
 		if f.Undo == nil {
 			return nil
 		}

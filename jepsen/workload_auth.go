@@ -314,7 +314,7 @@ func (w *authorized) Thin(h *linearizability.History) error {
 		o := &h.Ops[i]
 		s := w.owner[o.ID]
 		switch {
-		case s == nil || s.revokedAt == 0:
+		case s == nil || s.revokedAt == 0 || o.Client == settler:
 		case o.Call > s.revokedAt && (o.Outcome == linearizability.NotApplied || o.Outcome == linearizability.ReadFailed):
 			after++
 		case o.Outcome == linearizability.Applied || o.Outcome == linearizability.ReadDone:

@@ -197,6 +197,9 @@ func (*idempotent) Thin(h *linearizability.History) error {
 	answers := map[string]int{}
 	repeated := 0
 	for i := range h.Ops {
+		if h.Ops[i].Client == settler {
+			continue
+		}
 		switch o := &h.Ops[i]; o.Outcome {
 		case linearizability.Applied, linearizability.Unchanged, linearizability.CompareFailed:
 			if answers[o.IdempotencyKey]++; o.IdempotencyKey != "" && answers[o.IdempotencyKey] == 2 {
