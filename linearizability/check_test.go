@@ -441,3 +441,47 @@ func TestVerdict(t *testing.T) {
 	require.ErrorContains(t, err, "staleness: stale: op 3")
 	assert.Equal(t, []string{Staleness}, Verdict{open, wrong}.Caught())
 }
+
+// TestAppendsThatNobodySaw: unknown ones that were never seen cost nothing, and one that was seen, and then not, is found.
+func TestAppendsThatNobodySaw(t *testing.T) {
+	history := func(last string) *History {
+		h := &History{}
+		ask := func(o Op) {
+			o.ID, o.Client = uint64(len(h.Ops)+1), len(h.Ops)
+			h.Ops = append(h.Ops, o)
+		}
+		add := func(e string, call, ret int64, rev uint64) {
+			o := Op{Kind: Txn, Steps: []Step{{Kind: Append, Key: "s", Value: e}}, Call: call, Return: ret, Outcome: Applied, Revision: rev}
+			if rev == 0 {
+				o.Outcome, o.Return = Unknown, Never
+			}
+			ask(o)
+		}
+		read := func(got string, at int64, rev uint64) {
+			ask(Op{Kind: Read, Key: "s", Call: at, Return: at + 1, Outcome: ReadDone, Found: true, Got: got, KeyRevision: rev, Revision: rev})
+		}
+		for i := range 40 {
+			add(fmt.Sprintf("lost%d", i), int64(i), Never, 0)
+		}
+		add("seen", 50, Never, 0)
+		text := "seen"
+		for i := range 20 {
+			e := fmt.Sprintf("e%d", i)
+			add(e, 60, 1000, uint64(i+2))
+			text += " " + e
+		}
+		read("seen", 70, 1)
+		read(text, 2000, 21)
+		read(last, 3000, 21)
+		return h
+	}
+	all := "seen"
+	for i := range 20 {
+		all += fmt.Sprintf(" e%d", i)
+	}
+	report, err := CheckRegisters(history(all), testBudget)
+	require.NoError(t, err)
+	assert.Empty(t, report.NoAnswer)
+	_, err = CheckRegisters(history(strings.TrimPrefix(all, "seen ")), testBudget)
+	require.Error(t, err)
+}

@@ -83,6 +83,31 @@ func (p *partition) knowChanges() {
 	}
 }
 
+// dropUnseen leaves out unknown appends whose element nobody saw, if all that writes the key is unconditional appends. Such
+// a list only grows: if one took effect it did after everything that looked, where it makes no difference. Tried in all
+// places and orders, a few of them leave no time for an answer.
+func (p *partition) dropUnseen() {
+	seen := map[string]bool{}
+	for _, l := range p.ops {
+		o := l.Input.(*Op)
+		steps := o.steps()
+		switch {
+		case len(p.keys) > 1 || len(o.Else) > 0 || len(steps) != 1:
+			return
+		case steps[0].Kind == Read:
+			for e := range strings.SplitSeq(steps[0].Got, " ") {
+				seen[e] = true
+			}
+		case steps[0].Kind != Append || len(o.compares()) > 0:
+			return
+		}
+	}
+	p.ops = slices.DeleteFunc(p.ops, func(l porcupine.Operation) bool {
+		o := l.Input.(*Op)
+		return o.isUnknown() && !seen[o.steps()[0].Value]
+	})
+}
+
 // tooEarly tells whether a change of a key at a revision comes before one that is known to be older. That one could
 // not come any more: the sooner that is seen, the fewer orders are tried.
 func (p *partition) tooEarly(key int, rev uint64, r register) bool {
@@ -125,6 +150,7 @@ func (h *History) partitions() []*partition {
 		p.ops = append(p.ops, porcupine.Operation{ClientId: o.Client, Input: o, Call: o.Call, Return: o.end()})
 	}
 	for _, p := range out {
+		p.dropUnseen()
 		p.knowChanges()
 	}
 	return out
