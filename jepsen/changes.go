@@ -55,6 +55,8 @@ func (r *Run) takeChanges(h *linearizability.History, events []client.Event) err
 		switch {
 		case e.Revision < last:
 			return fmt.Errorf("%w: revision %d comes after revision %d", ErrLog, e.Revision, last)
+		case !e.Deleted && len(e.Value) == 0: // nobody puts an empty one
+			return fmt.Errorf("%w: what %s was at revision %d is compacted", errNotWhole, e.Path, e.Revision)
 		case e.Revision > last+maxGap:
 			return fmt.Errorf("%w: after revision %d comes %d: what is between is compacted, or was never", errNotWhole, last, e.Revision)
 		}

@@ -72,8 +72,8 @@ func raftPortStranger(ctx context.Context, s *Stage) {
 		m := s.Machine(name)
 		address := net.JoinHostPort(m.Address, strconv.Itoa(m.RaftPort))
 		for who, config := range map[string]*tls.Config{
-			"nobody in particular":                     {InsecureSkipVerify: true, MinVersion: tls.VersionTLS13},                              //nolint:gosec // a stranger does not mind who it speaks to
-			"somebody with a certificate of their own": {InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, GetClientCertificate: shown}, //nolint:gosec // as above
+			"nobody in particular":                     {InsecureSkipVerify: true, MinVersion: tls.VersionTLS13},
+			"somebody with a certificate of their own": {InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, GetClientCertificate: shown},
 		} {
 			conn, err := s.Ground.Dial(ctx, "tcp", address)
 			s.ok(err)

@@ -14,9 +14,12 @@ func init() {
 	scenario(&Scenario{
 		Name: "wall-clock", Number: 13, Needs: []Capability{Clocks}, Variant: Failpoints, Lost: true,
 		Workloads: []string{"register", "bounded"},
-		Ground:    func(o *LocalOptions) { o.FailpointProgram, o.PlainText = true, true; o.Program = o.Variants[Failpoints] },
-		About:     "the nodes' wall clocks are an hour ahead, an hour behind, twice and half as fast, all differently, and jump while leadership changes: nothing that is replicated depends on them",
-		Script:    wallClock,
+		Ground: func(o *LocalOptions) {
+			o.FailpointProgram, o.PlainText = true, true
+			o.Program = o.Variants[Failpoints]
+		},
+		About:  "the nodes' wall clocks are an hour ahead, an hour behind, twice and half as fast, all differently, and jump while leadership changes: nothing that is replicated depends on them",
+		Script: wallClock,
 	})
 }
 

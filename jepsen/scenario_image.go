@@ -131,8 +131,8 @@ func behindTheLog(ctx context.Context, s *Stage) {
 	key := s.newKey()
 	first := s.put(ctx, leader, key)
 	s.shown(done(first), "the leader does not write")
-	watch := s.watch(ctx, "scenario/", 0, late)
-	elsewhere := s.watch(ctx, "scenario/", 0, s.Members()...)
+	watch := s.watch(ctx, 0, late)
+	elsewhere := s.watch(ctx, 0, s.Members()...)
 	s.reaches(ctx, watch, first.Revision)
 
 	goOn := s.stopped(ctx, late)

@@ -38,7 +38,7 @@ func oldLeaderIsolated(ctx context.Context, s *Stage) {
 	key := s.newKey()
 	first := s.put(ctx, old, key)
 	s.shown(first.Outcome == linearizability.Applied, "the leader does not write")
-	watch := s.watch(ctx, "scenario/", 0, old)
+	watch := s.watch(ctx, 0, old)
 	s.reaches(ctx, watch, first.Revision)
 
 	heal := s.isolated(ctx, old)
@@ -65,8 +65,8 @@ func oldLeaderIsolated(ctx context.Context, s *Stage) {
 	reads, sets := 0, 0
 	for range oldClients {
 		for _, op := range <-asked {
-			switch {
-			case op.Kind == linearizability.Read:
+			switch op.Kind {
+			case linearizability.Read:
 				reads++
 				s.promised(op.Outcome != linearizability.ReadDone || op.Call < written.Return || op.Revision >= written.Revision,
 					"%s read what was there before the write of another leader", old)

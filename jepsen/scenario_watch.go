@@ -23,9 +23,9 @@ func init() {
 func watchAcrossLeaders(ctx context.Context, s *Stage) {
 	var watches []*stream
 	for _, name := range s.Members() {
-		watches = append(watches, s.watch(ctx, "scenario/", 0, name))
+		watches = append(watches, s.watch(ctx, 0, name))
 	}
-	watches = append(watches, s.watch(ctx, "scenario/", 0, s.Members()...))
+	watches = append(watches, s.watch(ctx, 0, s.Members()...))
 	key := s.newKey()
 	all := func() {
 		var last *linearizability.Op
@@ -66,7 +66,7 @@ func watchAcrossCompaction(ctx context.Context, s *Stage) {
 	key := s.newKey()
 	first := s.put(ctx, leader, key)
 	s.shown(done(first), "the leader does not write")
-	near, far := s.watch(ctx, "scenario/", 0, leader), s.watch(ctx, "scenario/", 0, late)
+	near, far := s.watch(ctx, 0, leader), s.watch(ctx, 0, late)
 	s.reaches(ctx, near, first.Revision)
 	s.reaches(ctx, far, first.Revision)
 	goOn := s.stopped(ctx, late)
@@ -86,7 +86,7 @@ func watchAcrossCompaction(ctx context.Context, s *Stage) {
 		s.Log("the watch at %s ended: %v", late, err)
 	}
 	// A new one cannot have it all, and says so.
-	again := s.watch(ctx, "scenario/", first.Revision, late)
+	again := s.watch(ctx, first.Revision, late)
 	s.until(ctx, "a watch of what was compacted ends, or delivers all there was", func(context.Context) bool { return again.ended() || again.has(last.Revision) })
 	_ = s.closed(again)
 }

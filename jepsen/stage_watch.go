@@ -24,8 +24,9 @@ type stream struct {
 	over chan struct{}
 }
 
-// watch follows the changes below prefix, from revision from on, at nodes, of which the first that is well is asked.
-func (s *Stage) watch(ctx context.Context, prefix string, from uint64, nodes ...string) *stream {
+// watch follows the changes of the script's keys, from revision from on, at nodes, of which the first that is well is asked.
+func (s *Stage) watch(ctx context.Context, from uint64, nodes ...string) *stream {
+	const prefix = "scenario/"
 	ctx, cancel := context.WithCancel(ctx)
 	st := &stream{
 		w:    linearizability.Watch{Client: scriptClient, Node: strings.Join(nodes, ","), Prefix: prefix, From: from, Start: s.Recorder.Now()},
@@ -106,8 +107,8 @@ func (s *Stage) compacted(ctx context.Context, node, key string, revision uint64
 	return is
 }
 
-// metric is the sum of a node's samples of a metric that have all of some labels, such as `outcome="applied"`; false: it does not answer.
-func (s *Stage) metric(ctx context.Context, node, name string, labels ...string) (sum float64, ok bool) {
+// metric is the sum of a node's samples of a metric; false: it does not answer.
+func (s *Stage) metric(ctx context.Context, node, name string) (sum float64, ok bool) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Machine(node).URL+"/metrics", nil)
 	s.ok(err)
 	c := &http.Client{Transport: &http.Transport{DialContext: s.Ground.Dial, DisableKeepAlives: true}, Timeout: attemptTime}
@@ -122,12 +123,8 @@ func (s *Stage) metric(ctx context.Context, node, name string, labels ...string)
 		if !found || rest == "" || rest[0] != '{' && rest[0] != ' ' {
 			continue
 		}
-		has := true
-		for _, l := range labels {
-			has = has && strings.Contains(rest, l)
-		}
 		n, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
-		if has && err == nil {
+		if err == nil {
 			sum, ok = sum+n, true
 		}
 	}
