@@ -48,7 +48,7 @@ func withPoints(t *testing.T, o pointOptions, during func(p *pointRun)) *Result 
 	require.NotEmptyf(t, program, "%s is not set: run make test-failpoints", failpointProgram)
 	p := &pointRun{o: o, t: t, dir: t.TempDir(), ports: map[string]int{}, next: map[string]string{}}
 	ground, err := NewLocal(LocalOptions{
-		Program: program, FailpointProgram: true, Dir: p.dir, Spares: 2, Loopback: true, PlainText: true,
+		Program: program, FailpointProgram: true, Dir: p.dir, Spares: 2, Loopback: true, PlainText: true, PlainDisk: true,
 		Sections: map[string]any{"Data": map[string]any{"CatchUpBytes": o.catchUpBytes}},
 		EnvOf:    p.env,
 	})

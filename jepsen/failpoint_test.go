@@ -21,14 +21,14 @@ const module = "github.com/confman/confman/"
 type where int
 
 const (
-	anybody   where = iota // clients that ask; a leader and a follower by turns
-	leader                 // clients that ask, at who leads
-	follower               // clients that ask, at who does not
-	starting               // a backup, which is due when there is none
-	rebuilt                // an image, at who needs one
-	rebuilder              // an image, at who sends one
-	lagging                // an image, at who lacks what the others' logs gave up
-	changing               // a change of the members
+	atAnybody   where = iota // clients that ask; a leader and a follower by turns
+	atLeader                 // clients that ask, at who leads
+	atFollower               // clients that ask, at who does not
+	atStarting               // a backup, which is due when there is none
+	atRebuilt                // an image, at who needs one
+	atRebuilder              // an image, at who sends one
+	atLagging                // an image, at who lacks what the others' logs gave up
+	atChanging               // a change of the members
 )
 
 // points are all failpoints at which processes are ended. TestFailpointTable holds the table against the sources.
@@ -36,26 +36,26 @@ var points = []struct {
 	name string
 	at   where
 }{
-	{"wal/before-write", anybody}, {"wal/after-write", anybody}, {"wal/before-sync", anybody}, {"wal/sync", anybody}, {"wal/after-sync", anybody},
-	{"wal/before-hard-state", anybody}, {"wal/after-hard-state", anybody},
-	{"wal/before-segment", anybody}, {"wal/allocate", anybody}, {"wal/before-segment-rename", anybody}, {"wal/after-segment-rename", anybody},
-	{"wal/before-seal", anybody}, {"wal/after-seal", anybody},
-	{"wal/before-truncation", anybody}, {"wal/before-segment-remove", anybody}, {"wal/after-segment-remove", anybody},
-	{"fsm/before-apply", anybody}, {"fsm/after-apply", anybody},
-	{"fsm/before-flush", anybody}, {"fsm/inside-flush", anybody}, {"fsm/after-flush", anybody},
-	{"node/propose", anybody}, {"node/before-answer", anybody}, {"node/read-index", anybody}, {"node/read-confirmed", anybody},
-	{"node/send", anybody}, {"node/receive", anybody}, {"node/send-raft", leader}, {"node/receive-raft", follower},
-	{"node/send-forward", follower}, {"node/receive-forward", leader}, {"node/send-forward-reply", leader}, {"node/receive-forward-reply", follower},
-	{"transport/grpctransport/send", anybody}, {"transport/grpctransport/sent", anybody}, {"transport/grpctransport/receive", anybody},
-	{"node/open-backup", starting}, {"fsm/write-backup", starting}, {"node/before-backup-rename", starting},
-	{"node/send-image-request", rebuilt}, {"node/receive-image", rebuilt}, {"node/send-image-reply", rebuilt}, {"node/write-image", rebuilt},
-	{"node/before-image-sync", rebuilt}, {"fsm/before-verify", rebuilt}, {"fsm/after-verify", rebuilt},
-	{"node/before-image-rename", rebuilt}, {"node/after-image-rename", rebuilt},
-	{"node/before-install", rebuilt}, {"node/inside-install", rebuilt}, {"node/after-install", rebuilt},
-	{"node/receive-image-request", rebuilder}, {"node/open-image", rebuilder}, {"node/read-image", rebuilder},
-	{"node/send-image", rebuilder}, {"node/receive-image-reply", rebuilder},
-	{"wal/before-marker", lagging}, {"wal/after-marker", lagging},
-	{"fsm/before-conf", changing}, {"node/before-identity", changing}, {"node/after-identity", changing}, {"node/reconfigured", changing},
+	{"wal/before-write", atAnybody}, {"wal/after-write", atAnybody}, {"wal/before-sync", atAnybody}, {"wal/sync", atAnybody}, {"wal/after-sync", atAnybody},
+	{"wal/before-hard-state", atAnybody}, {"wal/after-hard-state", atAnybody},
+	{"wal/before-segment", atAnybody}, {"wal/allocate", atAnybody}, {"wal/before-segment-rename", atAnybody}, {"wal/after-segment-rename", atAnybody},
+	{"wal/before-seal", atAnybody}, {"wal/after-seal", atAnybody},
+	{"wal/before-truncation", atAnybody}, {"wal/before-segment-remove", atAnybody}, {"wal/after-segment-remove", atAnybody},
+	{"fsm/before-apply", atAnybody}, {"fsm/after-apply", atAnybody},
+	{"fsm/before-flush", atAnybody}, {"fsm/inside-flush", atAnybody}, {"fsm/after-flush", atAnybody},
+	{"node/propose", atAnybody}, {"node/before-answer", atAnybody}, {"node/read-index", atAnybody}, {"node/read-confirmed", atAnybody},
+	{"node/send", atAnybody}, {"node/receive", atAnybody}, {"node/send-raft", atLeader}, {"node/receive-raft", atFollower},
+	{"node/send-forward", atFollower}, {"node/receive-forward", atLeader}, {"node/send-forward-reply", atLeader}, {"node/receive-forward-reply", atFollower},
+	{"transport/grpctransport/send", atAnybody}, {"transport/grpctransport/sent", atAnybody}, {"transport/grpctransport/receive", atAnybody},
+	{"node/open-backup", atStarting}, {"fsm/write-backup", atStarting}, {"node/before-backup-rename", atStarting},
+	{"node/send-image-request", atRebuilt}, {"node/receive-image", atRebuilt}, {"node/send-image-reply", atRebuilt}, {"node/write-image", atRebuilt},
+	{"node/before-image-sync", atRebuilt}, {"fsm/before-verify", atRebuilt}, {"fsm/after-verify", atRebuilt},
+	{"node/before-image-rename", atRebuilt}, {"node/after-image-rename", atRebuilt},
+	{"node/before-install", atRebuilt}, {"node/inside-install", atRebuilt}, {"node/after-install", atRebuilt},
+	{"node/receive-image-request", atRebuilder}, {"node/open-image", atRebuilder}, {"node/read-image", atRebuilder},
+	{"node/send-image", atRebuilder}, {"node/receive-image-reply", atRebuilder},
+	{"wal/before-marker", atLagging}, {"wal/after-marker", atLagging},
+	{"fsm/before-conf", atChanging}, {"node/before-identity", atChanging}, {"node/after-identity", atChanging}, {"node/reconfigured", atChanging},
 }
 
 var pointLoad = pointOptions{
@@ -110,9 +110,9 @@ func TestFailpointTable(t *testing.T) {
 func TestFailpointCrash(t *testing.T) {
 	withPoints(t, pointLoad, func(p *pointRun) {
 		ctx := t.Context()
-		for i, point := range pointsAt(anybody, leader, follower) {
+		for i, point := range pointsAt(atAnybody, atLeader, atFollower) {
 			node := p.follower(ctx, i)
-			if at := points[i].at; at == leader || at == anybody && i%2 == 0 {
+			if at := points[i].at; at == atLeader || at == atAnybody && i%2 == 0 {
 				node = p.leads(ctx)
 			}
 			term := "crash"
@@ -124,7 +124,7 @@ func TestFailpointCrash(t *testing.T) {
 			p.back(ctx, node)
 			p.Log("%s ended at %s, and is back", node, point)
 		}
-		for i, point := range pointsAt(starting) {
+		for i, point := range pointsAt(atStarting) {
 			node := p.follower(ctx, i)
 			require.NoError(t, p.KillNode(ctx, node))
 			require.NoError(t, os.RemoveAll(p.backups(node)))
@@ -134,7 +134,7 @@ func TestFailpointCrash(t *testing.T) {
 			p.Log("%s ended at %s, and is back", node, point)
 		}
 		hits := p.hits()
-		for _, point := range pointsAt(anybody, leader, follower, starting) {
+		for _, point := range pointsAt(atAnybody, atLeader, atFollower, atStarting) {
 			assert.NotZero(t, hits[point], point)
 		}
 		t.Logf("reached (counted up to 20 times in each life): %v", hits)
@@ -153,7 +153,7 @@ func TestFailpointImage(t *testing.T) {
 		}
 		// The log must have given up its first entries: as long as it has all of them, the database is made of them.
 		p.truncated(ctx)
-		for i, point := range pointsAt(rebuilt) {
+		for i, point := range pointsAt(atRebuilt) {
 			node := p.follower(ctx, i)
 			lose(node)
 			p.startWith(ctx, node, point, `return("crash")`)
@@ -161,7 +161,7 @@ func TestFailpointImage(t *testing.T) {
 			p.back(ctx, node)
 			p.Log("%s ended at %s, and is back", node, point)
 		}
-		for i, point := range pointsAt(rebuilder) {
+		for i, point := range pointsAt(atRebuilder) {
 			node := p.follower(ctx, i)
 			others := without(p.Members(), []string{node})
 			lose(node)
@@ -182,7 +182,7 @@ func TestFailpointImage(t *testing.T) {
 			p.Log("%s ended at %s, and is back", sender, point)
 		}
 		hits := p.hits()
-		for _, point := range pointsAt(rebuilt, rebuilder) {
+		for _, point := range pointsAt(atRebuilt, atRebuilder) {
 			assert.NotZero(t, hits[point], point)
 		}
 	})
@@ -195,7 +195,7 @@ func TestFailpointLag(t *testing.T) {
 	o.segmentBytes, o.catchUpBytes = 4<<10, 1
 	withPoints(t, o, func(p *pointRun) {
 		ctx := t.Context()
-		for i, point := range append(pointsAt(lagging), "node/before-install", "node/inside-install", "node/after-install") {
+		for i, point := range append(pointsAt(atLagging), "node/before-install", "node/inside-install", "node/after-install") {
 			node := p.follower(ctx, i)
 			require.NoError(t, p.KillNode(ctx, node))
 			p.passed(ctx, node)
@@ -205,7 +205,7 @@ func TestFailpointLag(t *testing.T) {
 			p.Log("%s ended at %s, and is back", node, point)
 		}
 		hits := p.hits()
-		for _, point := range pointsAt(lagging) {
+		for _, point := range pointsAt(atLagging) {
 			assert.NotZero(t, hits[point], point)
 		}
 	})
@@ -220,6 +220,7 @@ func (p *pointRun) passed(ctx context.Context, node string) {
 	for _, other := range without(p.Members(), []string{node}) {
 		now, err := filepath.Glob(filepath.Join(p.dir, other+".data", "log", "wal-0*.log"))
 		require.NoError(p.t, err)
+		require.NotEmpty(p.t, now, "the log is elsewhere")
 		for _, segment := range now {
 			for {
 				if _, err := os.Stat(segment); os.IsNotExist(err) {
@@ -237,6 +238,7 @@ func (p *pointRun) truncated(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, pointTime)
 	defer cancel()
 	for _, node := range p.Members() {
+		require.DirExists(p.t, filepath.Join(p.dir, node+".data", "log"))
 		for {
 			if _, err := os.Stat(filepath.Join(p.dir, node+".data", "log", "wal-0000000000000001.log")); os.IsNotExist(err) {
 				break
@@ -251,7 +253,7 @@ func TestFailpointMembers(t *testing.T) {
 	withPoints(t, pointLoad, func(p *pointRun) {
 		ctx := t.Context()
 		spare := p.spares()[0]
-		todo := pointsAt(changing)
+		todo := pointsAt(atChanging)
 		changes := []func(context.Context) error{
 			func(ctx context.Context) error { return p.join(ctx, spare) },
 			func(ctx context.Context) error { return p.promote(ctx, spare) },
