@@ -11,7 +11,6 @@ import (
 
 // Why machines cannot be broken so.
 var (
-	errNotInbound  = errors.New("a machine slows down what it sends, not what it gets; slow the other way down")
 	errNoIptables  = errors.New("there is no iptables with -m statistic, or the kernel lacks it")
 	errNoShaping   = errors.New("the kernel has no htb with u32, or there is no tc")
 	errNoNetem     = errors.New("the kernel has no netem")
@@ -99,7 +98,7 @@ func (s *SSH) Means() []string {
 		means = append(means, fmt.Sprintf("cuts and losses: the chain %s of %s", sshChain, strings.Join(s.hosts[s.machines[0].Name].probed["iptables"], " ")))
 	}
 	if s.Can(Bandwidth) == nil {
-		means = append(means, "bandwidth: tc with htb, where packets leave")
+		means = append(means, "bandwidth: tc with htb, where packets leave; of what clients ask, the answers")
 	}
 	if s.Can(Delays) == nil {
 		means = append(means, "delays, reorders and corruption: tc with netem, where packets leave")
