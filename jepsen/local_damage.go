@@ -55,6 +55,9 @@ func harm(dir string, d Damage) (string, error) {
 	}
 }
 
+// closed is what harm says of a segment that is.
+const closed = "a closed segment"
+
 // proven draws a segment of the log, and finds out up to where later records say that it is durable: a closed one up to its end; if there
 // is none, the first half of what is in the open one.
 func proven(dir string, rng *rand.Rand) (path string, end int64, text string, err error) {
@@ -68,7 +71,7 @@ func proven(dir string, rng *rand.Rand) (path string, end int64, text string, er
 	if len(all) > 1 {
 		i := rng.IntN(len(all) - 1)
 		end, err = prevEnd(all[i+1])
-		return all[i], end, "a closed segment", err
+		return all[i], end, closed, err
 	}
 	b, err := os.ReadFile(all[0])
 	if err != nil {

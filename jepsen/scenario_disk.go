@@ -63,6 +63,10 @@ func damagedThenLead(ctx context.Context, s *Stage, kind DamageKind, finds strin
 	s.ready(ctx)
 	who := s.others(s.leader(ctx))[0]
 	s.writes(ctx, who, 200)
+	log := kind == FlipLog || kind == TruncateLog
+	if log {
+		s.bulk(ctx, segment, s.Members()...)
+	}
 	_ = s.Excuse(who, replaceIt)
 	for n := 0; ; n++ {
 		s.shown(n < damages, "of %d damages none was noticed", n)
@@ -72,6 +76,7 @@ func damagedThenLead(ctx context.Context, s *Stage, kind DamageKind, finds strin
 		what, err := s.Damage(ctx, who, Damage{Kind: kind, Seed: s.Seed + uint64(n)})
 		s.ok(err)
 		s.Log("%s is down: %s", who, what)
+		s.shown(!log || strings.Contains(what, closed), "no segment was closed: %s", what)
 		if !s.Claim(membership) {
 			s.shown(false, "the members are not the script's")
 		}
@@ -228,7 +233,7 @@ func descriptors(ctx context.Context, s *Stage) {
 		}
 	}
 	s.Log("%d of %d writes over new connections were not answered", refused, len(asked))
-	s.bulk(ctx, s.others(leader)...)
+	s.bulk(ctx, behind, s.others(leader)...)
 	said, err := s.Run.logOf(ctx, leader)
 	s.ok(err)
 	s.shown(refused > 0 || strings.Contains(string(said), "too many open files"), "nobody noticed that %s can open nothing", leader)

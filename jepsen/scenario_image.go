@@ -68,10 +68,14 @@ func (s *Stage) images(ctx context.Context, node string) float64 {
 	return n
 }
 
-// bulk writes so much, through any of nodes, that the log of who has all is behind nobody any more who is away. It is no part of the history:
-// a value may be written twice.
-func (s *Stage) bulk(ctx context.Context, nodes ...string) {
-	const least = 160 << 20 // more than two segments of the log
+// Of bulk: segment closes a segment of the log, and behind has the log of who has all begin after what somebody has who is away.
+const (
+	segment = 70 << 20
+	behind  = 160 << 20 // more than two segments
+)
+
+// bulk writes at least so much, through any of nodes. It is no part of the history: a value may be written twice.
+func (s *Stage) bulk(ctx context.Context, least int, nodes ...string) {
 	c := s.bulkClient(nodes...)
 	var mu sync.Mutex
 	taken, round := 0, 0
@@ -117,7 +121,7 @@ func (s *Stage) bulkClient(nodes ...string) *client.Client {
 // called when it is back.
 func (s *Stage) imageFor(ctx context.Context, late string, meanwhile func()) {
 	up := s.killed(ctx, late)
-	s.bulk(ctx, s.others(late)...)
+	s.bulk(ctx, behind, s.others(late)...)
 	up(ctx)
 	if meanwhile != nil {
 		meanwhile()
@@ -137,7 +141,7 @@ func behindTheLog(ctx context.Context, s *Stage) {
 
 	goOn := s.stopped(ctx, late)
 	s.writes(ctx, leader, 20)
-	s.bulk(ctx, s.others(late)...)
+	s.bulk(ctx, behind, s.others(late)...)
 	s.writes(ctx, leader, 20)
 	goOn(ctx)
 	s.broughtAbout(ctx, late+" has taken a database", func(ctx context.Context) bool { return s.images(ctx, late) > 0 })
@@ -171,7 +175,7 @@ func imageCrash(ctx context.Context, s *Stage) {
 // imageBegins has a database on its way to a node.
 func (s *Stage) imageBegins(ctx context.Context, late string) {
 	up := s.killed(ctx, late)
-	s.bulk(ctx, s.others(late)...)
+	s.bulk(ctx, behind, s.others(late)...)
 	up(ctx)
 	s.broughtAbout(ctx, "a database is on its way to "+late, func(ctx context.Context) bool {
 		n, _ := s.metric(ctx, late, "confman_image_written_bytes_total")
@@ -193,7 +197,7 @@ func imageUnderPartition(ctx context.Context, s *Stage) {
 	leader := s.leader(ctx)
 	late, third := s.others(leader)[0], s.others(leader)[1]
 	up := s.killed(ctx, late)
-	s.bulk(ctx, leader, third)
+	s.bulk(ctx, behind, leader, third)
 	heal := s.cut(ctx, third+" cut off", []string{third}, s.between([]string{third}, []string{leader, late}))
 	up(ctx)
 	s.broughtAbout(ctx, "a database is on its way to "+late, func(ctx context.Context) bool {
