@@ -70,6 +70,7 @@ type incoming struct {
 	early          []*transport.Image // pieces that overtook others, by offset; at most imageWindow
 	phase          imagePhase
 	state          fsm.State // of the image, once it is verified
+	beganAt        time.Duration
 	heardAt        time.Duration
 	repliedAt      time.Duration
 }
@@ -301,6 +302,11 @@ func (c *Core) imagePiece(from uint64, m *transport.Image) {
 	}
 	in.heardAt = c.now
 	switch {
+	case m.Offset > in.given && in.given == 0 && c.now-in.beganAt > imageRepeats*c.imageRepeat():
+		// The sender goes back to what it knows to be on this node's disk, and that is nothing: it was another
+		// process that said so.
+		c.answerImage(transport.ImageRefused)
+		c.dropImage()
 	case m.Offset > in.given:
 		in.keep(m)
 	case m.Offset < in.given:
@@ -348,7 +354,7 @@ func (in *incoming) is(from uint64, m *transport.Image) bool {
 func (c *Core) beginImage(from uint64, m *transport.Image) *incoming {
 	in := &incoming{
 		from: from, incarnation: m.Incarnation, transfer: m.Transfer, term: m.Term,
-		index: m.Index, size: m.Size, heardAt: c.now, repliedAt: c.now,
+		index: m.Index, size: m.Size, beganAt: c.now, heardAt: c.now, repliedAt: c.now,
 	}
 	switch a := c.answered; {
 	case in.is(a.from, &transport.Image{Incarnation: a.incarnation, Transfer: a.transfer}):

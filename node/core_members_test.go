@@ -225,3 +225,25 @@ func TestLeadershipComesToWhoDoesNotDrain(t *testing.T) {
 	}
 	assert.Equal(t, Leader, s.nodes[2].core.Status().Role, "within three seconds")
 }
+
+// TestAReceiverThatStartedAgainSaysSo: the sender goes back to what the process before it had on its disk, and would for as long as
+// a transfer may stand still.
+func TestAReceiverThatStartedAgainSaysSo(t *testing.T) {
+	seedRaft(t, 1)
+	s := newStage(t, 3, false)
+	a := s.nodes[1]
+	piece := func(offset uint64) {
+		m := &transport.Image{Incarnation: 1, Transfer: 7, Term: 5, Index: 100, Size: 3000, Offset: offset, Data: make([]byte, 1000)}
+		m.Sum = imageSum(m)
+		s.step(a, Receive{transport.Message{From: 1, To: 2, Image: m}})
+	}
+	repeat := int(a.core.imageRepeat()/a.core.cfg.TickInterval) + 1
+	piece(2000)
+	s.tick(a, repeat)
+	piece(2000)
+	require.NotContains(t, s.out.String(), "refused", "the first one may have been lost")
+	s.tick(a, repeat)
+	piece(2000)
+	require.Contains(t, s.out.String(), "2 to 1: image 7 refused from 0 on\n")
+	require.Nil(t, a.core.incoming)
+}

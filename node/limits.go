@@ -47,6 +47,10 @@ const (
 	// imageWindow bounds the pieces of an image on their way: with the default piece 2 MiB.
 	imageWindow = 8
 
+	// imageRepeats is how often a sender may repeat pieces before the receiver, which has none of those before them,
+	// says that it has forgotten them. The very first piece may have been lost so often.
+	imageRepeats = 2
+
 	// imagePatienceElections is how many election timeouts the transfer of an image may
 	// stand still before each side gives it up: with the defaults, ten seconds.
 	imagePatienceElections = 20
