@@ -50,9 +50,17 @@ func (r *Run) torment(ctx context.Context, n *Nemesis) {
 // suffer notes a fault that was made, and undoes it after its time.
 func (r *Run) suffer(ctx context.Context, name string, f *Fault, hold time.Duration) {
 	r.mu.Lock()
-	r.fired[name]++
 	sure := !r.unsure
 	r.mu.Unlock()
+	defer func() {
+		if f.Felt != nil && !f.Felt() {
+			r.Log("%s: nobody felt it: %s", name, f.Text)
+			return
+		}
+		r.mu.Lock()
+		r.fired[name]++
+		r.mu.Unlock()
+	}()
 	e := linearizability.Event{Name: name, Nodes: f.Nodes, Text: f.Text}
 	if sure {
 		e.Minority = f.Minority

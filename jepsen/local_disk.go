@@ -129,6 +129,14 @@ func (l *Local) SetDisk(_ context.Context, machine string, s DiskState) error {
 	return nil
 }
 
+// DiskHits is part of diskCounter.
+func (l *Local) DiskHits(machine string) uint64 {
+	if disk := l.disks.byName[machine].disk; disk != nil {
+		return disk.Hits()
+	}
+	return 0
+}
+
 // powerTime bounds the end of processes that were killed.
 const powerTime = 20 * time.Second
 

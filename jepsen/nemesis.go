@@ -32,6 +32,8 @@ type Fault struct {
 	Hold time.Duration
 	// Until ends it earlier; nil: nothing does.
 	Until <-chan struct{}
+	// Felt tells whether anything was hit by it until now: a fault that was not felt was none; nil: it is not known.
+	Felt func() bool
 	// Undo makes it whole again, whatever became of it since; nil: there is nothing to undo.
 	Undo func(ctx context.Context) error
 }

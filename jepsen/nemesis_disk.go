@@ -102,7 +102,7 @@ func (r *Run) sicken(ctx context.Context, who string, d DiskState, text string, 
 		r.Release(mine...)
 		return nil, nil
 	}
-	revoke := r.Excuse(who, words...)
+	revoke, felt, was := r.Excuse(who, words...), r.hitDisk(who), r.last(who)
 	undo := func(ctx context.Context) error {
 		defer r.Release(mine...)
 		defer revoke()
@@ -112,10 +112,34 @@ func (r *Run) sicken(ctx context.Context, who string, d DiskState, text string, 
 		if d.ReadError {
 			return r.restore(ctx, who)
 		}
+		if d.SyncError && felt != nil && felt() {
+			r.mustEnd(ctx, was)
+		}
 		return r.Revive(ctx, who)
 	}
-	f := &Fault{Text: text, Nodes: []string{who}, Undo: undo}
+	f := &Fault{Text: text, Nodes: []string{who}, Felt: felt, Undo: undo}
+	if d.ReadError || d.Bytes != 0 {
+		f.Felt = nil // what it reads it may have read before; and it sees that there is no room, and does not ask for any
+	}
 	return made(ctx, f, r.SetDisk(ctx, who, d))
+}
+
+// endTime is how long a node whose disk failed may take to end.
+const endTime = 20 * time.Second
+
+// ErrTrusted: a node goes on although a sync failed: what it has written may be gone.
+var ErrTrusted = errors.New("a sync failed, and the node goes on")
+
+// mustEnd waits until a node's life is over in which a sync failed.
+func (r *Run) mustEnd(ctx context.Context, l *life) {
+	if l == nil {
+		return
+	}
+	wait, cancel := context.WithTimeout(ctx, endTime)
+	defer cancel()
+	if l.await(wait) != nil && ctx.Err() == nil {
+		r.blame(Disks, fmt.Errorf("%w: %s", ErrTrusted, l.node))
+	}
 }
 
 // String is a disk in words.

@@ -92,12 +92,12 @@ func (r *Run) cut(ctx context.Context, links []Link, text string) (*Fault, error
 	for _, l := range links {
 		rule[l] = Condition{Cut: true}
 	}
-	members := r.Members()
+	members, felt := r.Members(), r.hitOn(links, isCut)
 	restore, err := r.BreakLinks(ctx, rule)
 	if err != nil {
 		return nil, err
 	}
-	return &Fault{Text: text, Nodes: ends(links), Links: links, Minority: cutOff(members, links), Undo: restore}, nil
+	return &Fault{Text: text, Nodes: ends(links), Links: links, Minority: cutOff(members, links), Felt: felt, Undo: restore}, nil
 }
 
 // ends are the nodes at links.
@@ -185,6 +185,7 @@ func flap(ctx context.Context, r *Run, rng *rand.Rand) (*Fault, error) {
 	for _, l := range links {
 		rule[l] = Condition{Cut: true}
 	}
+	felt := r.hitOn(links, isCut)
 	flapping, calm := context.WithCancel(context.WithoutCancel(ctx))
 	once, end := job(ctx, func(ctx context.Context) error {
 		for i := 0; i+1 < len(steps); i += 2 {
@@ -206,7 +207,7 @@ func flap(ctx context.Context, r *Run, rng *rand.Rand) (*Fault, error) {
 		calm()
 		return end(ctx)
 	}
-	return &Fault{Text: text, Nodes: ends(links), Links: links, Hold: between(rng, flapTime/4, flapTime), Until: once, Undo: undo}, nil
+	return &Fault{Text: text, Nodes: ends(links), Links: links, Hold: between(rng, flapTime/4, flapTime), Until: once, Felt: felt, Undo: undo}, nil
 }
 
 // quality is a nemesis that makes links worse: one, all of one node, or all. Damage is done between nodes only: what a client is
@@ -231,12 +232,13 @@ func quality(name, about string, needs Capability, draw func(rng *rand.Rand) Con
 				rule[l] = c
 			}
 		}
+		felt := r.hitOn(slices.Collect(maps.Keys(rule)), isFelt[needs])
 		restore, err := r.BreakLinks(ctx, rule)
 		if err != nil {
 			return nil, err
 		}
 		hit := slices.SortedFunc(maps.Keys(rule), func(a, b Link) int { return strings.Compare(a.From+" "+a.To, b.From+" "+b.To) })
-		return &Fault{Text: fmt.Sprintf("%v %s", c, where), Nodes: ends(hit), Links: hit, Undo: restore}, nil
+		return &Fault{Text: fmt.Sprintf("%v %s", c, where), Nodes: ends(hit), Links: hit, Felt: felt, Undo: restore}, nil
 	}})
 }
 

@@ -154,23 +154,33 @@ func diskFull(ctx context.Context, s *Stage) {
 		if follower {
 			who = s.others(who)[0]
 		}
-		_ = s.Excuse(who, saysENOSPC)
+		revoke, felt := s.Excuse(who, saysENOSPC), s.hitDisk(who)
 		st, err := s.Standing(ctx, who)
 		s.ok(err)
 		s.ok(s.SetDisk(ctx, who, DiskState{Bytes: st.StoreBytes + st.LogBytes + 1<<20}))
 		room := s.begin(Fault{Text: "there is 1 MiB left on the disk of " + who, Nodes: []string{who}, Undo: func(ctx context.Context) error {
 			return s.SetDisk(ctx, who, DiskState{})
 		}})
-		s.some(ctx, 100) // what is refused is refused, and is nowhere
+		for round := 0; round == 0 || felt != nil && !felt(); round++ { // what is refused is refused, and is nowhere
+			s.shown(round < fullRounds, "%s never lacked room", who)
+			s.some(ctx, 20)
+		}
 		room(ctx)
 		s.ok(s.Revive(ctx, who))
+		revoke()
 		for _, name := range s.Members() {
 			s.writes(ctx, name, 10)
 		}
 	}
 }
 
-// some asks for n writes of 64 KiB, of which as many may be refused as there are.
+// Of the scenario "disk-full": so much is written that a segment of the log is full, whose room was taken before, and a new one is due.
+const (
+	fullBytes  = 512 << 10
+	fullRounds = 20
+)
+
+// some asks for n writes of fullBytes, of which as many may be refused as there are.
 func (s *Stage) some(ctx context.Context, n int) {
 	c, acknowledged := s.bulkClient(s.Members()...), 0
 	for i := range n {
@@ -178,12 +188,12 @@ func (s *Stage) some(ctx context.Context, n int) {
 			return
 		}
 		asking, cancel := context.WithTimeout(ctx, attemptTime)
-		if s.bulkPut(asking, c, i%bulkKeys, 64<<10) == nil {
+		if s.bulkPut(asking, c, i%bulkKeys, fullBytes) == nil {
 			acknowledged++
 		}
 		cancel()
 	}
-	s.Log("%d of %d writes of 64 KiB were acknowledged", acknowledged, n)
+	s.Log("%d of %d writes of %d KiB were acknowledged", acknowledged, n, fullBytes>>10)
 }
 
 func diskFails(ctx context.Context, s *Stage, state DiskState, words string) {

@@ -144,6 +144,7 @@ func (s *Stage) queue(ctx context.Context, n int, ask func(context.Context) *lin
 
 func slowDiskLeader(ctx context.Context, s *Stage) {
 	old := s.leader(ctx)
+	before, _ := s.metric(ctx, old, "confman_wal_sync_duration_seconds_sum")
 	s.ok(s.SetDisk(ctx, old, DiskState{SyncDelay: 3 * time.Second}))
 	sound := s.begin(Fault{Text: "each sync of " + old + "'s disk takes 3 s more", Nodes: []string{old}, Undo: func(ctx context.Context) error {
 		return s.SetDisk(ctx, old, DiskState{})
@@ -163,6 +164,7 @@ func slowDiskLeader(ctx context.Context, s *Stage) {
 		}
 	}
 	took, ok := s.metric(ctx, old, "confman_wal_sync_duration_seconds_sum")
+	took -= before
 	s.shown(ok && took >= 3, "the syncs of %s took %.1f s in all", old, took)
 	s.Log("syncs took %.1f s in all; %d of 4 writes at the leader waited for them or were not answered", took, slow)
 	sound(ctx)

@@ -124,6 +124,7 @@ func partitionFlapping(ctx context.Context, s *Stage) {
 	before, err := s.Standing(ctx, leader)
 	s.ok(err)
 	const times = 25
+	felt := s.hitOn(s.between([]string{leader}, others), isCut)
 	for range times {
 		restore, err := s.BreakLinks(ctx, broken(s.between([]string{leader}, others)))
 		s.ok(err)
@@ -132,6 +133,7 @@ func partitionFlapping(ctx context.Context, s *Stage) {
 		heal(ctx)
 		s.lasts(ctx, between(s.Rng, 50*time.Millisecond, 500*time.Millisecond))
 	}
+	s.shown(felt == nil || felt(), "nothing was sent on links that were broken")
 	s.ready(ctx)
 	after, err := s.Standing(ctx, leader)
 	s.ok(err)

@@ -52,7 +52,7 @@ func restoreBesideOld(ctx context.Context, s *Stage) {
 		restore(name)
 	}
 	// A cluster that was restored forms when all of its nodes are there; the old one is not of it, and says so.
-	_ = s.Excuse(old, "another cluster", "cluster")
+	revoke := s.Excuse(old, "another cluster", "cluster")
 	for _, name := range nodes {
 		s.ok(s.StartNode(ctx, name))
 	}
@@ -74,6 +74,7 @@ func restoreBesideOld(ctx context.Context, s *Stage) {
 		s.ok(s.StopNode(ctx, old))
 	}
 	restore(old)
+	revoke()
 	s.SetMembers(nodes)
 	s.ok(s.StartNode(ctx, old))
 	s.ready(ctx)

@@ -49,6 +49,8 @@ func rollingUpgrade(ctx context.Context, s *Stage) {
 	now, err := s.Standing(ctx, nodes[2])
 	s.ok(err)
 	s.Log("the old program knows commands of version %d, the new one of %d", before.CommandVersion, now.CommandVersion)
+	s.shown(before.CommandVersion < now.CommandVersion && before.ActiveVersion < now.CommandVersion, "there is nothing to upgrade: commands are of version %d and %d, of which %d is in use",
+		before.CommandVersion, now.CommandVersion, before.ActiveVersion)
 	s.until(ctx, "the upgrade is finalized", func(ctx context.Context) bool {
 		_, _, err := s.At(nodes[0]).FinalizeUpgrade(ctx, client.MemberOptions{})
 		return err == nil

@@ -209,9 +209,14 @@ func (s *Stage) down(text string, names []string) (start func(context.Context)) 
 
 // cut breaks links; minority are the nodes that cannot reach a majority and back then.
 func (s *Stage) cut(ctx context.Context, text string, minority []string, links []Link) (heal func(context.Context)) {
+	felt := s.hitOn(links, isCut)
 	restore, err := s.BreakLinks(ctx, broken(links))
 	s.ok(err)
-	return s.begin(Fault{Text: text, Links: links, Minority: minority, Undo: restore})
+	end := s.begin(Fault{Text: text, Links: links, Minority: minority, Undo: restore})
+	return func(ctx context.Context) {
+		end(ctx)
+		s.shown(felt == nil || felt(), "%s: nothing was sent there", text)
+	}
 }
 
 // isolated cuts nodes off from all others, but not from clients.

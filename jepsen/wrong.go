@@ -20,7 +20,7 @@ const (
 	Stops = "stop"
 	// Replicas: no node finds that its state is not that of the others, or damaged, unless its disk was.
 	Replicas = "replica"
-	// Disks: a node that lost its disk does not take part.
+	// Disks: a node that lost its disk does not take part, nor one of which a sync failed.
 	Disks = "disk"
 	// Log: the change log has nothing but what was asked for.
 	Log = "log"

@@ -54,6 +54,7 @@ type Disk struct {
 	used    int64         // the lengths of all files
 	cut     chan struct{} // closed: there is no power
 	left    int           // changes and syncs until power is cut; 0: as many as they like
+	hits    uint64        // requests that state refused or slowed down
 	mount   *mount        // nil: it is not mounted
 }
 
@@ -95,6 +96,13 @@ func (d *Disk) SetState(s State) {
 	if s.ReadError && !before.ReadError && m != nil {
 		m.dropCache()
 	}
+}
+
+// Hits is how many requests were refused or slowed down until now because of how the disk was: none, and nobody noticed.
+func (d *Disk) Hits() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.hits
 }
 
 // Cut is the moment at which power is lost: no request succeeds from now on until the disk is mounted anew, and none waits
@@ -175,6 +183,7 @@ func (d *Disk) writable() syscall.Errno {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.state.ReadOnly {
+		d.hits++
 		return syscall.EROFS
 	}
 	return 0
@@ -188,6 +197,7 @@ func (d *Disk) readable() syscall.Errno {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.state.ReadError {
+		d.hits++
 		return syscall.EIO
 	}
 	return 0
@@ -198,6 +208,7 @@ func (d *Disk) take(n int64) syscall.Errno {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if n > 0 && d.state.Bytes > 0 && d.used+n > d.state.Bytes {
+		d.hits++
 		return syscall.ENOSPC
 	}
 	d.used += n
@@ -209,6 +220,9 @@ func (d *Disk) awaitSync(ctx context.Context) syscall.Errno {
 	d.count()
 	d.mu.Lock()
 	delay, cut := d.state.SyncDelay, d.cut
+	if delay > 0 {
+		d.hits++
+	}
 	d.mu.Unlock()
 	if delay > 0 {
 		t := time.NewTimer(delay)
@@ -226,6 +240,7 @@ func (d *Disk) awaitSync(ctx context.Context) syscall.Errno {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.state.SyncError {
+		d.hits++
 		return syscall.EIO
 	}
 	return 0
