@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -19,13 +20,38 @@ const (
 	insistFor = 300 * time.Millisecond
 )
 
-// confman runs the program and reads what it prints.
+// confman runs the program, as whom the run's clients are, and reads what it prints.
 func (r *Run) confman(ctx context.Context, out any, args ...string) error {
+	if r.who != nil {
+		file, err := tokenFile(ctx, r.who)
+		if err != nil {
+			return err
+		}
+		defer os.Remove(file)
+		args = append(args, "--token-file", file, "--plain-text-token")
+	}
 	text, err := r.Ground.Confman(ctx, append(args, "--output", "json", "--timeout", askTime)...)
 	if err != nil {
 		return err
 	}
 	return json.Unmarshal(text, out)
+}
+
+// tokenFile writes a token into a file that nobody else can read.
+func tokenFile(ctx context.Context, who client.TokenSource) (file string, err error) {
+	token, err := who(ctx, "")
+	if err != nil {
+		return "", err
+	}
+	f, err := os.CreateTemp("", "jepsen-token-")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(token)
+	if err = errors.Join(err, f.Close()); err != nil {
+		err = errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), err
 }
 
 // insist does something again and again until it is done, or ctx ends.

@@ -1,6 +1,7 @@
 package jepsen
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,6 +126,8 @@ type Result struct {
 	Mended []string // what nemeses left broken: it was mended before the cluster had to serve
 	// Err is what is wrong: a judge's violation, a node that does not serve in the end, or that the run proves nothing.
 	Err error
+	// Troubles are what is wrong by the workload that it is about.
+	Troubles []Trouble
 }
 
 // Errors of a run that is over, beside those of the judges.
@@ -416,10 +419,11 @@ func (r *Run) unready(ctx context.Context) string {
 func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *Result {
 	res := &Result{Fired: r.fired, After: r.wrongAt.Sub(r.began)}
 	var errs []error
+	of := "" // the workload that is asked
 	wrong := func(judge string, err error) {
 		if err != nil {
 			res.Wrong = append(res.Wrong, Wrong{judge, err.Error()})
-			errs = append(errs, err)
+			errs = append(errs, about(of, err))
 		}
 	}
 	early := len(r.wrong) > 0 // what is to be found was found
@@ -432,11 +436,13 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 	defer cancel()
 	live := !early && len(errs) == 0
 	if live {
-		for _, w := range loads {
+		for i, w := range loads {
 			if err := w.Settle(settle, r); err != nil {
+				of = r.nameOf(i)
 				wrong(Liveness, fmt.Errorf("%w: reading back: %w", ErrNotLive, err))
 			}
 		}
+		of = ""
 		if err := r.writeAtAll(settle); err != nil {
 			wrong(Liveness, fmt.Errorf("%w: writing at each node: %w", ErrNotLive, err))
 		}
@@ -463,16 +469,14 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 	res.Wrong = append(res.Wrong, wrongOf(res.Verdict)...)
 	errs = append(errs, res.Verdict.Err())
 	for i, w := range loads {
-		judge := Script
-		if i < len(r.Workloads) {
-			judge = r.Workloads[i]
-		}
-		wrong(judge, w.Judge(&res.History))
+		of = r.nameOf(i)
+		wrong(cmp.Or(of, Script), w.Judge(&res.History))
 	}
+	of = ""
 	if early && len(res.Wrong) == 0 { // what came after it explains it
 		wrong(r.wrong[0].Judge, errors.New(r.wrong[0].Text))
 	}
-	errs = append(errs, r.thin(&res.History, chosen))
+	errs = append(errs, r.thin(&res.History, chosen)...)
 	for _, err := range r.bugs(ctx) {
 		if errors.Is(err, ErrAstray) {
 			wrong(Replicas, err)
@@ -491,7 +495,16 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 		errs = append(errs, fmt.Errorf("%w: %s", ErrLeftBroken, what))
 	}
 	res.Err = errors.Join(errs...)
+	res.Troubles = troubles(errs, res.Verdict, &res.History)
 	return res
+}
+
+// nameOf is what a workload is called; "": it is a scenario's script.
+func (r *Run) nameOf(i int) string {
+	if i < len(r.Workloads) {
+		return r.Workloads[i]
+	}
+	return ""
 }
 
 // history is what was recorded, with the rules that the workloads obey.
@@ -514,8 +527,8 @@ const (
 // errThin: a run proves nothing because of how little, or how much in vain, was asked.
 var errThin = fmt.Errorf("%w, by its traffic", ErrProvesNothing)
 
-// thin says why a run proves nothing.
-func (r *Run) thin(h *linearizability.History, chosen []*Nemesis) error {
+// thin says why a run, or what a workload had of it, proves nothing.
+func (r *Run) thin(h *linearizability.History, chosen []*Nemesis) (errs []error) {
 	asked, answered, unknown := 0, 0, 0
 	for i := range h.Ops {
 		if h.Ops[i].Client == settler {
@@ -531,27 +544,25 @@ func (r *Run) thin(h *linearizability.History, chosen []*Nemesis) error {
 		}
 	}
 	if answered < leastAnswers {
-		return fmt.Errorf("%w: %d operations were answered", errThin, answered)
+		return []error{fmt.Errorf("%w: %d operations were answered", errThin, answered)}
 	}
 	if float64(unknown) > mostUnknown*float64(asked) {
-		return fmt.Errorf("%w: of %d operations %d have an unknown outcome", errThin, asked, unknown)
+		return []error{fmt.Errorf("%w: of %d operations %d have an unknown outcome", errThin, asked, unknown)}
 	}
-	for _, w := range r.loads {
+	for i, w := range r.loads {
 		if t, ok := w.(Thinner); ok {
-			if err := t.Thin(h); err != nil {
-				return err
-			}
+			errs = append(errs, about(r.nameOf(i), t.Thin(h)))
 		}
 	}
 	for _, n := range chosen {
 		if r.fired[n.Name] == 0 && !n.drawn {
-			return fmt.Errorf("%w: %q never struck", ErrProvesNothing, n.Name)
+			errs = append(errs, fmt.Errorf("%w: %q never struck", ErrProvesNothing, n.Name))
 		}
 	}
 	if len(chosen) > 0 && len(r.fired) == 0 {
-		return fmt.Errorf("%w: none of %v ever struck", ErrProvesNothing, names(chosen))
+		errs = append(errs, fmt.Errorf("%w: none of %v ever struck", ErrProvesNothing, names(chosen)))
 	}
-	return nil
+	return errs
 }
 
 // Members are the nodes that clients ask, in order.

@@ -24,7 +24,9 @@ func TestThin(t *testing.T) {
 			ops = append(ops, linearizability.Op{Client: client, Kind: linearizability.Put, Key: "k", Outcome: outcome})
 		}
 	}
-	check := func(r *Run, chosen ...*Nemesis) error { return r.thin(&linearizability.History{Ops: ops}, chosen) }
+	check := func(r *Run, chosen ...*Nemesis) error {
+		return errors.Join(r.thin(&linearizability.History{Ops: ops}, chosen)...)
+	}
 	r := &Run{fired: map[string]int{}}
 	add(1000, settler, linearizability.Applied)
 	require.ErrorIs(t, check(r), errThin, "nobody asked anything")
