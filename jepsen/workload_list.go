@@ -17,6 +17,9 @@ func init() {
 // listKeys are how many lists a spell has.
 const listKeys = 3
 
+// forgets is how often a client does not remember what it added: when it goes on, its compares must fail, also if nobody else was there.
+const forgets = 0.1
+
 // lists are values that clients add elements to: they read, and put what they read with one element more, if the key is
 // still as it was.
 type lists struct{ spells }
@@ -61,6 +64,9 @@ func (w *lists) Step(ctx context.Context, c *Caller) {
 		then = append(then, client.PutOp(key, []byte(strings.TrimSpace(was.value+" "+element)), textType))
 	}
 	c.Ask(ctx, c.At(op.Node), op, then)
+	if op.Outcome == linearizability.Applied && c.chance(forgets) {
+		return
+	}
 	w.learn(known, op)
 }
 
