@@ -36,6 +36,8 @@ type outcome struct {
 	Date    string  `json:"date"`
 	Seconds float64 `json:"seconds"`
 	Text    string  `json:"text,omitempty"` // why it is not good
+	// Together: in that run other workloads were at work, too.
+	Together bool `json:"together,omitempty"`
 }
 
 // loadResults reads a file of results; none is an empty one.
@@ -63,6 +65,14 @@ func noteResult(path string, change func(*results)) (*results, error) {
 		return nil, err
 	}
 	return r, replaceFile(path, append(text, '\n'))
+}
+
+// put is the newest outcome of a cell.
+func (r *results) put(nemesis, workload string, c outcome) {
+	if r.Matrix[nemesis] == nil {
+		r.Matrix[nemesis] = map[string]outcome{}
+	}
+	r.Matrix[nemesis][workload] = c
 }
 
 // show writes the tables into a page, between their markers.
@@ -120,18 +130,25 @@ func (o outcome) String() string {
 	return fmt.Sprintf("%s, %.0f s, %s", o.Result, o.Seconds, o.Date)
 }
 
+// besides marks, in a cell, that other workloads were at work, too.
+const besides = "∥"
+
 // short is an outcome in a cell.
-func (o outcome) short() string {
+func (o outcome) short() (text string) {
 	switch o.Result {
 	case "":
 		return "·"
-	case resultGood:
-		return fmt.Sprintf("%.0f s", o.Seconds)
 	case resultNotHere:
 		return "–"
+	case resultGood:
+		text = fmt.Sprintf("%.0f s", o.Seconds)
 	default:
-		return fmt.Sprintf("**%s** %.0f s", o.Result, o.Seconds)
+		text = fmt.Sprintf("**%s** %.0f s", o.Result, o.Seconds)
 	}
+	if o.Together {
+		text += " " + besides
+	}
+	return text
 }
 
 // replaceFile writes a file such that it is never half of one.

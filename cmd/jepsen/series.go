@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,6 +53,9 @@ type oneRun struct {
 	note        func(r *results, c outcome)
 	// make makes it, with what it needs in dir and what is left of it in out.
 	make func(dir, out string) (*jepsen.Result, error)
+	// then are the runs that have to be made at once because of what came of it, and whether what comes of them counts instead; nil: none
+	// ever.
+	then func(c outcome) (more []oneRun, instead bool)
 }
 
 var (
@@ -71,26 +75,33 @@ func (f *seriesFlags) perform(cmd *cobra.Command, runs []oneRun) error {
 	out := cmd.OutOrStdout()
 	var wrong, notHere []string
 	good, left, began := 0, 0, time.Now()
-	for i := range runs {
+	for i := 0; i < len(runs); i++ {
 		if f.within != 0 && time.Since(began) > f.within {
 			left = len(runs) - i
 			break
 		}
-		run := &runs[i]
-		c, err := f.one(cmd, run)
+		run := runs[i]
+		c, err := f.one(cmd, &run)
 		if err != nil {
 			return err
 		}
-		switch c.Result {
-		case resultGood:
+		if err := f.noted(&run, c); err != nil {
+			return err
+		}
+		instead := false
+		if run.then != nil {
+			var more []oneRun
+			more, instead = run.then(c)
+			runs = slices.Insert(runs, i+1, more...)
+		}
+		switch {
+		case instead:
+		case c.Result == resultGood:
 			good++
-		case resultNotHere:
+		case c.Result == resultNotHere:
 			notHere = append(notHere, run.name)
 		default:
 			wrong = append(wrong, run.name)
-		}
-		if err := f.noted(run, c); err != nil {
-			return err
 		}
 	}
 	fmt.Fprintf(out, "\n%d are as they should be, %d are not, %d cannot be made here", good, len(wrong), len(notHere))
