@@ -132,6 +132,8 @@ type DiskState struct {
 type Damage struct {
 	Kind DamageKind
 	Seed uint64 // of which file, where
+	// Key and Value are those of the record that FlipRecord hits.
+	Key, Value string
 }
 
 // DamageKind says what is damaged.
@@ -142,6 +144,7 @@ const (
 	FlipLog       DamageKind = "a bit in a closed segment of the log"
 	TruncateLog   DamageKind = "the end of a closed segment of the log"
 	FlipDatabase  DamageKind = "a bit in the database"
+	FlipRecord    DamageKind = "a bit of a key's value in the database"
 	LoseDatabase  DamageKind = "the database"
 	LoseDirectory DamageKind = "all of the data directory"
 )

@@ -1,6 +1,7 @@
 package jepsen
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,6 +21,10 @@ const (
 	manyTries    = 10_000      // at finding a place that holds something
 	storePage    = 512         // bytes that count as a place of the database
 	storeHeader  = 4 * 4096    // its first pages are written again and again: damage there is undone
+
+	// In the database a record follows its key: a checksum, and what package fsm calls its body.
+	recordType  = 8 + 32 // where the length of its content type is, one byte, and that of who made it, two bytes
+	recordTexts = 8 + 35 // where these two are; the value comes after them
 )
 
 // harm does it to the data directory dir of a node that does not run. It says what it did.
@@ -46,6 +51,8 @@ func harm(dir string, d Damage) (string, error) {
 			return "", err
 		}
 		return flip(path, at, rng, "the database")
+	case FlipRecord:
+		return flipRecord(filepath.Join(dir, dataStore), d, rng)
 	case LoseDatabase:
 		return "removed " + dataStore, os.Remove(filepath.Join(dir, dataStore))
 	case LoseDirectory:
@@ -150,4 +157,46 @@ func flip(path string, at int64, rng *rand.Rand, text string) (did string, err e
 		return "", err
 	}
 	return fmt.Sprintf("flipped bit %d of byte %d of %s (%s)", bit, at, filepath.Base(path), text), nil
+}
+
+// flipRecord changes one bit of a key's value, the same one wherever that record is: pages that are not in use any more may have it, too.
+func flipRecord(path string, d Damage, rng *rand.Rand) (string, error) {
+	if d.Value == "" {
+		return "", fmt.Errorf("%q has no value to damage", d.Key)
+	}
+	b, err := os.ReadFile(path) //nolint:gosec // the harness's own
+	if err != nil {
+		return "", err
+	}
+	all := recordValues(b, d.Key, d.Value)
+	if len(all) == 0 {
+		return "", fmt.Errorf("the database does not hold %q with the value %q", d.Key, d.Value)
+	}
+	in, seed := rng.Int64N(int64(len(d.Value))), rng.Uint64()
+	did := ""
+	for _, at := range all {
+		text := fmt.Sprintf("the value of %s; it is there %d times", d.Key, len(all))
+		if did, err = flip(path, at+in, rand.New(rand.NewPCG(seed, 0)), text); err != nil {
+			return "", err
+		}
+	}
+	return did, nil
+}
+
+// recordValues are the places in a database at which a record of key has its value.
+func recordValues(b []byte, key, value string) (places []int64) {
+	for at := 0; ; {
+		i := bytes.Index(b[at:], []byte(key))
+		if i < 0 {
+			return places
+		}
+		at += i + len(key)
+		if len(b)-at < recordTexts {
+			return places
+		}
+		from := at + recordTexts + int(b[at+recordType]) + int(binary.LittleEndian.Uint16(b[at+recordType+1:]))
+		if from <= len(b) && bytes.HasPrefix(b[from:], []byte(value)) {
+			places = append(places, int64(from))
+		}
+	}
 }

@@ -241,6 +241,43 @@ func TestDamage(t *testing.T) {
 	}
 	_, err := harm(t.TempDir(), Damage{Kind: FlipLog})
 	require.Error(t, err)
+	_, err = harm(dataDir(t, 1), Damage{Kind: FlipRecord, Key: "a/b", Value: "v1"})
+	require.ErrorContains(t, err, `does not hold "a/b" with the value "v1"`)
 	_, err = harm(t.TempDir(), Damage{Kind: LoseDatabase})
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// TestFlipRecord: the same bit of a value changes wherever the record is, and nowhere else.
+func TestFlipRecord(t *testing.T) {
+	t.Parallel()
+	record := func(key, value string) string {
+		b := make([]byte, recordTexts)
+		b[recordType], b[recordType+1] = byte(len(textType)), 9
+		return key + string(b) + textType + "user:e/me" + value
+	}
+	dir := t.TempDir()
+	before := strings.Repeat("-", 100) + record("a/b", "v17") + record("a/b", "v9") + "a/b v17" + strings.Repeat("-", 50) + record("a/b", "v17") + "a/b"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, dataStore), []byte(before), 0o600))
+	did, err := harm(dir, Damage{Kind: FlipRecord, Seed: 5, Key: "a/b", Value: "v17"})
+	require.NoError(t, err)
+	assert.Contains(t, did, "the value of a/b; it is there 2 times")
+	b, err := os.ReadFile(filepath.Join(dir, dataStore))
+	require.NoError(t, err)
+	places := recordValues([]byte(before), "a/b", "v17")
+	require.Len(t, places, 2)
+	var bits []string
+	for i := range b {
+		if b[i] != before[i] {
+			for n, from := range places {
+				if at := int64(i) - from; at >= 0 && at < 3 {
+					bits = append(bits, fmt.Sprint(at, b[i]^before[i]))
+					places[n] = -100
+				}
+			}
+		}
+	}
+	require.Len(t, bits, 2)
+	assert.Equal(t, bits[0], bits[1])
+	_, err = harm(dir, Damage{Kind: FlipRecord, Key: "a/b"})
+	require.ErrorContains(t, err, "has no value")
 }

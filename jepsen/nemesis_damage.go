@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/confman/confman/client"
+	"github.com/confman/confman/linearizability"
 )
 
 func init() {
@@ -18,10 +21,11 @@ func init() {
 		{"flip-log", FlipLog},
 		{"truncate-log", TruncateLog},
 		{"flip-database", FlipDatabase},
+		{"flip-record", FlipRecord},
 		{"lose-database", LoseDatabase},
 	} {
 		verb := "a node that is down loses "
-		if d.kind == FlipLog || d.kind == FlipDatabase {
+		if d.kind == FlipLog || d.kind == FlipDatabase || d.kind == FlipRecord {
 			verb = "a node that is down has changed in it "
 		}
 		enlist(&Nemesis{
@@ -46,6 +50,10 @@ var ErrServed = errors.New("a node takes part although it lost its disk, and wit
 func damage(ctx context.Context, r *Run, rng *rand.Rand, kind DamageKind, mends func(ctx context.Context, who string) error) (*Fault, error) {
 	who := some(rng, r.Members(), 1)[0]
 	d := Damage{Kind: kind, Seed: rng.Uint64()}
+	if aimed := rng.IntN(2) == 0; aimed && kind == FlipDatabase {
+		d.Kind = FlipRecord // of what the file holds much is not in use, and more is seldom read
+	}
+	pick := rng.Uint64()
 	mine := []string{who, membership, soundness}
 	if !r.Claim(mine...) {
 		return nil, nil
@@ -53,6 +61,11 @@ func damage(ctx context.Context, r *Run, rng *rand.Rand, kind DamageKind, mends 
 	if !r.sound(ctx, who) {
 		r.Release(mine...)
 		return nil, nil
+	}
+	if d.Kind == FlipRecord {
+		if d.Key, d.Value = r.resting(ctx, rand.New(rand.NewPCG(pick, 0)), who); d.Key == "" {
+			d.Kind = FlipDatabase // there is none yet
+		}
 	}
 	// Not revoked: it may find the damage much later.
 	_ = r.Excuse(who, replaceIt)
@@ -70,7 +83,14 @@ func damage(ctx context.Context, r *Run, rng *rand.Rand, kind DamageKind, mends 
 	f.Text = fmt.Sprintf("damaged %s: %s", who, what)
 	once, end := job(ctx, func(ctx context.Context) error {
 		defer r.Release(mine...)
-		return mends(ctx, who)
+		if d.Kind != FlipRecord {
+			return mends(ctx, who)
+		}
+		_, stop := job(ctx, func(ctx context.Context) error { return r.readUntil(ctx, who, d.Key) })
+		err := mends(ctx, who)
+		within, cancel := context.WithTimeout(ctx, lookTime)
+		defer cancel()
+		return errors.Join(err, stop(within))
 	})
 	f.Hold, f.Until, f.Undo = undoTime, once, end
 	return f, nil
@@ -100,6 +120,55 @@ func (r *Run) restore(ctx context.Context, who string) error {
 			return err // that was a crash
 		}
 	}
+}
+
+// restTime is how long ago a record was written that is certainly in the database; lookTime is how long one is asked for when its node serves
+// again.
+const (
+	restTime = 2 * time.Second
+	lookTime = 5 * time.Second
+)
+
+// resting draws a key that nobody has asked for some time, and its value at a node; "": there is none.
+func (r *Run) resting(ctx context.Context, rng *rand.Rand, who string) (key, value string) {
+	h, _ := r.Recorder.History()
+	put, newest := map[string]bool{}, map[string]int64{}
+	for i := range h.Ops {
+		o := &h.Ops[i]
+		for _, s := range slices.Concat([]linearizability.Step{{Kind: o.Kind, Key: o.Key}}, o.Steps, o.Else) {
+			newest[s.Key] = max(newest[s.Key], o.Call)
+			if s.Kind == linearizability.Put && o.Outcome == linearizability.Applied {
+				put[s.Key] = true
+			}
+		}
+	}
+	keys := sortedKeys(put)
+	rng.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	for _, key := range keys {
+		if newest[key] > r.Recorder.Now()-int64(restTime) {
+			continue
+		}
+		rec, _, err := r.At(who).Get(ctx, key, client.ReadOptions{Consistency: client.Local})
+		switch {
+		case err == nil && len(rec.Value) > 0:
+			return key, string(rec.Value)
+		case err != nil && !client.IsNotFound(err):
+			return "", "" // it is down, or busy: another time
+		}
+	}
+	return "", ""
+}
+
+// readUntil reads a key at a node until it has an answer.
+func (r *Run) readUntil(ctx context.Context, who, key string) error {
+	for ctx.Err() == nil {
+		op := &linearizability.Op{Client: settler, Node: who, Kind: linearizability.Local, Key: key}
+		if r.Do(ctx, op); op.Outcome == linearizability.ReadDone {
+			return nil
+		}
+		pause(ctx, pollEvery)
+	}
+	return nil // it is waited for elsewhere
 }
 
 // refuseTime is how long a node whose disk was lost may look for others before it must have said so.

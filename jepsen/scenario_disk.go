@@ -33,7 +33,7 @@ func init() {
 	scenario(&Scenario{
 		Name: "disk-full", Number: 14, Needs: []Capability{DiskSizes}, Lost: true,
 		About:  "the leader's disk is full, then a follower's: nothing acknowledged is lost, and writes go on once there is room",
-		Ground: func(o *LocalOptions) { o.section("Data", "MinFreeBytes", 0) },
+		Ground: func(o *LocalOptions) { o.Set("Data", "MinFreeBytes", 0) },
 		Script: diskFull,
 	})
 	for _, d := range []struct {

@@ -35,14 +35,14 @@ func init() {
 	})
 	scenario(&Scenario{
 		Name: "image-and-compaction", Number: 9, Lost: true,
-		Ground: func(o *LocalOptions) { keepNoLog(o); o.section("History", "KeepVersions", 1) },
+		Ground: func(o *LocalOptions) { keepNoLog(o); o.Set("History", "KeepVersions", 1) },
 		About:  "the history is compacted while a follower takes a database",
 		Script: imageAndCompaction,
 	})
 }
 
-// section sets a key of the nodes' configurations.
-func (o *LocalOptions) section(name, key string, value any) {
+// Set sets a key of the nodes' configurations.
+func (o *LocalOptions) Set(name, key string, value any) {
 	if o.Sections == nil {
 		o.Sections = map[string]any{}
 	}

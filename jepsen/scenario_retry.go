@@ -91,7 +91,7 @@ func (s *Stage) retried(ctx context.Context, first []*linearizability.Op, nodes 
 }
 
 // keepNoLog has nodes keep no more of the log than they must.
-func keepNoLog(o *LocalOptions) { o.section("Data", "CatchUpBytes", 1) }
+func keepNoLog(o *LocalOptions) { o.Set("Data", "CatchUpBytes", 1) }
 
 func retryAfterImage(ctx context.Context, s *Stage) {
 	leader := s.leader(ctx)

@@ -14,7 +14,7 @@ func init() {
 	})
 	scenario(&Scenario{
 		Name: "watch-across-compaction", Number: 10, Lost: true,
-		Ground: func(o *LocalOptions) { o.section("History", "KeepVersions", 1) },
+		Ground: func(o *LocalOptions) { o.Set("History", "KeepVersions", 1) },
 		About:  "the history is compacted while watches follow it: they miss nothing, or are told that they did",
 		Script: watchAcrossCompaction,
 	})

@@ -176,3 +176,14 @@ func TestBrokenTable(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, string(b), "1 of 3 are caught")
 }
+
+func TestMerge(t *testing.T) {
+	o := jepsen.LocalOptions{Sections: map[string]any{"Data": map[string]any{"MinFreeBytes": 0}}}
+	require.NoError(t, merge(&o, []string{"Data.CatchUpBytes=1", "Log.Level=debug"}))
+	assert.Equal(t, map[string]any{
+		"Data": map[string]any{"MinFreeBytes": 0, "CatchUpBytes": 1.0}, "Log": map[string]any{"Level": "debug"},
+	}, o.Sections)
+	for _, bad := range []string{"Data", "Data=1", "Data.CatchUpBytes", ".x=1"} {
+		require.ErrorContains(t, merge(&o, []string{bad}), "is not SECTION.KEY=VALUE")
+	}
+}

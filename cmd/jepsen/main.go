@@ -14,6 +14,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -95,6 +96,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 type localFlags struct {
 	runFlags
 	local jepsen.LocalOptions
+	set   []string // settings, such as Data.CatchUpBytes=1
 }
 
 func (f *localFlags) add(cmd *cobra.Command) {
@@ -104,6 +106,7 @@ func (f *localFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.local.Loopback, "loopback", false, "use no network namespaces, also where there could be")
 	fl.BoolVar(&f.local.PlainDisk, "plain-disk", false, "have the data on a file system that does not fail: faster")
 	fl.BoolVar(&f.local.PlainText, "plain-text", false, "have the nodes do without TLS between them")
+	fl.StringArrayVar(&f.set, "set", nil, "a setting of every node, such as Data.CatchUpBytes=1: docs/settings.md has them")
 	fl.BoolVar(&f.local.FailpointProgram, "failpoint-program", false, "the program is of make failpoint-build: its wall clocks can be set wrong")
 }
 
@@ -118,7 +121,27 @@ func (f *localFlags) ground(dir string) (jepsen.Ground, error) {
 	if o.Sections, err = f.o.Sections(); err != nil {
 		return nil, err
 	}
+	if err := merge(&o, f.set); err != nil {
+		return nil, err
+	}
 	return jepsen.NewLocal(o)
+}
+
+// merge gives the nodes settings beside what else they have: SECTION.KEY=VALUE, where a value that is no JSON is text.
+func merge(o *jepsen.LocalOptions, settings []string) error {
+	for _, s := range settings {
+		path, text, ok := strings.Cut(s, "=")
+		section, key, nested := strings.Cut(path, ".")
+		if !ok || !nested || section == "" || key == "" {
+			return fmt.Errorf("--set %q is not SECTION.KEY=VALUE", s)
+		}
+		var value any
+		if json.Unmarshal([]byte(text), &value) != nil {
+			value = text
+		}
+		o.Set(section, key, value)
+	}
+	return nil
 }
 
 func localCommand() *cobra.Command {
