@@ -373,6 +373,8 @@ func (s *setup) swarmNet(g generator, seed uint64) {
 		s.net.far, s.net.nearest, s.net.farthest = 0.5, election/5, election*2/5
 	}
 	s.net.farthest = min(s.net.farthest, election*2/5)
+	s.net.base = min(s.net.base, election/5)
+	s.net.jitter = min(s.net.jitter, election/5)
 }
 
 // swarmFaults draws each kind from a generator of its own: a new kind leaves the
