@@ -70,6 +70,9 @@ func (r *Run) takeChanges(h *linearizability.History, events []client.Event) err
 			return err
 		}
 		c := linearizability.Change{Revision: e.Revision, Key: r.historyKey(e.Path)}
+		if op == nil && owners.keys[c.Key] {
+			return fmt.Errorf("%w: revision %d of %s was made by nobody: its comment is %q", ErrLog, e.Revision, e.Path, e.Comment)
+		}
 		if op != nil {
 			c.Op = op.ID
 			if !wrote(op, e, c.Key) {
@@ -95,14 +98,18 @@ func (r *Run) historyKey(key string) string {
 // owners are the operations of a history by what their comments say.
 type owners struct {
 	byID  map[uint64]*linearizability.Op
+	keys  map[string]bool                // that some of them may write
 	byKey map[string]*linearizability.Op // of attempts under one key, one that may have had an effect, if there is any
 }
 
 func ownersOf(h *linearizability.History) owners {
-	o := owners{map[uint64]*linearizability.Op{}, map[string]*linearizability.Op{}}
+	o := owners{byID: map[uint64]*linearizability.Op{}, keys: map[string]bool{}, byKey: map[string]*linearizability.Op{}}
 	for i := range h.Ops {
 		op := &h.Ops[i]
 		o.byID[op.ID] = op
+		for _, s := range writesOf(op) {
+			o.keys[s.Key] = true
+		}
 		if key := op.IdempotencyKey; key != "" {
 			if was := o.byKey[key]; was == nil || was.Outcome == linearizability.NotApplied {
 				o.byKey[key] = op
@@ -132,15 +139,23 @@ func (o owners) of(e *client.Event) (*linearizability.Op, error) {
 	return op, nil
 }
 
+// writesOf are the steps of op, in whichever branch, that may change a key.
+func writesOf(op *linearizability.Op) []linearizability.Step {
+	switch op.Kind {
+	case linearizability.Put, linearizability.Delete:
+		return []linearizability.Step{{Kind: op.Kind, Key: op.Key, Value: op.Value}}
+	case linearizability.Txn:
+		return slices.DeleteFunc(slices.Concat(op.Steps, op.Else), func(s linearizability.Step) bool { return s.Kind == linearizability.Read })
+	case linearizability.Read, linearizability.Local, linearizability.Append:
+	}
+	return nil
+}
+
 // wrote tells whether op may have done to a key what a change says.
 func wrote(op *linearizability.Op, e *client.Event, key string) bool {
-	steps := slices.Concat(op.Steps, op.Else)
-	if op.Kind != linearizability.Txn {
-		steps = []linearizability.Step{{Kind: op.Kind, Key: op.Key, Value: op.Value}}
-	}
-	return slices.ContainsFunc(steps, func(s linearizability.Step) bool {
+	return slices.ContainsFunc(writesOf(op), func(s linearizability.Step) bool {
 		switch {
-		case s.Key != key || s.Kind == linearizability.Read:
+		case s.Key != key:
 			return false
 		case e.Deleted || s.Kind == linearizability.Delete:
 			return e.Deleted && s.Kind == linearizability.Delete

@@ -52,6 +52,7 @@ func TestChanges(t *testing.T) {
 	}{
 		"asked for by nobody":       {[]client.Event{event(1, "a", "v1", "op 9")}, ErrLog},
 		"under a key of nobody":     {[]client.Event{event(1, "a", "v1", "key z")}, ErrLog},
+		"by nobody whom it tells":   {[]client.Event{event(1, "a", "v1", "")}, ErrLog},
 		"another value":             {[]client.Event{event(1, "a", "v3", "op 1")}, ErrLog},
 		"another key":               {[]client.Event{event(1, "b", "v1", "op 1")}, ErrLog},
 		"deleted instead":           {[]client.Event{event(1, "a", "", "op 1")}, ErrLog},

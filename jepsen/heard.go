@@ -10,6 +10,7 @@ import (
 type heard struct {
 	Revision uint64 // the store's
 	Fresh    bool   // Staleness is said
+	Again    bool   // it is said when to come back
 	// Staleness is how old the state may be, in seconds.
 	Staleness float64
 }
@@ -41,6 +42,7 @@ func (l listener) RoundTrip(req *http.Request) (*http.Response, error) {
 		h.Revision, _ = strconv.ParseUint(resp.Header.Get("Confman-Revision"), 10, 64) // absent: 0
 		h.Staleness, err = strconv.ParseFloat(resp.Header.Get("Confman-Staleness"), 64)
 		h.Fresh, err = err == nil, nil
+		h.Again = resp.Header.Get("Retry-After") != ""
 	}
 	return resp, err
 }

@@ -336,7 +336,8 @@ func (r *Run) unminded(ctx context.Context) (again func()) {
 		r.healing = true
 		return !r.reviving
 	}
-	for !is() && pause(ctx, pollEvery) {
+	for waits := true; waits && !is(); {
+		waits = pause(ctx, pollEvery)
 	}
 	return func() {
 		r.mu.Lock()

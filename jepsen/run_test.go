@@ -54,7 +54,7 @@ func TestLeftBroken(t *testing.T) {
 		r.undo("n", &Fault{Text: "something", Undo: func(context.Context) error { return errors.New("it does not become a voter") }})
 		err = r.finish(t.Context(), nil, nil).Err
 		require.ErrorIs(t, err, ErrLeftBroken)
-		assert.ErrorContains(t, err, "it does not become a voter")
+		require.ErrorContains(t, err, "it does not become a voter")
 		rest()
 		time.Sleep(2 * time.Second) // connections that nobody used end
 	})

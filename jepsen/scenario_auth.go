@@ -46,7 +46,7 @@ func revokedElsewhere(ctx context.Context, s *Stage) {
 		end(ctx)
 		s.ready(ctx)
 		h, _ := s.Recorder.History()
-		there, elsewhere := 0, 0
+		there, elsewhere, revoked := 0, 0, s.askedInVain(late, from)
 		for i := range h.Ops {
 			op := &h.Ops[i]
 			if op.Call < from || !strings.HasPrefix(op.Key, "auth/") {
@@ -59,8 +59,29 @@ func revokedElsewhere(ctx context.Context, s *Stage) {
 			}
 		}
 		s.Log("%d operations were asked at %s, and %d elsewhere, meanwhile", there, late, elsewhere)
+		s.shown(revoked > 0, "nobody whose permission was revoked asked %s, which did not know it", late)
 		s.shown(there >= 2 && elsewhere >= 10, "%d operations were asked at %s, and %d elsewhere", there, late, elsewhere)
 	}
+}
+
+// askedInVain is how often somebody asked a node, since from, whose permission was revoked since then, too.
+func (s *Stage) askedInVain(node string, from int64) (n int) {
+	h, _ := s.Recorder.History()
+	for _, load := range s.loads {
+		w, ok := load.(*authorized)
+		if !ok {
+			continue
+		}
+		w.mu.Lock()
+		for i := range h.Ops {
+			op := &h.Ops[i]
+			if by := w.owner[op.ID]; by != nil && op.Node == node && by.revokedAt > from && op.Call > by.revokedAt {
+				n++
+			}
+		}
+		w.mu.Unlock()
+	}
+	return n
 }
 
 func raftPortStranger(ctx context.Context, s *Stage) {

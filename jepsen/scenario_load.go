@@ -50,6 +50,7 @@ func overload(ctx context.Context, s *Stage) {
 	var (
 		mu      sync.Mutex
 		taken   int
+		noTime  int // refused, and not told when to come back
 		refused = map[string]int{}
 		silent  []error
 		longest time.Duration
@@ -64,6 +65,7 @@ func overload(ctx context.Context, s *Stage) {
 		all.Go(func() {
 			value := strings.Repeat(fmt.Sprintf("%016d", i), overloadBytes/16)
 			began := time.Now()
+			ctx, h := listening(ctx)
 			_, _, err := c.Put(ctx, fmt.Sprintf("bulk/%d", i), []byte(value), textType, client.WriteOptions{NoIdempotencyKey: true})
 			mu.Lock()
 			defer mu.Unlock()
@@ -74,6 +76,9 @@ func overload(ctx context.Context, s *Stage) {
 				taken++
 			case errors.As(err, &p):
 				refused[fmt.Sprintf("%d %s", p.Status, p.Name())]++
+				if !h.Again {
+					noTime++
+				}
 			default:
 				silent = append(silent, err)
 			}
@@ -83,6 +88,7 @@ func overload(ctx context.Context, s *Stage) {
 	s.Log("of %d writes of %d KiB at once %d were taken, and refused: %v; the longest took %.1f s", overloadClients, overloadBytes>>10, taken, refused, longest.Seconds())
 	s.promised(len(silent) == 0, "%d writes had no answer within %v: %v", len(silent), answerTime, errors.Join(silent...))
 	s.shown(refused["503 overloaded"] > 0, "nothing was refused for overload: %v", refused)
+	s.promised(noTime == 0, "%d writes were refused without a word of when to come back", noTime)
 	for why := range refused {
 		s.promised(why == "503 overloaded" || why == "503 no-quorum" || why == "503 leader-changed" || strings.HasPrefix(why, "503 "), "a write was refused with %s", why)
 	}

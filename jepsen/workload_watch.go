@@ -72,6 +72,9 @@ func (w *watching) Step(ctx context.Context, c *Caller) {
 	var streams sync.WaitGroup
 	for _, f := range append(follows[:len(follows):len(follows)], single) {
 		node, lasts := c.AnyNode(), between(c.Rng, shortStream, longStream)
+		if c.chance(0.3) {
+			node = "" // wherever somebody is well
+		}
 		streams.Go(func() { w.stream(ctx, c.Run, f, node, lasts) })
 	}
 	streams.Wait()
@@ -115,7 +118,7 @@ func (w *watching) write(ctx context.Context, c *Caller) {
 	c.Do(ctx, op)
 }
 
-// stream follows from where f is, at one node for a while.
+// stream follows from where f is, at one node for a while; "": as programs of users do, at whichever is well.
 func (w *watching) stream(ctx context.Context, r *Run, f *follow, node string, lasts time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, lasts)
 	defer cancel()
@@ -130,11 +133,31 @@ func (w *watching) stream(ctx context.Context, r *Run, f *follow, node string, l
 	}
 }
 
+// watcher is a client for streams of a node; of none: one that goes on at another one where it was, of which the client alone
+// may know, since a node tells it how far it has come also when there is nothing to tell of.
+func (r *Run) watcher(node string) (c *client.Client, name string, err error) {
+	if node != "" {
+		return r.At(node), node, nil
+	}
+	names := r.Members()
+	urls := make([]string, len(names))
+	first := int(r.Recorder.ID()) % len(names) // not always the same one
+	for i := range names {
+		urls[i] = r.machines[names[(first+i)%len(names)]].URL
+	}
+	c, err = client.New(client.Options{Endpoints: urls, MaxAttempts: -1, AttemptTimeout: attemptTime, HTTP: r.http, Token: r.who, PlainTextToken: true})
+	return c, strings.Join(names, ","), err
+}
+
 // follow takes and records what a node has for f until it is enough, or ctx ends.
 func (r *Run) follow(ctx context.Context, f *follow, node string, enough func() bool) error {
+	c, node, err := r.watcher(node)
+	if err != nil {
+		return err
+	}
 	seen := linearizability.Watch{Client: f.who, Node: node, Prefix: f.prefix, From: f.has, Start: r.Recorder.Now()}
 	defer func() { r.Recorder.Watched(seen) }()
-	for ch, err := range r.At(node).Watch(ctx, f.prefix, client.WatchOptions{From: f.has, FromStart: f.has == 0, Heartbeat: watchBeat}) {
+	for ch, err := range c.Watch(ctx, f.prefix, client.WatchOptions{From: f.has, FromStart: f.has == 0, Heartbeat: watchBeat}) {
 		if err != nil {
 			return fmt.Errorf("%s, watching %s after revision %d: %w", node, f.prefix, f.has, err)
 		}
