@@ -171,7 +171,7 @@ func Execute(ctx context.Context, ground Ground, o Options) (*Result, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return r.finish(ctx, loads, chosen), nil
+	return r.conclude(ctx, loads, chosen)
 }
 
 func newRun(ground Ground, o Options) (*Run, error) {
@@ -413,6 +413,15 @@ func (r *Run) unready(ctx context.Context) string {
 		leader = s.Leader
 	}
 	return ""
+}
+
+// conclude is finish; if ctx ends, what is wrong may be wrong because of that, and there is no result.
+func (r *Run) conclude(ctx context.Context, loads []Workload, chosen []*Nemesis) (*Result, error) {
+	res := r.finish(ctx, loads, chosen)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return res, nil
 }
 
 // finish undoes everything, demands that all serve, reads all back and judges.

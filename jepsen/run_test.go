@@ -60,6 +60,22 @@ func TestLeftBroken(t *testing.T) {
 	})
 }
 
+// TestBrokenOff: a run that is broken off while it is judged is no violation.
+func TestBrokenOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, err := newRun(newFake(3, 0), Options{})
+		require.NoError(t, err)
+		rest := r.minded(t.Context(), r.mind)
+		require.NoError(t, r.begin(t.Context(), nil))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = r.conclude(ctx, nil, nil)
+		require.ErrorIs(t, err, context.Canceled)
+		rest()
+		time.Sleep(2 * time.Second) // connections that nobody used end
+	})
+}
+
 // mendedOnly is what is wrong, if something was left broken.
 func (res *Result) mendedOnly() error {
 	if errors.Is(res.Err, ErrLeftBroken) {

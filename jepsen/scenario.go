@@ -133,7 +133,10 @@ func Perform(ctx context.Context, ground Ground, sc *Scenario, o Options) (*Resu
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	res := r.finish(ctx, append(loads, s), nil)
+	res, err := r.conclude(ctx, append(loads, s), nil)
+	if err != nil {
+		return nil, err
+	}
 	if sc.Alone || sc.Lost { // what must have been asked, the script knows
 		res.Err = withoutThin(res.Err)
 	}
