@@ -30,12 +30,12 @@ const (
 )
 
 func newIssuer() (*issuer, error) {
-	ports, err := freePorts(1)
+	ports, err := freePorts(portsEach*MaxLocalMachines + 1) // the first ones are the nodes', of a ground that is made later
 	if err != nil {
 		return nil, err
 	}
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	return &issuer{port: ports[0], private: private}, err
+	return &issuer{port: ports[len(ports)-1], private: private}, err
 }
 
 // address is where it listens, on each node's own loopback.

@@ -62,6 +62,9 @@ func TestRevoked(t *testing.T) {
 func TestIssuer(t *testing.T) {
 	i, err := newIssuer()
 	require.NoError(t, err)
+	ports, err := freePorts(portsEach * MaxLocalMachines)
+	require.NoError(t, err)
+	assert.NotContains(t, ports, i.port, "the nodes of a ground that is made later have them")
 	get := func(path string, into any) int {
 		w := httptest.NewRecorder()
 		i.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
