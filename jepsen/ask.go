@@ -25,7 +25,7 @@ func (r *Run) Ask(ctx context.Context, c *client.Client, op *linearizability.Op,
 		case linearizability.Put, linearizability.Delete:
 			write(ctx, c, op, h)
 		case linearizability.Read, linearizability.Local:
-			read(ctx, c, op, h)
+			_ = read(ctx, c, op, h) // op has it
 		case linearizability.Txn:
 			transact(ctx, c, op, then)
 		case linearizability.Append:
@@ -102,7 +102,7 @@ func write(ctx context.Context, c *client.Client, op *linearizability.Op, h *hea
 }
 
 // read reads one key.
-func read(ctx context.Context, c *client.Client, op *linearizability.Op, h *heard) {
+func read(ctx context.Context, c *client.Client, op *linearizability.Op, h *heard) error {
 	rec, _, err := c.Get(ctx, op.Key, readOptions(op))
 	switch {
 	case err == nil:
@@ -110,6 +110,7 @@ func read(ctx context.Context, c *client.Client, op *linearizability.Op, h *hear
 	case client.IsNotFound(err):
 		op.Outcome, op.Revision = linearizability.ReadDone, h.Revision
 	}
+	return err
 }
 
 // readOptions are how a read of op's kind is asked for.

@@ -15,7 +15,7 @@ import (
 )
 
 func init() {
-	workloads["auth"] = func() Workload { return &authorized{owner: map[uint64]*suspect{}} }
+	workloads["auth"] = func() Workload { return &authorized{owner: map[uint64]*suspect{}, denied: map[uint64]bool{}} }
 }
 
 const (
@@ -32,15 +32,21 @@ const (
 // ErrRevoked: somebody could do something after the permission was revoked.
 var ErrRevoked = errors.New("a revoked permission was good for something")
 
+// ErrGranted: somebody could not do what was permitted.
+var ErrGranted = errors.New("a permission that was granted was good for nothing")
+
 // authorized has each client grant a permission to somebody new, act as that one, and revoke it again. From the moment at which that
 // was acknowledged on nothing may be accepted from there, wherever it is asked, and nothing that was on its way may be applied
-// at a later revision.
+// at a later revision. Before that, once it was acknowledged that it was granted, no linearizable read may be refused for want of it: not by a node
+// that was just started either.
 type authorized struct {
 	issuer *issuer
 
 	mu    sync.Mutex
 	owner map[uint64]*suspect // of operations
 	all   []*mind
+	// denied are linearizable reads that were refused for want of a permission.
+	denied map[uint64]bool
 }
 
 // suspect is somebody whose permission is granted once, and revoked.
@@ -48,6 +54,8 @@ type suspect struct {
 	name    string
 	root    string
 	clients map[string]*client.Client
+	// When it was acknowledged that it was granted, and when it was first asked to revoke it; 0: it was not yet.
+	grantedAt, revokingAt int64
 	// Of the revocation: when it was acknowledged, and its revision; 0: it was not yet.
 	revokedAt int64
 	revokedBy uint64
@@ -159,7 +167,17 @@ func (w *authorized) act(ctx context.Context, r *Run, s *suspect, op *linearizab
 	w.mu.Lock()
 	w.owner[op.ID] = s
 	w.mu.Unlock()
-	r.Ask(ctx, s.clients[op.Node], op, nil)
+	if op.Kind != linearizability.Read {
+		r.Ask(ctx, s.clients[op.Node], op, nil)
+		return
+	}
+	r.record(ctx, op, func(ctx context.Context, h *heard) {
+		if err := read(ctx, s.clients[op.Node], op, h); client.IsForbidden(err) {
+			w.mu.Lock()
+			w.denied[op.ID] = true
+			w.mu.Unlock()
+		}
+	})
 }
 
 // admit grants somebody new a permission.
@@ -178,6 +196,9 @@ func (w *authorized) admit(ctx context.Context, c *Caller, m *mind) {
 		}
 	}
 	if _, ok := w.bind(ctx, c, s, subject(s.name)); ok {
+		w.mu.Lock()
+		s.grantedAt = c.Recorder.Now()
+		w.mu.Unlock()
 		m.now, m.left = s, authBefore
 	}
 }
@@ -211,6 +232,9 @@ func (w *authorized) revoke(ctx context.Context, c *Caller, m *mind) {
 		op := w.draw(c, m)
 		during.Go(func() { w.act(ctx, c.Run, s, op) })
 	}
+	w.mu.Lock()
+	s.revokingAt = c.Recorder.Now()
+	w.mu.Unlock()
 	rev, ok := w.bind(ctx, c, s)
 	if ok {
 		w.mu.Lock()
@@ -269,7 +293,11 @@ func (w *authorized) Judge(h *linearizability.History) error {
 	defer w.mu.Unlock()
 	for i := range h.Ops {
 		o := &h.Ops[i]
-		if s := w.owner[o.ID]; s != nil && s.revokedAt != 0 {
+		s := w.owner[o.ID]
+		if s != nil && w.denied[o.ID] && s.grantedAt != 0 && o.Call > s.grantedAt && (s.revokingAt == 0 || o.Return < s.revokingAt) {
+			return fmt.Errorf("%w: that of %s was known at %d, and then %v was refused for want of it", ErrGranted, s.name, s.grantedAt, o)
+		}
+		if s != nil && s.revokedAt != 0 {
 			if err := s.judge(o); err != nil {
 				return err
 			}

@@ -58,6 +58,29 @@ func TestRevoked(t *testing.T) {
 	require.ErrorIs(t, w.Thin(h), ErrProvesNothing)
 }
 
+// TestGranted: what is permitted is not refused, from when that was acknowledged to when it may be over.
+func TestGranted(t *testing.T) {
+	for name, c := range map[string]struct {
+		call, ret, revoking int64
+		wrong               bool
+	}{
+		"permitted":                {call: 11, ret: 15, revoking: 20, wrong: true},
+		"it is for ever":           {call: 11, ret: 15, wrong: true},
+		"not known yet":            {call: 9, ret: 15, revoking: 20},
+		"it may be revoked by now": {call: 11, ret: 21, revoking: 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &authorized{owner: map[uint64]*suspect{1: {name: "u", grantedAt: 10, revokingAt: c.revoking}}, denied: map[uint64]bool{1: true}}
+			h := &linearizability.History{Ops: []linearizability.Op{{ID: 1, Kind: linearizability.Read, Call: c.call, Return: c.ret, Outcome: linearizability.ReadFailed}}}
+			if c.wrong {
+				require.ErrorIs(t, w.Judge(h), ErrGranted)
+				h.Ops[0].ID = 2
+			}
+			require.NoError(t, w.Judge(h))
+		})
+	}
+}
+
 // TestIssuer: it says where its keys are, and its tokens name who they are for.
 func TestIssuer(t *testing.T) {
 	i, err := newIssuer()
