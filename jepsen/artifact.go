@@ -41,7 +41,7 @@ func (res *Result) Save(ctx context.Context, dir string, ground Ground, o Option
 }
 
 func writeTo(path string, write func(io.Writer) error) error {
-	f, err := os.Create(path)
+	f, err := os.Create(path) //nolint:gosec // where whoever runs it wants it
 	if err != nil {
 		return err
 	}

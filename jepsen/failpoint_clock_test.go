@@ -34,8 +34,12 @@ func TestFailpointWallClock(t *testing.T) {
 			node  string
 			clock Clock
 		}{
-			{lead, Clock{Offset: time.Hour}}, {follow, Clock{Offset: -time.Hour}}, {lead, Clock{Offset: -time.Hour}},
-			{follow, Clock{Offset: time.Hour}}, {follow, Clock{Rate: 20}}, {lead, Clock{Rate: 20}},
+			{lead, Clock{Offset: time.Hour}},
+			{follow, Clock{Offset: -time.Hour}},
+			{lead, Clock{Offset: -time.Hour}},
+			{follow, Clock{Offset: time.Hour}},
+			{follow, Clock{Rate: 20}},
+			{lead, Clock{Rate: 20}},
 		} {
 			require.NoError(t, p.SetClock(ctx, x.node, x.clock))
 			// The clock is really off, soon: what is written there is of another time, unless that is before what was written before.

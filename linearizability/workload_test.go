@@ -156,8 +156,11 @@ func TestWorkloads(t *testing.T) {
 func TestSeveralWorkloads(t *testing.T) {
 	history := func(second string) *History {
 		s := script{h: History{Workloads: []Workload{
-			{Name: Bank, Keys: []string{"a", "b"}, Total: 10}, {Name: Bank, Keys: []string{"c", "d"}},
-			{Name: Set, Keys: []string{"s"}}, {Name: Set, Keys: []string{"t"}}, {Name: ListAppend, Keys: []string{"x"}},
+			{Name: Bank, Keys: []string{"a", "b"}, Total: 10},
+			{Name: Bank, Keys: []string{"c", "d"}},
+			{Name: Set, Keys: []string{"s"}},
+			{Name: Set, Keys: []string{"t"}},
+			{Name: ListAppend, Keys: []string{"x"}},
 		}}}
 		s.txn(Applied, "put a 4", "put b 6")
 		s.txn(Applied, "put c 1", "put d "+second)
