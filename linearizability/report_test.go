@@ -102,12 +102,12 @@ func TestReportLoad(t *testing.T) {
 	h := &History{}
 	for i := range uint64(1000) {
 		o := Op{ID: i + 1, Kind: Read, Key: "k", Call: int64(1000 * i), Return: int64(1000*i + 10), Outcome: ReadDone}
-		switch {
-		case i%10 == 1:
+		switch i % 10 {
+		case 1:
 			o.Outcome = ReadFailed
-		case i%10 == 2:
+		case 2:
 			o.Kind, o.Value, o.Outcome, o.Return = Put, fmt.Sprint(i), Unknown, Never
-		case i%10 == 3:
+		case 3:
 			o.Return += 500
 		}
 		h.Ops = append(h.Ops, o)
