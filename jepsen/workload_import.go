@@ -72,12 +72,12 @@ func (w *importing) Step(ctx context.Context, c *Caller) {
 	w.last[c.ID] = spell
 	w.mu.Unlock()
 	root, chunk := treeRoot(c.ID, spell), c.Rng.IntN(importChunks)
-	switch c.Rng.IntN(4) {
-	case 0:
+	switch c.Rng.IntN(8) { // an import is several operations, which may all be cut off at once
+	case 0, 1, 2:
 		op := c.op(linearizability.Txn, "")
 		op.Steps = readSteps(chunkKeys(root, chunk))
 		c.Do(ctx, op)
-	case 1:
+	case 3, 4, 5:
 		c.Do(ctx, c.op(linearizability.Local, chunkKey(root, chunk, c.Rng.IntN(importKeys))))
 	default:
 		ctx, cancel := context.WithTimeout(ctx, importTime)
