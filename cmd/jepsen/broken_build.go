@@ -37,7 +37,7 @@ var brokenIn = []string{"auth/", "cmd/confman/", "fsm/", "httpapi/", "node/", "t
 //	# plants: vote-not-persisted
 //
 // judges are those that are meant to catch it: one of another name caught it by accident. run are flags of "jepsen local", with which
-// it shows quickly. plants, in place of a diff, is a patch of the simulator's: the same bug.
+// it shows quickly; --set Data.CatchUpBytes=1 has nodes take images. plants, in place of a diff, is a patch of the simulator's: the same bug.
 type brokenBuild struct {
 	planted.Patch
 	breaks  string
