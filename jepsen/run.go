@@ -85,6 +85,8 @@ type Run struct {
 	attend func(l *life)
 	// blind: what nodes say of themselves is not noted, since they are of one cluster after the other.
 	blind bool
+	// compacts: the change log may not be whole.
+	compacts bool
 	// unsure: who is a member may change, and so who has a majority is not known.
 	unsure bool
 
@@ -465,6 +467,8 @@ func (r *Run) finish(ctx context.Context, loads []Workload, chosen []*Nemesis) *
 	}
 	if live {
 		switch err := r.readChanges(settle, &h); {
+		case errors.Is(err, errNotWhole) && !r.compacts:
+			errs = append(errs, fmt.Errorf("%w: %w", ErrProvesNothing, err))
 		case errors.Is(err, errNotWhole):
 			r.Log("judged without the change log: %v", err)
 		case errors.Is(err, ErrLog):

@@ -30,6 +30,8 @@ type Scenario struct {
 	Clients int
 	// Blind: the nodes are of one cluster after the other, so what they say of themselves is not compared.
 	Blind bool
+	// Compacts: the change log may not be whole in the end. Else it must be: what is judged without it may be excused.
+	Compacts bool
 	// Variant is the program that it needs beside, or instead of, the one under test; "": none.
 	Variant string
 	// Lost: operations of which nobody knows what became are what this is about: there may be any number.
@@ -120,7 +122,7 @@ func Perform(ctx context.Context, ground Ground, sc *Scenario, o Options) (*Resu
 	if err != nil {
 		return nil, err
 	}
-	r.blind = sc.Blind
+	r.blind, r.compacts = sc.Blind, sc.Compacts || sc.Blind
 	defer r.minded(ctx, nil)()
 	if !sc.Forms {
 		if err := r.begin(ctx, loads); err != nil {

@@ -34,7 +34,7 @@ func init() {
 		Script: imageUnderPartition,
 	})
 	scenario(&Scenario{
-		Name: "image-and-compaction", Number: 9, Lost: true,
+		Name: "image-and-compaction", Number: 9, Lost: true, Compacts: true,
 		Ground: func(o *LocalOptions) { keepNoLog(o); o.Set("History", "KeepVersions", 1) },
 		About:  "the history is compacted while a follower takes a database",
 		Script: imageAndCompaction,

@@ -13,7 +13,7 @@ func init() {
 		Script: watchAcrossLeaders,
 	})
 	scenario(&Scenario{
-		Name: "watch-across-compaction", Number: 10, Lost: true,
+		Name: "watch-across-compaction", Number: 10, Lost: true, Compacts: true,
 		Ground: func(o *LocalOptions) { o.Set("History", "KeepVersions", 1) },
 		About:  "the history is compacted while watches follow it: they miss nothing, or are told that they did",
 		Script: watchAcrossCompaction,
