@@ -17,7 +17,7 @@ func init() {
 
 // Times of killVoter.
 const (
-	voteDelay = 300 * time.Millisecond // of packets between those who elect: between a vote and the first entry are two of them
+	voteDelay = 120 * time.Millisecond // of packets between those who elect: two of them are between a vote and the first entry, two more before; less than an election
 	voteEvery = 5 * time.Millisecond   // who has voted is looked for
 	voteTime  = 10 * time.Second       // for an election
 	againTime = 4 * time.Second        // for the other one
