@@ -187,3 +187,8 @@ func TestMerge(t *testing.T) {
 		require.ErrorContains(t, merge(&o, []string{bad}), "is not SECTION.KEY=VALUE")
 	}
 }
+
+// TestSaid: a judge's words are one line of text, whatever the value that they quote.
+func TestSaid(t *testing.T) {
+	assert.Equal(t, "read v?8?, and not “v18”", said("read v\xb18\x01, and not “v18”\nmore"))
+}
