@@ -15,12 +15,10 @@ import (
 	"github.com/confman/confman/jepsen"
 )
 
-// Of each cell, and of each workload of a row: little load, since the nodes share the machine.
+// Of each workload: little load, since the nodes share the machine. With two clients hardly any of their operations meet.
 const (
 	cellClients = 3
 	cellPace    = 15 * time.Millisecond
-	rowClients  = 2
-	rowPace     = 20 * time.Millisecond
 	// maxRuns bounds those of an endless matrix: more than there are in a week.
 	maxRuns = 50_000
 )

@@ -43,7 +43,7 @@ func (f *seriesFlags) rows(cmd *cobra.Command, workloads, nemeses []string, last
 // row is several workloads at the same time under one nemesis. What comes of it is what comes of each of them; if it is not good, they
 // are told apart.
 func (f *seriesFlags) row(cmd *cobra.Command, workloads []string, n *jepsen.Nemesis, lasts time.Duration, seed uint64) oneRun {
-	o := jepsen.Options{Seed: seed, Workloads: workloads, Nemeses: []string{n.Name}, Time: lasts, Clients: rowClients, Pace: rowPace}
+	o := jepsen.Options{Seed: seed, Workloads: workloads, Nemeses: []string{n.Name}, Time: lasts, Clients: cellClients, Pace: cellPace}
 	var res *jepsen.Result // nil: the run could not be made
 	return oneRun{
 		name: "together-" + n.Name, about: "workloads " + strings.Join(workloads, ", ") + ": " + n.About,
