@@ -191,7 +191,8 @@ func TestFailpointImage(t *testing.T) {
 		ctx := t.Context()
 		lose := func(node string) {
 			require.NoError(t, p.KillNode(ctx, node))
-			require.NoError(t, os.Remove(filepath.Join(p.dir, node+".data", "store.db")))
+			_, err := p.Damage(t.Context(), node, Damage{Kind: LoseDatabase})
+			require.NoError(t, err)
 		}
 		// The log must have given up its first entries: as long as it has all of them, the database is made of them.
 		p.truncated(ctx)
