@@ -141,12 +141,13 @@ type DamageKind string
 
 // The damages.
 const (
-	FlipLog       DamageKind = "a bit in a closed segment of the log"
-	TruncateLog   DamageKind = "the end of a closed segment of the log"
-	FlipDatabase  DamageKind = "a bit in the database"
-	FlipRecord    DamageKind = "a bit of a key's value in the database"
-	LoseDatabase  DamageKind = "the database"
-	LoseDirectory DamageKind = "all of the data directory"
+	FlipLog          DamageKind = "a bit in a closed segment of the log"
+	TruncateLog      DamageKind = "the end of a closed segment of the log"
+	FlipDatabase     DamageKind = "a bit in the database"
+	FlipRecord       DamageKind = "a bit of a key's value in the database"
+	TruncateDatabase DamageKind = "the end of the database"
+	LoseDatabase     DamageKind = "the database"
+	LoseDirectory    DamageKind = "all of the data directory"
 )
 
 // Clock is how a machine's wall clock differs from the harness's.

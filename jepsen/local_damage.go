@@ -53,6 +53,8 @@ func harm(dir string, d Damage) (string, error) {
 		return flip(path, at, rng, "the database")
 	case FlipRecord:
 		return flipRecord(filepath.Join(dir, dataStore), d, rng)
+	case TruncateDatabase:
+		return truncateDatabase(filepath.Join(dir, dataStore), rng)
 	case LoseDatabase:
 		return "removed " + dataStore, os.Remove(filepath.Join(dir, dataStore))
 	case LoseDirectory:
@@ -138,6 +140,22 @@ func usedPlace(path string, rng *rand.Rand) (int64, error) {
 		}
 	}
 	return 0, errors.New("there is nothing in the database yet")
+}
+
+// truncateDatabase cuts the database off, behind its first pages and before the end of what it holds.
+func truncateDatabase(path string, rng *rand.Rand) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	at, err := usedPlace(path, rng)
+	if err != nil {
+		return "", err
+	}
+	if err := os.Truncate(path, at); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("cut %s off at %d of %d bytes", filepath.Base(path), at, info.Size()), nil
 }
 
 // flip changes one bit.

@@ -229,6 +229,7 @@ func TestDamage(t *testing.T) {
 		{FlipLog, 1, `flipped bit \d of byte \d+ of wal-0000000000000001.log \(the first half of the open segment; none is closed yet\)`},
 		{TruncateLog, 3, `cut wal-000000000000000[12].log off at \d+ of 2560 bytes \(a closed segment\)`},
 		{FlipDatabase, 1, `flipped bit \d of byte \d+ of store.db \(the database\)`},
+		{TruncateDatabase, 1, `cut store.db off at \d+ of \d+ bytes`},
 		{LoseDatabase, 1, `removed store.db`},
 		{LoseDirectory, 1, `removed all that was in the data directory`},
 	} {

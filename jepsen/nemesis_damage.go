@@ -22,6 +22,7 @@ func init() {
 		{"truncate-log", TruncateLog},
 		{"flip-database", FlipDatabase},
 		{"flip-record", FlipRecord},
+		{"truncate-database", TruncateDatabase},
 		{"lose-database", LoseDatabase},
 	} {
 		verb := "a node that is down loses "

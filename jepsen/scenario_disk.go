@@ -17,6 +17,7 @@ func init() {
 		{"flip-log-then-lead", FlipLog, replaceIt},
 		{"truncate-log-then-lead", TruncateLog, replaceIt},
 		{"flip-database-then-lead", FlipDatabase, "rebuilt from a peer"},
+		{"truncate-database-then-lead", TruncateDatabase, "rebuilt from a peer"},
 		{"lose-database-then-lead", LoseDatabase, " revision=0 "}, // it begins with nothing, and makes it anew of its log or of a peer
 	} {
 		scenario(&Scenario{

@@ -21,7 +21,12 @@ func init() {
 	scenario(&Scenario{
 		Name: "image-crash", Number: 9, Lost: true, Ground: keepNoLog,
 		About:  "a follower is killed while it takes a database, and its leader while it sends one",
-		Script: imageCrash,
+		Script: func(ctx context.Context, s *Stage) { imageCrash(ctx, s, s.killed) },
+	})
+	scenario(&Scenario{
+		Name: "image-power-loss", Number: 9, Needs: []Capability{PowerLoss}, Lost: true, Ground: keepNoLog,
+		About:  "a follower loses its power while it takes a database, and its leader while it sends one: what was not synced is gone",
+		Script: func(ctx context.Context, s *Stage) { imageCrash(ctx, s, s.powerless) },
 	})
 	scenario(&Scenario{
 		Name: "image-twice", Number: 9, Lost: true, Ground: keepNoLog,
@@ -34,9 +39,9 @@ func init() {
 		Script: imageUnderPartition,
 	})
 	scenario(&Scenario{
-		Name: "image-and-compaction", Number: 9, Lost: true, Compacts: true,
+		Name: "image-and-compaction", Number: 9, Needs: []Capability{Bandwidth}, Lost: true, Compacts: true,
 		Ground: func(o *LocalOptions) { keepNoLog(o); o.Set("History", "KeepVersions", 1) },
-		About:  "the history is compacted while a follower takes a database",
+		About:  "the history is compacted while a database is on its way to a follower, over a narrow link: a revision can be read when it begins to come, and no more before it has come",
 		Script: imageAndCompaction,
 	})
 }
@@ -153,11 +158,12 @@ func behindTheLog(ctx context.Context, s *Stage) {
 	s.ready(ctx)
 }
 
-func imageCrash(ctx context.Context, s *Stage) {
+// imageCrash has down end the nodes.
+func imageCrash(ctx context.Context, s *Stage, down func(context.Context, ...string) func(context.Context)) {
 	late := s.others(s.leader(ctx))[0]
 	// The follower, when the first pieces have come.
 	s.imageBegins(ctx, late)
-	up := s.killed(ctx, late)
+	up := down(ctx, late)
 	s.writes(ctx, s.leader(ctx, s.others(late)...), 10)
 	up(ctx)
 	s.broughtAbout(ctx, late+" has taken a database", func(ctx context.Context) bool { return s.images(ctx, late) > 0 })
@@ -165,7 +171,7 @@ func imageCrash(ctx context.Context, s *Stage) {
 	// The leader.
 	s.imageBegins(ctx, late)
 	leader := s.leader(ctx, s.others(late)...)
-	up = s.killed(ctx, leader)
+	up = down(ctx, leader)
 	s.lasts(ctx, 2*electionTimeout)
 	up(ctx)
 	s.broughtAbout(ctx, late+" has taken a database", func(ctx context.Context) bool { return s.images(ctx, late) > 0 })
@@ -220,14 +226,38 @@ func imageAndCompaction(ctx context.Context, s *Stage) {
 	key := s.newKey()
 	first := s.put(ctx, leader, key)
 	s.shown(done(first), "the leader does not write")
-	s.imageFor(ctx, late, func() {
-		for range 200 { // superseded at once, and due to be compacted
-			s.put(ctx, leader, key)
-		}
-	})
+	up := s.killed(ctx, late)
+	s.bulk(ctx, behind, s.others(late)...)
+	// The links to it are narrow, so that there is time.
+	narrow := map[Link]Condition{}
+	for _, name := range s.others(late) {
+		narrow[Link{From: name, To: late}] = Condition{BytesPerSecond: imageRate}
+	}
+	restore, err := s.BreakLinks(ctx, narrow)
+	s.ok(err)
+	wide := s.begin(Fault{Text: fmt.Sprintf("links to %s take %d KiB a second", late, imageRate>>10), Nodes: []string{late}, Undo: restore})
+	up(ctx)
+	came := func(ctx context.Context) float64 {
+		n, _ := s.metric(ctx, late, "confman_image_written_bytes_total")
+		return n
+	}
+	s.broughtAbout(ctx, "a database is on its way to "+late, func(ctx context.Context) bool { return came(ctx) > 0 })
+	s.shown(!s.compacted(ctx, leader, key, first.Revision), "the history was compacted before")
+	for range 200 { // superseded at once, and due to be compacted
+		s.put(ctx, leader, key)
+	}
 	s.broughtAbout(ctx, "the history is compacted", func(ctx context.Context) bool {
 		return s.compacted(ctx, leader, key, first.Revision)
 	})
+	bytes := came(ctx)
+	s.shown(bytes > 0 && s.images(ctx, late) == 0, "the database had come before the history was compacted")
+	s.Log("the history was compacted when %.1f MiB of the database had come to %s", bytes/(1<<20), late)
+	wide(ctx)
+	s.broughtAbout(ctx, late+" has taken a database", func(ctx context.Context) bool { return s.images(ctx, late) > 0 })
 	s.ready(ctx)
 	s.writes(ctx, late, 10)
+	s.until(ctx, late+" has compacted, too", func(ctx context.Context) bool { return s.compacted(ctx, late, key, first.Revision) })
 }
+
+// imageRate is what the links take, in bytes a second, over which a database is to be under way for a while.
+const imageRate = 256 << 10

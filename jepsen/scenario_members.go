@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/confman/confman/client"
+	"github.com/confman/confman/linearizability"
 )
 
 func init() {
@@ -13,6 +14,11 @@ func init() {
 		Name: "members-under-partition", Number: 8, Needs: []Capability{Cuts, Spares}, Lost: true,
 		About:  "a follower is cut off while two members are added and promoted; when it is back, the leader is cut off, and the two are removed by those that are left",
 		Script: membersUnderPartition,
+	})
+	scenario(&Scenario{
+		Name: "cut-leader-removed", Number: 8, Needs: []Capability{Cuts, Spares}, Lost: true,
+		About:  "five members: the leader is cut off from the others, not from clients, and while it is, those remove it, by its name, with another one; when it is back it does not lead, and acknowledges nothing",
+		Script: cutLeaderRemoved,
 	})
 	scenario(&Scenario{
 		Name: "replace-under-partition", Number: 8, Needs: []Capability{Cuts, Spares, Damages}, Lost: true,
@@ -91,6 +97,39 @@ func membersUnderPartition(ctx context.Context, s *Stage) {
 	for _, name := range gone {
 		s.ok(s.bury(ctx, name))
 	}
+	s.ready(ctx)
+}
+
+func cutLeaderRemoved(ctx context.Context, s *Stage) {
+	spares := s.spares()[:2]
+	s.added(ctx, spares...)
+	s.voting(ctx, spares...)
+	old := s.leader(ctx)
+	others := s.others(old)
+	heal := s.isolated(ctx, old)
+	next := s.leader(ctx, others...)
+	gone := []string{old, without(others, []string{next})[0]}
+	for _, name := range gone {
+		_ = s.Excuse(name, "removed from its cluster")
+	}
+	stay := without(others, gone)
+	s.SetMembers(stay) // so that nobody but these is asked to do it
+	s.ok(s.asks(ctx, gone, "gone"))
+	s.until(ctx, fmt.Sprintf("%v are members no more", gone), func(ctx context.Context) bool {
+		is := s.membership(ctx, next)
+		return is != nil && is[gone[0]] == "" && is[gone[1]] == ""
+	})
+	s.Log("%s, which led when it was cut off, is removed, and cut off still", old)
+	s.writes(ctx, next, 10)
+	op := s.put(ctx, old, s.newKey())
+	s.promised(op.Outcome != linearizability.Applied, "%s acknowledged a write alone, after it was removed", old)
+	heal(ctx)
+	s.lasts(ctx, 2*electionTimeout)
+	s.promised(s.leads(ctx, old) == "", "%s leads, and was removed", old)
+	for _, name := range gone {
+		s.ok(s.bury(ctx, name))
+	}
+	s.writes(ctx, s.leader(ctx), 10)
 	s.ready(ctx)
 }
 

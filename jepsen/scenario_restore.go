@@ -15,7 +15,7 @@ import (
 func init() {
 	scenario(&Scenario{
 		Name: "restore-beside-old", Number: 19, Needs: []Capability{Beside, Damages}, Alone: true, Blind: true,
-		About:  "a cluster is restored from a backup on two of its three nodes, and the third is started with what it had: neither takes the other for one of its own; when it is restored, too, they serve",
+		About:  "a cluster is restored from a backup on two of its three nodes, and the third is started with what it had: neither takes the other for one of its own; when it is restored, too, they serve, all has at each the value of the backup, and their states are the same",
 		Script: restoreBesideOld,
 	})
 }
@@ -27,6 +27,8 @@ func restoreBesideOld(ctx context.Context, s *Stage) {
 	last := s.put(ctx, old, key)
 	s.shown(done(last), "%s does not write", old)
 	s.writes(ctx, old, 50)
+	backedUp := s.acknowledged()
+	s.shown(backedUp[key] == last.Value && len(backedUp) > 50, "%d keys are to be backed up", len(backedUp))
 	dir, err := os.MkdirTemp("", "jepsen-backup-")
 	s.ok(err)
 	defer os.RemoveAll(dir)
@@ -78,11 +80,37 @@ func restoreBesideOld(ctx context.Context, s *Stage) {
 	s.SetMembers(nodes)
 	s.ok(s.StartNode(ctx, old))
 	s.ready(ctx)
-	rec, _, err := s.At(old).Get(ctx, key, client.ReadOptions{Consistency: client.Linearizable})
-	s.promised(err == nil && string(rec.Value) == last.Value, "what was backed up is not there: %q, %v", rec.Value, err)
+	for _, name := range nodes {
+		for key, value := range backedUp {
+			rec, _, err := s.At(name).Get(ctx, key, client.ReadOptions{Consistency: client.Linearizable})
+			s.promised(err == nil && string(rec.Value) == value, "%s was backed up as %q, and %s has %q, %v", key, value, name, rec.Value, err)
+		}
+	}
+	s.Log("all %d keys that were backed up are at all nodes as they were", len(backedUp))
 	for _, name := range nodes {
 		s.writes(ctx, name, 10)
 	}
+	var states []linearizability.Event
+	s.until(ctx, "all nodes say what their states are, at one index", func(ctx context.Context) bool {
+		states, err = s.sayAll(ctx)
+		return err == nil
+	})
+	for _, e := range states {
+		s.promised(e.Digest == states[0].Digest, "at index %d the state of %s is %s, and that of %s is %s", e.Index, states[0].Node, states[0].Digest, e.Node, e.Digest)
+	}
+	s.Log("at index %d all are in the same state", states[0].Index)
+}
+
+// acknowledged are the keys that the script wrote, and their values. Each is written once.
+func (s *Stage) acknowledged() map[string]string {
+	h, _ := s.Recorder.History()
+	values := map[string]string{}
+	for i := range h.Ops {
+		if op := &h.Ops[i]; op.Kind == linearizability.Put && op.Outcome == linearizability.Applied && s.keys[op.Key] {
+			values[op.Key] = op.Value
+		}
+	}
+	return values
 }
 
 func lastLine(log []byte) string {

@@ -19,13 +19,13 @@ func init() {
 	scenario(&Scenario{
 		Name: "retry-after-image", Number: 11, Lost: true,
 		Ground: keepNoLog,
-		About:  "a write that was done is sent again to a node that took another one's database meanwhile",
+		About:  "writes time out at the leader, and are committed after that; they are sent again to a node that took another one's database meanwhile: it is one effect",
 		Script: retryAfterImage,
 	})
 	scenario(&Scenario{
 		Name: "retry-after-retention", Number: 11, Needs: []Capability{Programs}, Lost: true,
 		Ground: func(o *LocalOptions) { o.Program = o.Variants[Forgetful] },
-		About:  "a write is sent again before its idempotency key is forgotten, which is one effect, and after, which is another write; the program remembers keys for " + ForgetfulRetention.String() + " only",
+		About:  "a write times out, and is committed after that; it is sent again before its idempotency key is forgotten, which is one effect, and after, which is another write; the program remembers keys for " + ForgetfulRetention.String() + " only",
 		Script: retryAfterRetention, Variant: Forgetful,
 	})
 	scenario(&Scenario{
@@ -35,7 +35,7 @@ func init() {
 	})
 	scenario(&Scenario{
 		Name: "forwarded-twice", Number: 12, Lost: true,
-		About:  "writes are at followers while the leader is stopped: they forward them again and again, to it and then to the next leader, and the old one goes on with all that it got; none carries an idempotency key",
+		About:  "writes are at followers while the leader is stopped: they forward them again and again, to it and then to the next leader, and the old one goes on with all that it got; none carries an idempotency key. That they were sent again the nodes' metrics tell: a write that has had no place in the log for 500 ms is",
 		Script: forwardedTwice,
 	})
 }
@@ -98,13 +98,44 @@ func retryAfterImage(ctx context.Context, s *Stage) {
 	late := s.others(leader)[0]
 	var first []*linearizability.Op
 	for range 5 {
-		op := s.keyed(ctx, leader, s.newKey(), nil)
-		s.shown(done(op), "the leader does not write")
-		first = append(first, op)
+		first = append(first, s.timedOut(ctx, s.newKey()))
 	}
 	s.imageFor(ctx, late, nil)
 	s.ready(ctx)
 	s.retried(ctx, first, late, leader)
+}
+
+// timedOutTries bounds how often a write is asked for that is to be committed after its client has gone: elections come between.
+const timedOutTries = 20
+
+// timedOut is a write whose client waited for as long as the leader could not commit it, and left without an answer, and which was
+// committed then. Its revision is that of which others know.
+func (s *Stage) timedOut(ctx context.Context, key string) *linearizability.Op {
+	for range timedOutTries {
+		leader := s.leader(ctx)
+		goOn := s.stopped(ctx, s.others(leader)...)
+		op := s.keyedOp(leader, key, nil)
+		s.Ask(ctx, s.impatient(leader, electionTimeout/3), op, nil)
+		goOn(ctx)
+		if op.Outcome != linearizability.Unknown {
+			s.ready(ctx)
+			key = s.newKey()
+			continue
+		}
+		const looks = 10
+		for range looks {
+			if read := s.read(ctx, leader, key); read.Outcome == linearizability.ReadDone && read.Found && read.Got == op.Value {
+				op.Revision = read.KeyRevision
+				s.Log("a write timed out at %s, and was committed at revision %d", leader, op.Revision)
+				return op
+			}
+			s.lasts(ctx, pollEvery)
+		}
+		s.ready(ctx)
+		key = s.newKey()
+	}
+	s.shown(false, "of %d writes that timed out none was committed", timedOutTries)
+	return nil
 }
 
 // Forgetful is the program that forgets idempotency keys after ForgetfulRetention.
@@ -115,11 +146,11 @@ const (
 
 func retryAfterRetention(ctx context.Context, s *Stage) {
 	nodes := s.Members()
-	key := s.newKey()
-	first := s.keyed(ctx, nodes[0], key, nil)
-	s.shown(done(first), "%s does not write", nodes[0])
-	s.lasts(ctx, ForgetfulRetention/5)
+	first := s.timedOut(ctx, s.newKey())
+	key := first.Key
 	again := s.keyed(ctx, nodes[1], key, first)
+	late := s.Recorder.Now() - first.Call
+	s.shown(late < int64(ForgetfulRetention*4/5), "it was sent again after %v, when its key may be forgotten", time.Duration(late))
 	s.promised(done(again) && again.Revision == first.Revision, "sent again in time it is another write: revision %d, not %d", again.Revision, first.Revision)
 	between := s.put(ctx, nodes[2], key)
 	s.shown(done(between), "%s does not write", nodes[2])
@@ -182,10 +213,24 @@ func (s *Stage) impatient(node string, patience time.Duration) *client.Client {
 	return c
 }
 
+// forwardedAgain is how many of the writes that were answered at a node it sent to a leader more than once: those that had no place in the log
+// for longer than it waits until it sends them again (500 ms, a bound of the histogram, too).
+func (s *Stage) forwardedAgain(ctx context.Context, node string) float64 {
+	const stage = "confman_node_proposal_stage_duration_seconds"
+	all, ok := s.sample(ctx, node, stage+`_count{stage="forward"}`)
+	soon, has := s.sample(ctx, node, stage+`_bucket{stage="forward",le="0.5"}`)
+	s.shown(ok && has, "%s does not say how long it forwards", node)
+	return all - soon
+}
+
 func forwardedTwice(ctx context.Context, s *Stage) {
 	for range 2 {
 		leader := s.leader(ctx)
 		others := s.others(leader)
+		before := map[string]float64{}
+		for _, name := range others {
+			before[name] = s.forwardedAgain(ctx, name)
+		}
 		goOn := s.stopped(ctx, leader)
 		// At once: the followers have not missed the leader yet, and forward to it.
 		asked := s.queue(ctx, 12, func(ctx context.Context) *linearizability.Op {
@@ -201,7 +246,12 @@ func forwardedTwice(ctx context.Context, s *Stage) {
 			}
 		}
 		s.shown(answered > 0, "none of the writes that were forwarded to a stopped leader was answered")
-		s.Log("%d of 12 writes were answered that had been forwarded to a leader that was stopped", answered)
+		again := 0.0 // at the one that follows both: the other one may have led itself
+		for _, name := range without(others, []string{next}) {
+			again += s.forwardedAgain(ctx, name) - before[name]
+		}
+		s.Log("%d of 12 writes were answered that had been forwarded to a leader that was stopped; %.0f had been sent again", answered, again)
+		s.shown(again > 0, "no write was forwarded twice")
 		s.ready(ctx)
 	}
 }

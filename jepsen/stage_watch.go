@@ -109,24 +109,44 @@ func (s *Stage) compacted(ctx context.Context, node, key string, revision uint64
 
 // metric is the sum of a node's samples of a metric; false: it does not answer.
 func (s *Stage) metric(ctx context.Context, node, name string) (sum float64, ok bool) {
+	answers := s.samples(ctx, node, func(sample string, value float64) {
+		rest, found := strings.CutPrefix(sample, name)
+		if found && (rest == "" || rest[0] == '{') {
+			sum += value
+		}
+	})
+	return sum, answers
+}
+
+// sample is one of a node's samples, by its name and labels, as /metrics has them; false: it is not there.
+func (s *Stage) sample(ctx context.Context, node, name string) (value float64, ok bool) {
+	s.samples(ctx, node, func(sample string, v float64) {
+		if sample == name {
+			value, ok = v, true
+		}
+	})
+	return value, ok
+}
+
+// samples calls each with all of a node's; false: it does not answer.
+func (s *Stage) samples(ctx context.Context, node string, each func(sample string, value float64)) bool {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Machine(node).URL+"/metrics", nil)
 	s.ok(err)
 	c := &http.Client{Transport: &http.Transport{DialContext: s.Ground.Dial, DisableKeepAlives: true}, Timeout: attemptTime}
 	resp, err := c.Do(req)
 	if err != nil {
-		return 0, false
+		return false
 	}
 	defer resp.Body.Close()
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 		line := lines.Text()
-		rest, found := strings.CutPrefix(line, name)
-		if !found || rest == "" || rest[0] != '{' && rest[0] != ' ' {
+		end := strings.LastIndexByte(line, ' ')
+		if end < 0 {
 			continue
 		}
-		n, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
-		if err == nil {
-			sum, ok = sum+n, true
+		if n, err := strconv.ParseFloat(line[end+1:], 64); err == nil {
+			each(line[:end], n)
 		}
 	}
-	return sum, ok || resp.StatusCode == http.StatusOK
+	return resp.StatusCode == http.StatusOK
 }
