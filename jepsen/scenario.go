@@ -71,6 +71,8 @@ func (sc *Scenario) CannotBeMade(ground Ground) error {
 			_, has = ground.(programmer)
 		case Descriptors:
 			_, has = ground.(limiter)
+		case Spoils:
+			_, has = ground.(spoiler)
 		case Beside:
 			_, has = ground.(commander)
 		default:

@@ -92,6 +92,12 @@ func damagedThenLead(ctx context.Context, s *Stage, kind DamageKind, finds strin
 	}
 	s.Log("%s noticed", who)
 	s.ready(ctx)
+	s.lead(ctx, who)
+	s.writes(ctx, who, 20)
+}
+
+// lead has a node be the leader.
+func (s *Stage) lead(ctx context.Context, who string) {
 	s.until(ctx, who+" leads", func(ctx context.Context) bool {
 		leader := s.leads(ctx, s.Members()...)
 		if leader == who {
@@ -102,7 +108,6 @@ func damagedThenLead(ctx context.Context, s *Stage, kind DamageKind, finds strin
 		}
 		return false
 	})
-	s.writes(ctx, who, 20)
 }
 
 // noticed tells whether a node has said something since its log was so long; it may take a while until it looks there.

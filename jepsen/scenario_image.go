@@ -29,6 +29,11 @@ func init() {
 		Script: func(ctx context.Context, s *Stage) { imageCrash(ctx, s, s.powerless) },
 	})
 	scenario(&Scenario{
+		Name: "image-flipped", Number: 6, Needs: []Capability{Spoils}, Lost: true, Ground: keepNoLog,
+		About:  "bits are flipped on the disk of a follower in the database that is coming in: it finds that out, does not take it, takes another one, and is made leader",
+		Script: imageFlipped,
+	})
+	scenario(&Scenario{
 		Name: "image-twice", Number: 9, Lost: true, Ground: keepNoLog,
 		About:  "a follower takes two databases in quick succession",
 		Script: imageTwice,
@@ -188,6 +193,27 @@ func (s *Stage) imageBegins(ctx context.Context, late string) {
 		return n > 0
 	})
 	s.shown(s.images(ctx, late) == 0, "it came before it could be stopped")
+}
+
+// spoilt is how many bits are flipped: much of what a database has is not in use any more.
+const spoilt = 64
+
+func imageFlipped(ctx context.Context, s *Stage) {
+	late := s.others(s.leader(ctx))[0]
+	s.imageBegins(ctx, late)
+	goOn := s.stopped(ctx, late)
+	did, err := s.Ground.(spoiler).SpoilImage(ctx, late, spoilt, s.Seed)
+	s.ok(err)
+	s.Log("at %s: %s", late, did)
+	goOn(ctx)
+	s.broughtAbout(ctx, late+" finds out that the database is damaged", func(ctx context.Context) bool {
+		n, _ := s.sample(ctx, late, `confman_image_verified_total{result="useless"}`)
+		return n > 0
+	})
+	s.until(ctx, late+" has taken another one", func(ctx context.Context) bool { return s.images(ctx, late) > 0 })
+	s.ready(ctx)
+	s.lead(ctx, late)
+	s.writes(ctx, late, 20)
 }
 
 func imageTwice(ctx context.Context, s *Stage) {

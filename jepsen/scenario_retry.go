@@ -35,7 +35,7 @@ func init() {
 	})
 	scenario(&Scenario{
 		Name: "forwarded-twice", Number: 12, Lost: true,
-		About:  "writes are at followers while the leader is stopped: they forward them again and again, to it and then to the next leader, and the old one goes on with all that it got; none carries an idempotency key. That they were sent again the nodes' metrics tell: a write that has had no place in the log for 500 ms is",
+		About:  "writes are at followers while the leader is stopped: they forward them again and again, to it and then to the next leader, and the old one goes on with all that it got; none carries an idempotency key",
 		Script: forwardedTwice,
 	})
 }
