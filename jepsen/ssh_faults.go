@@ -73,7 +73,7 @@ func (s *SSH) can(c Capability, n *sshNode) error {
 		return errRealDisk
 	case PowerLoss:
 		return errRealPower
-	case Damages:
+	case Damages, Spoils:
 		return errNoDamage
 	case Programs, Descriptors, Beside:
 		return errNotRemote
