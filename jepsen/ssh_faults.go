@@ -75,7 +75,7 @@ func (s *SSH) can(c Capability, n *sshNode) error {
 		return errRealPower
 	case Damages, Spoils:
 		return errNoDamage
-	case Programs, Descriptors, Beside:
+	case Programs, Descriptors, Beside, Spoils:
 		return errNotRemote
 	case Spares:
 	}
