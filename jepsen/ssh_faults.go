@@ -75,7 +75,7 @@ func (s *SSH) can(c Capability, n *sshNode) error {
 		return errRealPower
 	case Damages, Spoils:
 		return errNoDamage
-	case Programs, Descriptors, Beside, Spoils:
+	case Programs, Descriptors, Beside:
 		return errNotRemote
 	case Spares:
 	}
