@@ -99,23 +99,28 @@ func (c *Core) compareDigests() {
 		c.endImage(false)
 	}
 	c.offerImage()
-	majority := (len(c.peers)+1)/2 + 1 // of the members, learners included: all have the state
 	for _, p := range c.peers {
 		d := c.digests[p]
 		if d.Index != c.own.Index || d.Hash == c.own.Hash {
 			continue
 		}
-		agree := 0
-		for _, q := range c.peers {
-			if c.digests[q] == d {
-				agree++
-			}
-		}
-		if agree >= majority {
-			c.damaged(fmt.Errorf("%w: at index %d its hash is %x, that of %d members is %x", errDiverged, d.Index, c.own.Hash[:8], agree, d.Hash[:8]))
+		if c.majorityHas(d, c.conf.Voters) && (!c.conf.Joint() || c.majorityHas(d, c.conf.VotersOutgoing)) {
+			c.damaged(fmt.Errorf("%w: at index %d its hash is %x, that of most voters is %x", errDiverged, d.Index, c.own.Hash[:8], d.Hash[:8]))
 			return
 		}
 	}
+}
+
+// majorityHas tells whether most of these voters had this state. Learners do not count: one that has no store yet would be
+// waited for, and gets none from members that disagree.
+func (c *Core) majorityHas(d transport.Digest, voters []uint64) bool {
+	agree := 0
+	for _, id := range voters {
+		if id != c.cfg.ID && c.digests[id] == d {
+			agree++
+		}
+	}
+	return agree > len(voters)/2
 }
 
 func (c *Core) forgetDigests() {
