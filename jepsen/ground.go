@@ -82,7 +82,8 @@ const (
 	DiskFaults Capability = "disk faults" // SetDisk, but for DiskState.Bytes
 	DiskSizes  Capability = "disk sizes"  // DiskState.Bytes
 	PowerLoss  Capability = "power loss"  // LosePower
-	Damages    Capability = "damage"      // Damage
+	Damages    Capability = "damage"      // Damage, but for LoseDirectory
+	LostDisks  Capability = "lost disks"  // LoseDirectory
 	Clocks     Capability = "clocks"      // SetClock
 	Spares     Capability = "spares"      // at least two machines more than form the cluster
 )

@@ -134,7 +134,7 @@ func (l *Local) Can(c Capability) error {
 		if l.o.Spares >= 2 {
 			err = nil
 		}
-	case DiskFaults, DiskSizes, PowerLoss, Damages:
+	case DiskFaults, DiskSizes, PowerLoss, Damages, LostDisks:
 		err = l.disks.can(c)
 	default:
 		err = l.net.can(c)

@@ -111,7 +111,7 @@ func (d *localDisks) means() string {
 
 // can is nil for the faults of disks that can be made.
 func (d *localDisks) can(c Capability) error {
-	if c == Damages {
+	if c == Damages || c == LostDisks {
 		return nil
 	}
 	return d.why

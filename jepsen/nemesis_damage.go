@@ -37,7 +37,7 @@ func init() {
 		})
 	}
 	enlist(&Nemesis{
-		Name: "lose-disk", About: "a node loses all of its disk: it must refuse to take part, and is replaced", Needs: []Capability{Damages}, Members: true,
+		Name: "lose-disk", About: "a node loses all of its disk: it must refuse to take part, and is replaced", Needs: []Capability{LostDisks}, Members: true,
 		Strike: func(ctx context.Context, r *Run, rng *rand.Rand) (*Fault, error) {
 			return damage(ctx, r, rng, LoseDirectory, func(ctx context.Context, who string) error { return refuse(ctx, r, who) })
 		},

@@ -13,7 +13,7 @@ import (
 )
 
 func init() {
-	changes := []Capability{Spares, Damages}
+	changes := []Capability{Spares, LostDisks}
 	enlist(&Nemesis{
 		Name: "grow-shrink", About: "two spares are added and promoted, then two members removed, whoever they are", Needs: changes, Members: true,
 		Strike: func(ctx context.Context, r *Run, rng *rand.Rand) (*Fault, error) { return grow(ctx, r, rng, 2, false) },
@@ -23,7 +23,7 @@ func init() {
 		Strike: func(ctx context.Context, r *Run, rng *rand.Rand) (*Fault, error) { return grow(ctx, r, rng, 1, true) },
 	})
 	enlist(&Nemesis{Name: "learner", About: "a spare is added, learns for a while, and is removed", Needs: changes, Members: true, Strike: learnFor})
-	enlist(&Nemesis{Name: "replace", About: "a sound member is stopped, and replaced by one with an empty disk", Needs: []Capability{Damages}, Members: true, Strike: replaceOne})
+	enlist(&Nemesis{Name: "replace", About: "a sound member is stopped, and replaced by one with an empty disk", Needs: []Capability{LostDisks}, Members: true, Strike: replaceOne})
 	enlist(&Nemesis{Name: "transfer", About: "another node is told to lead", Strike: handOver})
 	enlist(&Nemesis{Name: "drain", About: "a node is taken out of service, and back", Strike: drainOne})
 }

@@ -27,7 +27,7 @@ func init() {
 		})
 	}
 	scenario(&Scenario{
-		Name: "disk-lost", Number: 7, Needs: []Capability{Damages, Spares}, Lost: true,
+		Name: "disk-lost", Number: 7, Needs: []Capability{LostDisks, Spares}, Lost: true,
 		About:  "a follower loses all of its disk and is started under its old name, when its vote would make a majority: it must not take part; then it is replaced",
 		Script: diskLost,
 	})

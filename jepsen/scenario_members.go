@@ -21,7 +21,7 @@ func init() {
 		Script: cutLeaderRemoved,
 	})
 	scenario(&Scenario{
-		Name: "replace-under-partition", Number: 8, Needs: []Capability{Cuts, Spares, Damages}, Lost: true,
+		Name: "replace-under-partition", Number: 8, Needs: []Capability{Cuts, Spares, LostDisks}, Lost: true,
 		About:  "five members: the directory of one is lost and it is replaced while another one is cut off",
 		Ground: func(o *LocalOptions) { o.Nodes = 5 },
 		Script: replaceUnderPartition,

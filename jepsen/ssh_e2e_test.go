@@ -236,7 +236,7 @@ func (y *yard) testRun(t *testing.T) {
 	}
 	// They have breaks long enough for a majority to be at work in between, on a slow machine, too.
 	o := Options{
-		Nemeses: []string{"kill-one", "pause-leader", "isolate-one", "narrow-network"}, Time: 30 * time.Second,
+		Nemeses: []string{"kill-one", "pause-leader", "isolate-one", "narrow-network", "replace"}, Time: 40 * time.Second,
 		Quiet: 4 * time.Second, Clients: 4, Pace: 20 * time.Millisecond, Log: t.Logf,
 	}
 	res, err := Execute(t.Context(), g, o)

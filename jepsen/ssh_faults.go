@@ -75,6 +75,8 @@ func (s *SSH) can(c Capability, n *sshNode) error {
 		return errRealPower
 	case Damages, Spoils:
 		return errNoDamage
+	case LostDisks:
+		return nil
 	case Programs, Descriptors, Beside:
 		return errNotRemote
 	case Spares:
@@ -109,7 +111,7 @@ func (s *SSH) Means() []string {
 	if s.Can(Clocks) == nil {
 		means = append(means, "clocks: date; what sets them right there (chrony, timesyncd) should be stopped")
 	}
-	for _, c := range []Capability{Cuts, Losses, Bandwidth, Delays, Reorders, Corruption, DiskSizes, DiskFaults, Clocks, PowerLoss, Damages, Spares} {
+	for _, c := range []Capability{Cuts, Losses, Bandwidth, Delays, Reorders, Corruption, DiskSizes, DiskFaults, Clocks, PowerLoss, Damages, LostDisks, Spares} {
 		if err := s.Can(c); err != nil {
 			means = append(means, "not: "+strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
