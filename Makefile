@@ -5,12 +5,14 @@ TIME  ?= 60s
 FOR   ?= 1h
 FUZZTIME ?= 20s
 BENCH ?= .
+WORK  ?= .
+ROUNDS ?= 5
 GO    ?= go
 # The Go vulnerability database as of a day: the same answer for the same commit. VULNDB=latest asks for today's.
 VULNDB ?= v0.0.0-20261105234957-e22db6528018
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev test race lint fmt generate tidy check deploy-check e2e failpoint-build test-failpoints failpoints jepsen chaos-ci chaos-short chaos-long jepsen-broken fuzz sim nightly mutants bench cover vuln vuln-db clean
+.PHONY: help build dev test race lint fmt generate tidy check deploy-check e2e failpoint-build test-failpoints failpoints jepsen chaos-ci chaos-short chaos-long jepsen-broken fuzz sim nightly mutants bench bench-build bench-short bench-check benchmarks cover vuln vuln-db clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -126,7 +128,22 @@ vuln-db: # what vuln needs from elsewhere
 	$(GO) run golang.org/x/vulndb/cmd/indexdb@$(VULNDB) -out bin/vulndb \
 	  -vulns "$$($(GO) mod download -json golang.org/x/vulndb@$(VULNDB) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/data/osv"
 
-bench: ## the figures of BENCHMARKS.md, on real processes
+# A module of its own, so that Confman does not depend on what it is compared with.
+bench-build: build
+	cd bench && $(GO) build -o ../bin/etcd go.etcd.io/etcd/server/v3 && $(GO) build -o ../bin/bench .
+
+bench: bench-build ## Confman and etcd in turns on this machine: the table of BENCHMARKS.md; WORK and ROUNDS say what of it
+	bin/bench -confman bin/confman -etcd-program bin/etcd -rounds $(ROUNDS) -work '$(WORK)' -out bin/bench-results
+
+bench-short: bench-build ## the same in a minute: a test of the program, which judges no time
+	bin/bench -confman bin/confman -etcd-program bin/etcd -short
+
+bench-check: ## build, vet, lint, format, tidy, tests of bench
+	cd bench && $(GO) build ./... && $(GO) vet ./... && $(GO) mod tidy -diff
+	lint="$$($(GO) tool -n golangci-lint)" && cd bench && "$$lint" run -c ../.golangci.yml ./... && "$$lint" fmt -c ../.golangci.yml --diff ./...
+	cd bench && $(GO) test -short ./...
+
+benchmarks: ## the benchmarks of cmd/confman, on real processes
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 30m ./cmd/confman
 
 cover: ## coverage of the unit tests, as a page

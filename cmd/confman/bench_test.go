@@ -24,7 +24,7 @@ import (
 )
 
 // The figures of BENCHMARKS.md, on real processes: three nodes and the load on
-// one machine, every acknowledged write synced. make bench runs them.
+// one machine, every acknowledged write synced. make benchmarks runs them.
 
 // onRealDisk refuses to measure on memory.
 func onRealDisk(b *testing.B) {

@@ -1,0 +1,77 @@
+// Command bench drives Confman and etcd in turns on this machine, and prints how they compare. README.md says how to run it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"regexp"
+	"syscall"
+	"time"
+
+	"github.com/confman/confman/bench/report"
+	"github.com/confman/confman/bench/servers"
+	"github.com/confman/confman/bench/work"
+)
+
+func main() {
+	if err := servers.ServeEmpty(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1) //nolint:gocritic // nothing is left to be deferred
+	}
+}
+
+func run(ctx context.Context) (err error) {
+	var (
+		o     work.Options
+		which = flag.String("work", ".", "a regular expression: of what is done, by name")
+		etcd  = flag.Bool("etcd", true, "drive etcd, too")
+		short = flag.Bool("short", false, "all of it, as small as it can be: a test of this program, of no time")
+		out   = flag.String("out", "", "a directory for the table, all figures and the plots")
+	)
+	flag.StringVar(&o.Confman, "confman", "../bin/confman", "its program")
+	flag.StringVar(&o.Etcd, "etcd-program", "../bin/etcd", "its program")
+	flag.StringVar(&o.Data, "data", os.TempDir(), "a directory on a disk, where all data goes meanwhile")
+	flag.IntVar(&o.Rounds, "rounds", 5, "how often everything is done")
+	flag.IntVar(&o.Keys, "keys", 100_000, "how many keys there are")
+	flag.IntVar(&o.Value, "value", 256, "how many bytes a value has")
+	flag.IntVar(&o.Nodes, "nodes", 3, "how many nodes a cluster has: 1, 3 or 5")
+	flag.BoolVar(&o.Curves, "curves", false, "with the loads that only plots need")
+	flag.DurationVar(&o.Times.Measure, "time", 5*time.Second, "how long each load is measured")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("what is %q?", flag.Arg(0))
+	}
+	o.Times.Settle, o.Times.Warm = time.Second, time.Second
+	if o.Which, err = regexp.Compile(*which); err != nil {
+		return err
+	}
+	if !*etcd {
+		o.Etcd = ""
+	}
+	if *short {
+		o.Smoke, o.Rounds, o.Keys = true, 1, 1000
+		o.Times = work.Times{Settle: 50 * time.Millisecond, Warm: 100 * time.Millisecond, Measure: 300 * time.Millisecond}
+	}
+	o.Log = os.Stderr
+	r, err := work.New(o)
+	if err != nil {
+		return err
+	}
+	err = r.Do(ctx)
+	text := report.Markdown(&r.Results)
+	fmt.Print(text)
+	if *out != "" {
+		err = errors.Join(err, report.Write(*out, text, &r.Results))
+	}
+	return err
+}

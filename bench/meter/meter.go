@@ -1,0 +1,132 @@
+// Package meter reads what the kernel counts: processor time, memory and bytes written, of processes and of the machine.
+package meter
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// tick is the unit of processor times in /proc: USER_HZ is 100 on every architecture that Go runs on.
+const tick = 10 * time.Millisecond
+
+// CPU is the processor time that a process has used since its start.
+func CPU(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	return parseStat(text)
+}
+
+// parseStat takes utime and stime, fields 14 and 15. The second field, the name, may hold spaces and parentheses.
+func parseStat(text []byte) (time.Duration, error) {
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, errors.New("/proc/PID/stat is short")
+	}
+	var sum time.Duration
+	for _, field := range fields[11:13] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("/proc/PID/stat: %w", err)
+		}
+		sum += time.Duration(n) * tick
+	}
+	return sum, nil
+}
+
+// CPUs is that of several processes.
+func CPUs(pids []int) (sum time.Duration, err error) {
+	for _, pid := range pids {
+		one, err := CPU(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += one
+	}
+	return sum, nil
+}
+
+// Own is the processor time of this process.
+func Own() (time.Duration, error) {
+	var use syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
+		return 0, err
+	}
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano()), nil
+}
+
+// Machine is what all processors have done since the machine began.
+type Machine struct {
+	Busy  time.Duration // for processes and interrupts
+	Steal time.Duration // what the host took away
+}
+
+// ReadMachine reads /proc/stat.
+func ReadMachine() (Machine, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return Machine{}, err
+	}
+	return parseMachine(text)
+}
+
+// parseMachine takes the first line: user, nice, system, idle, iowait, irq, softirq, steal. What guests used is in user.
+func parseMachine(text []byte) (m Machine, err error) {
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	fields := strings.Fields(string(line))
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return m, errors.New("/proc/stat does not begin with the sum of all processors")
+	}
+	var n [8]time.Duration
+	for i := range n {
+		v, err := strconv.ParseInt(fields[i+1], 10, 64)
+		if err != nil {
+			return m, fmt.Errorf("/proc/stat: %w", err)
+		}
+		n[i] = time.Duration(v) * tick
+	}
+	return Machine{Busy: n[0] + n[1] + n[2] + n[5] + n[6], Steal: n[7]}, nil
+}
+
+// Anon is a process's anonymous memory in bytes: what no file backs.
+func Anon(pid int) (int64, error) {
+	n, err := named(pid, "status", "RssAnon")
+	return n << 10, err // in KiB
+}
+
+// Written is how many bytes a process has had sent to disks. The kernel counts pages when they become dirty, so what a
+// program keeps in its own memory is not in it yet.
+func Written(pid int) (int64, error) { return named(pid, "io", "write_bytes") }
+
+// named is the number on a line "NAME: number" of a file of a process.
+func named(pid int, file, name string) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+	if err != nil {
+		return 0, err
+	}
+	return parseNamed(text, name)
+}
+
+func parseNamed(text []byte, name string) (int64, error) {
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, name+":"); ok {
+			fields := strings.Fields(rest)
+			if len(fields) == 0 {
+				break
+			}
+			return strconv.ParseInt(fields[0], 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("no %s", name)
+}
+
+// Processors is how many there are.
+func Processors() int { return runtime.NumCPU() }

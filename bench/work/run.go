@@ -1,0 +1,188 @@
+package work
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/confman/confman/bench/load"
+	"github.com/confman/confman/bench/servers"
+)
+
+// Options are of a comparison.
+type Options struct {
+	Confman string // its program
+	Etcd    string // its program; "": without it
+	Data    string // a directory on a disk
+	Rounds  int
+	Keys    int
+	Value   int
+	Nodes   int
+	Which   *regexp.Regexp // of what is to be done, by name
+	Curves  bool           // with what only plots need
+	Times   Times
+	// Smoke judges nothing, and repeats nothing.
+	Smoke bool
+	Log   io.Writer
+}
+
+// Results are all that was measured.
+type Results struct {
+	Loads []Load `json:"loads"` // what was to be measured
+	Cells []Cell `json:"cells"`
+}
+
+// Run is a comparison.
+type Run struct {
+	Options
+	Results
+	values *load.Values
+	began  time.Time
+}
+
+// New checks what is asked for.
+func New(o Options) (*Run, error) {
+	values, err := load.NewValues(o.Value)
+	if err != nil {
+		return nil, err
+	}
+	if o.Keys < 1 || o.Keys > load.MaxKeys {
+		return nil, fmt.Errorf("%d keys: 1 to %d", o.Keys, load.MaxKeys)
+	}
+	if err := servers.OnDisk(o.Data); err != nil {
+		return nil, err
+	}
+	r := &Run{Options: o, values: values, began: time.Now()}
+	for _, l := range Loads() {
+		if (!l.Extra || o.Curves) && o.Which.MatchString(l.Name) {
+			r.Loads = append(r.Loads, l)
+		}
+	}
+	return r, nil
+}
+
+func (r *Run) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(r.Log, "%6.1f s  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...)) // nobody is left to tell
+}
+
+// Do does all of it. What was measured before an error is in Results.
+func (r *Run) Do(ctx context.Context) error {
+	if len(r.Loads) > 0 {
+		for round := range r.Rounds {
+			if err := r.round(ctx, round); err != nil {
+				return fmt.Errorf("round %d: %w", round+1, err)
+			}
+		}
+	}
+	return nil
+}
+
+// fleet is clusters that run, and their directory.
+type fleet struct {
+	dir string
+	all []*servers.Cluster
+}
+
+// up starts a cluster below the fleet's directory.
+func (f *fleet) up(ctx context.Context, c *servers.Cluster, err error) (*servers.Cluster, error) {
+	if err != nil {
+		return nil, err
+	}
+	f.all = append(f.all, c)
+	return c, c.Start(ctx)
+}
+
+// down kills all and removes what they left.
+func (f *fleet) down() error {
+	for _, c := range f.all {
+		c.Kill()
+	}
+	return os.RemoveAll(f.dir)
+}
+
+func (r *Run) newFleet() (*fleet, error) {
+	dir, err := os.MkdirTemp(r.Data, "confman-bench-")
+	return &fleet{dir: dir}, err
+}
+
+func (r *Run) newConfman(ctx context.Context, f *fleet) (*servers.Cluster, error) {
+	c, err := servers.Confman(r.Confman, filepath.Join(f.dir, "confman"), r.Nodes, nil)
+	return f.up(ctx, c, err)
+}
+
+func (r *Run) newEtcd(ctx context.Context, f *fleet) (*servers.Cluster, error) {
+	c, err := servers.Etcd(r.Etcd, filepath.Join(f.dir, "etcd"), r.Nodes, nil)
+	return f.up(ctx, c, err)
+}
+
+// round has fresh clusters do everything once.
+func (r *Run) round(ctx context.Context, round int) (err error) {
+	f, err := r.newFleet()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.down()) }()
+	confman, err := r.newConfman(ctx, f)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := load.FillConfman(ctx, r.Keys, r.values, confman.Addrs()...); err != nil {
+		return fmt.Errorf("filling Confman: %w", err)
+	}
+	r.say("round %d: Confman has %d keys after %.1f s", round+1, r.Keys, time.Since(start).Seconds())
+	all := []Contender{{Confman, confman, load.NewConfman}}
+	if r.Etcd != "" {
+		etcd, err := r.newEtcd(ctx, f)
+		if err != nil {
+			return err
+		}
+		start := time.Now()
+		if err := load.FillEtcd(ctx, r.Keys, r.values, etcd.Addrs()...); err != nil {
+			return fmt.Errorf("filling etcd: %w", err)
+		}
+		r.say("round %d: etcd has %d keys after %.1f s", round+1, r.Keys, time.Since(start).Seconds())
+		all = append(all, Contender{EtcdGRPC, etcd, load.NewEtcdGRPC}, Contender{EtcdHTTP, etcd, load.NewEtcdHTTP})
+	}
+	for i, l := range r.Loads {
+		who := all
+		if l.Empty {
+			empty, err := servers.Empty(ctx, filepath.Join(f.dir, "empty"), load.ConfmanPath, "http://"+confman.Addrs()[0]+load.ConfmanPath+string(load.AppendKey(nil, 0)))
+			if empty, err = f.up(ctx, empty, err); err != nil {
+				return err
+			}
+			who = append(who[:len(who):len(who)], Contender{Empty, empty, load.NewEmpty})
+		}
+		seed := uint64(1 + round*100 + i)
+		cells, err := pass(turn(who, round), !r.Smoke, func(c Contender) (Cell, error) {
+			seed += 10_000
+			var idle []int
+			for _, other := range f.all {
+				if other != c.Cluster {
+					idle = append(idle, other.PIDs()...)
+				}
+			}
+			got, err := r.Times.measure(ctx, c, l.of(r.Keys, r.values, seed), idle)
+			got.Load, got.Round = l.Name, round+1
+			if err == nil {
+				r.say("%-36s %-13s %8.0f/s  p50 %6.2f  p99 %6.2f  p99.9 %6.2f ms  %4.0f µs/op  load %2.0f%%  others %2.0f%%", l.Name, c.Name, got.Rate,
+					got.P50, got.P99, got.P999, got.CPU, 100*got.Load_, 100*got.Others)
+			}
+			return got, err
+		}, r.say)
+		if err != nil {
+			return fmt.Errorf("%s: %w", l.Name, err)
+		}
+		r.Cells = append(r.Cells, cells...)
+		if l.Empty {
+			f.all[len(f.all)-1].Kill()
+			f.all = f.all[:len(f.all)-1]
+		}
+	}
+	return nil
+}

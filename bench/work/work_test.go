@@ -1,0 +1,96 @@
+package work
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/confman/confman/bench/hist"
+	"github.com/confman/confman/bench/meter"
+)
+
+func TestCell(t *testing.T) {
+	start := time.Now()
+	h := &hist.Hist{}
+	for range 1000 {
+		h.Add(2 * time.Millisecond)
+	}
+	before := reading{at: start, servers: time.Second, own: time.Second, machine: meter.Machine{Busy: 10 * time.Second, Steal: time.Second}}
+	after := reading{
+		at: start.Add(2 * time.Second), servers: 2 * time.Second, own: 1200 * time.Millisecond, idle: 100 * time.Millisecond,
+		machine: meter.Machine{Busy: 11500 * time.Millisecond, Steal: 1100 * time.Millisecond},
+	}
+	c := cell(before, after, h, 2)
+	assert.EqualValues(t, 1000, c.Ops)
+	assert.InDelta(t, 500, c.Rate, 1e-9)
+	assert.InDelta(t, 1000, c.CPU, 1e-9, "a second of the servers for a thousand operations")
+	assert.InDelta(t, 0.25, c.Servers, 1e-9)
+	assert.InDelta(t, 0.05, c.Load_, 1e-9)
+	assert.InDelta(t, 0.025, c.Idle, 1e-9)
+	assert.InDelta(t, 0.075, c.Others, 1e-9, "1.5 s of work and 0.1 s of the host's, less 1.3 s of ours, of 4 s")
+	assert.False(t, c.Disturbed)
+	assert.InEpsilon(t, 2, c.P999, 0.02)
+
+	after.machine.Steal += 200 * time.Millisecond
+	assert.True(t, cell(before, after, h, 2).Disturbed)
+	after.machine = before.machine
+	assert.Zero(t, cell(before, after, h, 2).Others, "ticks are coarse")
+}
+
+// TestPass: disturbed passes are repeated, all contenders together, but not for ever.
+func TestPass(t *testing.T) {
+	two := []Contender{{Name: "a"}, {Name: "b"}}
+	for _, c := range []struct {
+		name   string
+		others []float64 // of the measurements, in turn
+		again  bool
+		want   float64
+		makes  int
+		says   int
+	}{
+		{name: "quiet", others: []float64{0, MaxOthers}, again: true, want: MaxOthers, makes: 2},
+		{name: "disturbed once", others: []float64{0, 0.5, 0, 0}, again: true, makes: 4, says: 1},
+		{name: "disturbed always", others: []float64{0.4, 0.5, 0.2, 0.3, 0.4, 0.3, 0.9, 0.3}, again: true, want: 0.3, makes: 8, says: 4},
+		{name: "judged by nothing", others: []float64{0.4, 0.5}, want: 0.5, makes: 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			made, said := 0, 0
+			cells, err := pass(two, c.again, func(who Contender) (Cell, error) {
+				made++
+				return Cell{By: who.Name, Others: c.others[made-1]}, nil
+			}, func(string, ...any) { said++ })
+			require.NoError(t, err)
+			require.Len(t, cells, 2)
+			assert.Equal(t, "ab", cells[0].By+cells[1].By)
+			assert.Equal(t, cells[0].Attempt, cells[1].Attempt)
+			assert.InDelta(t, c.want, worst(cells), 1e-9)
+			assert.Equal(t, []int{c.makes, c.says}, []int{made, said})
+		})
+	}
+	bad := errors.New("a wrong answer")
+	_, err := pass(two, true, func(Contender) (Cell, error) { return Cell{}, bad }, func(string, ...any) {})
+	require.ErrorIs(t, err, bad)
+}
+
+func TestTurn(t *testing.T) {
+	all := []string{"a", "b", "c"}
+	got := ""
+	for round := range 4 {
+		got += fmt.Sprint(turn(all, round))
+	}
+	assert.Equal(t, "[a b c][b c a][c a b][a b c]", got)
+	assert.Equal(t, []string{"a", "b", "c"}, all)
+}
+
+// TestLoadsAreDistinct: results are found by name.
+func TestLoadsAreDistinct(t *testing.T) {
+	seen := map[string]bool{}
+	for _, l := range Loads() {
+		assert.False(t, seen[l.Name], l.Name)
+		seen[l.Name] = true
+	}
+}
