@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/confman/confman/jepsen/losefs"
@@ -29,6 +30,8 @@ type localDisk struct {
 	log    string       // what was done to it
 	dark   bool         // it is without power, and out or to be taken out
 	thread *thread      // on which it is mounted
+
+	forgot atomic.Uint64 // what it lost with its power
 }
 
 // diskLog is what the file is called that says what was done to a machine's disk.
@@ -49,7 +52,7 @@ func (l *Local) newDisks() error {
 	}
 	for i, m := range l.machines {
 		x := l.disks.byName[m.Name]
-		disk, err := losefs.New(l.path(m.Name, ".disk"), losefs.Options{Seed: l.o.Seed*MaxLocalMachines + uint64(i)})
+		disk, err := losefs.New(l.path(m.Name, ".disk"), losefs.Options{Seed: l.o.Seed*MaxLocalMachines + uint64(i), Torn: true})
 		if err == nil {
 			err = os.Mkdir(x.at, 0o700)
 		}
@@ -137,6 +140,9 @@ func (l *Local) DiskHits(machine string) uint64 {
 	return 0
 }
 
+// Forgotten is part of lossCounter.
+func (l *Local) Forgotten(machine string) uint64 { return l.disks.byName[machine].forgot.Load() }
+
 // powerTime bounds the end of processes that were killed.
 const powerTime = 20 * time.Second
 
@@ -204,6 +210,7 @@ func (d *localDisk) ready() error {
 		return fmt.Errorf("jepsen: the disk at %s: %w", d.at, err)
 	}
 	d.dark = false
+	d.forgot.Add(uint64(lost.Lost()))
 	return nil
 }
 

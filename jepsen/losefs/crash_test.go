@@ -143,7 +143,7 @@ func (n neverSynced) Open(name string) (wal.File, error) {
 // lose has a child work until the power is lost, again and again, and returns what is wrong with what the child finds then.
 func lose(t *testing.T, child string, times int) error {
 	t.Helper()
-	r := newRig(t, losefs.Options{Seed: 7})
+	r := newRig(t, losefs.Options{Seed: 7, Torn: true})
 	rng := rand.New(rand.NewPCG(7, 7))
 	steps, doing := 0, 0 // what is certain, and what may be
 	var total losefs.Loss
@@ -155,6 +155,7 @@ func lose(t *testing.T, child string, times int) error {
 		r.disk.CutAfter(0)
 		l := r.losePower()
 		total.Pieces, total.PiecesLost, total.Names, total.NamesLost = total.Pieces+l.Pieces, total.PiecesLost+l.PiecesLost, total.Names+l.Names, total.NamesLost+l.NamesLost
+		total.PiecesTorn += l.PiecesTorn
 		lines := strings.Split(out.String(), "\n")
 		for i, line := range lines {
 			var at int
@@ -173,6 +174,7 @@ func lose(t *testing.T, child string, times int) error {
 	t.Logf("%d steps; %v", steps, total)
 	require.Greater(t, steps, times, "it does not get on")
 	require.Positive(t, total.PiecesLost)
+	require.Positive(t, total.PiecesTorn)
 	return nil
 }
 

@@ -22,6 +22,8 @@ type Options struct {
 	Seed uint64
 	// KeepNames has a sync of a file keep the names in its directory as they are by then, as ext4 does for a new file.
 	KeepNames bool
+	// Torn has some pieces be lost in part: their beginning is old and their end new, or the other way round.
+	Torn bool
 }
 
 // State is how a disk is. The zero value is a sound one.

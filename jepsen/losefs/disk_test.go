@@ -99,6 +99,10 @@ func TestLosePower(t *testing.T) {
 			may: "f=yb",
 		},
 		{
+			name: "of a sector that is torn a part is lost, and nothing of what was synced", steps: "create f\nwrite f 0 abc\nsync f\nsyncdir .\nwrite f 1 y",
+			may: "f=a[by?]c", must: []string{"f=abc", "f=ayc", "f=a?c"}, o: losefs.Options{Torn: true},
+		},
+		{
 			name: "a file that is written anew is empty, old or new", steps: "create f\nwrite f 0 a\nsync f\nsyncdir .\nclose f\nreplace f\nwrite f 0 b",
 			may: "f=(|[ab0]|~)", must: []string{"f=", "f=a", "f=b"},
 		},

@@ -12,7 +12,7 @@
 //
 //   - Of a file: pieces of 512 bytes that were written since its last fsync or fdatasync, and the change of its
 //     length. A piece that was written several times is as it is now, or as it was when the last sync began. What was appended
-//     and lost while the length was kept is zeros.
+//     and lost while the length was kept is zeros. With [Options.Torn] some pieces are half new and half old: sectors were torn.
 //   - Of a directory: names that were made, renamed or removed since its last fsync. A rename is kept or lost as a whole. A change is
 //     kept only with those before it that concern the same names.
 //

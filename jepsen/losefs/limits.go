@@ -6,6 +6,9 @@ const (
 	// PieceBytes is what is kept or lost of a file as a whole: a sector of a disk.
 	PieceBytes = 512
 
+	// tornEvery is of how many pieces that are lost one is lost in part, if that may be.
+	tornEvery = 4
+
 	// blockBytes is the unit in which statfs counts.
 	blockBytes = 4096
 

@@ -1,8 +1,10 @@
 package losefs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -13,14 +15,18 @@ import (
 
 // Loss is what a loss of power took, of what was not durable.
 type Loss struct {
-	Pieces, PiecesLost int // of files; a piece that is as it was before is lost, also if it comes out the same
+	Pieces, PiecesLost int // of files; one that is as it was before is lost, unless it comes out the same
+	PiecesTorn         int // of those that are lost: the rest of each is kept
 	Names, NamesLost   int // changes of names
 	SizesLost          int // files that have another length than before
 }
 
 func (l Loss) String() string {
-	return fmt.Sprintf("%d of %d pieces, %d of %d changes of names and the length of %d files are lost", l.PiecesLost, l.Pieces, l.NamesLost, l.Names, l.SizesLost)
+	return fmt.Sprintf("%d of %d pieces (%d of them in part), %d of %d changes of names and the length of %d files are lost", l.PiecesLost, l.Pieces, l.PiecesTorn, l.NamesLost, l.Names, l.SizesLost)
 }
+
+// Lost is how much is not as it was.
+func (l Loss) Lost() int { return l.PiecesLost + l.NamesLost + l.SizesLost }
 
 // LosePower forgets what was not durable, or some of it. The disk must not be mounted.
 func (d *Disk) LosePower() (Loss, error) {
@@ -100,6 +106,15 @@ func (o *object) undo(c change) error {
 	return err
 }
 
+// tear keeps the beginning or the end of what would be lost of a piece that is otherwise now.
+func tear(rng *rand.Rand, piece, now []byte) {
+	if at := 1 + rng.IntN(PieceBytes-1); rng.IntN(2) == 0 {
+		copy(piece[:at], now)
+	} else {
+		copy(piece[at:], now[at:])
+	}
+}
+
 // losePieces takes back what was written to a file.
 func (o *object) losePieces(rng *rand.Rand, l *Loss) (err error) {
 	var layers []*layer // from the newest on
@@ -129,15 +144,27 @@ func (o *object) losePieces(rng *rand.Rand, l *Loss) (err error) {
 		if !lost(at) {
 			continue
 		}
-		l.PiecesLost++
 		var versions [][]byte // from the newest on
 		for _, x := range layers {
 			if old, ok := x.pieces[i]; ok {
 				versions = append(versions, old)
 			}
 		}
-		piece := make([]byte, PieceBytes)
+		now, piece := make([]byte, PieceBytes), make([]byte, PieceBytes)
+		if _, err := f.ReadAt(now, i*PieceBytes); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
 		copy(piece, versions[rng.IntN(len(versions))])
+		torn := o.disk.o.Torn && rng.IntN(tornEvery) == 0
+		if torn {
+			tear(rng, piece, now)
+		}
+		if bytes.Equal(piece, now) {
+			continue
+		}
+		if l.PiecesLost++; torn {
+			l.PiecesTorn++
+		}
 		if _, err := f.WriteAt(piece, i*PieceBytes); err != nil {
 			return err
 		}
