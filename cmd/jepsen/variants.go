@@ -2,17 +2,15 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/confman/confman/jepsen"
+	"github.com/confman/confman/planted"
 )
 
 // edit is what a variant's sources have another way: in a file, what matches becomes what with makes of it.
@@ -77,7 +75,7 @@ func variantsOf(ctx context.Context, sc *jepsen.Scenario) (map[string]string, er
 		}
 		built.dir, built.paths = dir, map[string]string{}
 	}
-	path, err := buildVariant(ctx, sc.Variant, built.dir)
+	path, err := buildVariant(ctx, sc.Variant, filepath.Join(built.dir, sc.Variant))
 	if err != nil {
 		return nil, fmt.Errorf("building %q: %w", sc.Variant, err)
 	}
@@ -93,15 +91,18 @@ func removeVariants() {
 	}
 }
 
-// buildVariant builds it of the module of the current directory.
+// buildVariant builds it of the module of the current directory, into a new one.
 func buildVariant(ctx context.Context, name, dir string) (string, error) {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	root, err := planted.ModuleRoot(ctx)
 	if err != nil {
 		return "", fmt.Errorf("it needs the sources, and Go: %w", err)
 	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
 	overlay := map[string]string{}
 	for i, e := range variants[name] {
-		source := filepath.Join(strings.TrimSpace(string(root)), e.file)
+		source := filepath.Join(root, e.file)
 		text, err := os.ReadFile(source) //nolint:gosec // of this module
 		if err != nil {
 			return "", err
@@ -110,23 +111,10 @@ func buildVariant(ctx context.Context, name, dir string) (string, error) {
 			return "", fmt.Errorf("%s: %d constants match %v, want 1", e.file, n, e.match)
 		}
 		changed := e.match.ReplaceAllStringFunc(string(text), func(m string) string { return e.with(e.match.FindStringSubmatch(m)) })
-		overlay[source] = filepath.Join(dir, fmt.Sprintf("%s-%d.go", name, i))
+		overlay[source] = filepath.Join(dir, fmt.Sprintf("%d.go", i))
 		if err := os.WriteFile(overlay[source], []byte(changed), 0o600); err != nil { //nolint:gosec // below dir
 			return "", err
 		}
 	}
-	text, err := json.Marshal(map[string]any{"Replace": overlay})
-	if err != nil {
-		return "", err
-	}
-	list, path := filepath.Join(dir, name+".json"), filepath.Join(dir, "confman-"+name)
-	if err := os.WriteFile(list, text, 0o600); err != nil {
-		return "", err
-	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-overlay", list, "-o", path, "./cmd/confman") //nolint:gosec // names of our own
-	cmd.Dir = strings.TrimSpace(string(root))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build -overlay: %w: %s", err, out)
-	}
-	return path, nil
+	return planted.Build(ctx, root, dir, "./cmd/confman", overlay)
 }
