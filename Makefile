@@ -4,6 +4,8 @@ SEEDS ?= 200
 TIME  ?= 60s
 FOR   ?= 1h
 FUZZTIME ?= 20s
+# More for the tests of "test" and "check", such as TESTFLAGS='-run TestWatch'.
+TESTFLAGS ?=
 BENCH ?= .
 WORK  ?= .
 ROUNDS ?= 5
@@ -25,7 +27,7 @@ dev: ## a cluster of three on loopback, in this terminal; Ctrl-C stops it
 	@bin/confman dev
 
 test: ## unit tests, conversations, fixed seeds, three real processes
-	$(GO) test -short ./...
+	$(GO) test -short $(TESTFLAGS) ./...
 
 race: ## the same under the race detector, but for worlds, which are one thread, and real processes, which are built without it
 	$(GO) test -short -race -skip E2E $$($(GO) list ./... | grep -v 'confman/sim$$')
@@ -55,7 +57,7 @@ check: lint ## all that CI asks of the sources: build, vet, lint, format, tidy, 
 	$(GO) vet ./...
 	$(GO) mod tidy -diff
 	$(GO) tool golangci-lint fmt --diff ./...
-	$(GO) test -short ./...
+	$(GO) test -short $(TESTFLAGS) ./...
 
 deploy-check: ## what is in deploy, judged by Debian's promtool, HAProxy and systemd
 	deploy/tools.sh
