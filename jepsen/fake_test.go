@@ -208,6 +208,9 @@ func (g *fakeGround) SetDisk(ctx context.Context, name string, d DiskState) erro
 		g.complain("the disk of %s is broken twice", name)
 	}
 	g.disks[name] = d
+	if d.Bytes != 0 {
+		g.logs[name] += "time=12:00 level=WARN msg=\"the room on the disk changed\" storage_full=true\n"
+	}
 	if why := g.fails(name); why != "" {
 		time.AfterFunc(50*time.Millisecond, func() {
 			g.mu.Lock()

@@ -1,5 +1,12 @@
 package jepsen
 
+import (
+	"context"
+	"errors"
+	"os"
+	"regexp"
+)
+
 // A [Ground] may count what faults hit, so that those that hit nothing are not taken for faults.
 type (
 	// linkCounter counts what is sent.
@@ -11,6 +18,11 @@ type (
 	diskCounter interface {
 		// DiskHits is how many requests a machine's disk refused, or took longer for, because of how it was.
 		DiskHits(machine string) uint64
+	}
+	// lossCounter counts what is lost with the power.
+	lossCounter interface {
+		// Forgotten is how much a machine's disk lost that was not synced: pieces, names and lengths that were others before.
+		Forgotten(machine string) uint64
 	}
 )
 
@@ -39,6 +51,40 @@ func (r *Run) hitDisk(name string) (felt func() bool) {
 	}
 	before := g.DiskHits(name)
 	return func() bool { return g.DiskHits(name) > before }
+}
+
+// forgot tells, when it is called, whether a disk lost anything since now; nil: the ground does not count.
+func (r *Run) forgot() (lost func() bool) {
+	g, ok := r.Ground.(lossCounter)
+	if !ok {
+		return nil
+	}
+	sum := func() (n uint64) {
+		for name := range r.machines {
+			n += g.Forgotten(name)
+		}
+		return n
+	}
+	before := sum()
+	return func() bool { return sum() > before }
+}
+
+// says tells, when it is called, whether a node has said something in its log since now.
+func (r *Run) says(ctx context.Context, name string, what *regexp.Regexp) (said func() bool, err error) {
+	log, err := r.logOf(ctx, name)
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // it has said nothing yet
+		return nil, err
+	}
+	from := len(log)
+	return func() bool {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+		defer cancel()
+		log, err := r.logOf(ctx, name)
+		if err != nil {
+			r.Log("the log of %s cannot be read: %v", name, err)
+		}
+		return what.Match(log[min(from, len(log)):])
+	}, nil
 }
 
 // isCut, and the others, are what faults of links count.

@@ -20,6 +20,7 @@ type countingGround struct {
 
 	fails uint64 // syncs, when they are to
 	bears bool   // no node ends because of that
+	reads bool   // a node that starts does
 }
 
 func (g *countingGround) Packets() map[Link]Packets {
@@ -49,6 +50,45 @@ func TestFelt(t *testing.T) {
 		}
 		assert.Nil(t, (&Run{Ground: g.fakeGround}).hitOn(nil, isCut), "nobody counts")
 	})
+}
+
+// Start is that of a node that reads when it starts, or does not even then.
+func (g *countingGround) Start(ctx context.Context, name string, args ...string) error {
+	if g.mu.Lock(); g.reads {
+		g.disk++
+	}
+	g.mu.Unlock()
+	return g.fakeGround.Start(ctx, name, args...)
+}
+
+// TestSickDisksAreFelt: a disk that reads nothing, or is full, is none that is broken unless somebody noticed.
+func TestSickDisksAreFelt(t *testing.T) {
+	for _, c := range []struct {
+		name, nemesis string
+		reads, says   bool
+		felt          bool
+	}{
+		{name: "nobody reads", nemesis: "read-errors"},
+		{name: "who starts reads", nemesis: "read-errors", reads: true, felt: true},
+		{name: "nobody lacks room", nemesis: "full-disk"},
+		{name: "it says that it lacks room", nemesis: "full-disk", says: true, felt: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := &countingGround{fakeGround: newFake(3, 0), bears: !c.says, reads: c.reads}
+				r, err := newRun(g, Options{Quiet: time.Second})
+				require.NoError(t, err)
+				rest := r.minded(t.Context(), r.mind)
+				require.NoError(t, r.begin(t.Context(), nil))
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				defer cancel()
+				r.torment(ctx, nemeses[c.nemesis])
+				assert.Equal(t, c.felt, r.fired[c.nemesis] > 0)
+				rest()
+				time.Sleep(2 * time.Second) // connections that nobody used end
+			})
+		})
+	}
 }
 
 // SetDisk is that of a node that bears whatever its disk does.

@@ -151,6 +151,10 @@ const (
 	LoseDirectory    DamageKind = "all of the data directory"
 )
 
+func (k DamageKind) ofDatabase() bool {
+	return k == FlipDatabase || k == FlipRecord || k == TruncateDatabase || k == LoseDatabase
+}
+
 // Clock is how a machine's wall clock differs from the harness's.
 type Clock struct {
 	Offset time.Duration

@@ -50,20 +50,32 @@ const (
 	toEnd          // in whatever way
 )
 
-// Excuse allows a node to end by itself with these words, in the life that it has and in those that begin until revoke is called.
+// excuse is one fault's reason for a node to end by itself.
+type excuse struct{ words []string }
+
+// Excuse allows a node to end by itself with these words, in the life that it has and in those that begin until revoke is called, or, for
+// [replaceIt], until it begins with an empty directory.
 func (r *Run) Excuse(name string, words ...string) (revoke func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	had := r.excuses[name]
-	r.excuses[name] = slices.Concat(had, words)
+	e := &excuse{words}
+	r.excuses[name] = append(r.excuses[name], e)
 	if l := r.lives[name]; l != nil {
 		l.excuses = slices.Concat(l.excuses, words)
 	}
-	return func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.excuses[name] = had
-	}
+	return func() { r.revoke(name, func(x *excuse) bool { return x == e }) }
+}
+
+// revoke takes excuses back, from the next life on.
+func (r *Run) revoke(name string, which func(*excuse) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.excuses[name] = slices.DeleteFunc(r.excuses[name], which)
+}
+
+// afresh takes back what a node is excused for because of what its directory holds: that is gone.
+func (r *Run) afresh(name string) {
+	r.revoke(name, func(e *excuse) bool { return slices.Contains(e.words, replaceIt) })
 }
 
 // StartNode starts a machine's node and notes it. If it ends, and nobody told it to, that is a violation, unless it has an excuse.
@@ -81,7 +93,9 @@ func (r *Run) StartNode(ctx context.Context, name string, args ...string) error 
 	}
 	l := &life{node: name, over: make(chan struct{})}
 	r.mu.Lock()
-	l.excuses = r.excuses[name]
+	for _, e := range r.excuses[name] {
+		l.excuses = append(l.excuses, e.words...)
+	}
 	if r.attend != nil {
 		r.lives[name] = l
 	}

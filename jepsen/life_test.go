@@ -58,6 +58,37 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// TestExcuseGoesWithTheDirectory: who was replaced is not excused for what the directory held that it had before; other excuses stay.
+func TestExcuseGoesWithTheDirectory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newFake(3, 0)
+		r, err := newRun(g, Options{})
+		require.NoError(t, err)
+		rest := r.minded(t.Context(), r.mind)
+		defer rest()
+		require.NoError(t, r.begin(t.Context(), nil))
+		revoke := r.Excuse("node2", saysEIO)
+		r.Excuse("node2", replaceIt)
+		ends := func(words string) {
+			g.mu.Lock()
+			g.end("node2", errFakeExit, words)
+			g.mu.Unlock()
+			time.Sleep(5 * time.Second)
+			require.True(t, g.Runs("node2"))
+		}
+		ends("damaged\nwhat to do: replace the node")
+		ends("sync: input/output error")
+		require.Empty(t, r.ended())
+		ends("damaged\nwhat to do: replace the node")
+		require.Len(t, r.ended(), 1)
+		revoke() // but for the life that it has
+		ends("sync: input/output error")
+		require.Len(t, r.ended(), 1)
+		ends("sync: input/output error")
+		require.Len(t, r.ended(), 2)
+	})
+}
+
 func TestBugs(t *testing.T) {
 	for line, is := range map[string]bool{
 		"panic: node: unhandled input":                              true,

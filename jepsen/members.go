@@ -87,6 +87,7 @@ func (r *Run) sit(ctx context.Context, name, seat string) error {
 		if _, err := r.Damage(ctx, name, Damage{Kind: LoseDirectory}); err != nil {
 			return fmt.Errorf("jepsen: emptying the directory of %s: %w", name, err)
 		}
+		r.afresh(name)
 	}
 	r.mu.Lock()
 	r.args[name] = []string{"--seat", seat} // for good: a node that lost its directory must not found a cluster

@@ -68,8 +68,13 @@ func damage(ctx context.Context, r *Run, rng *rand.Rand, kind DamageKind, mends 
 			d.Kind = FlipDatabase // there is none yet
 		}
 	}
-	// Not revoked: it may find the damage much later.
-	_ = r.Excuse(who, replaceIt)
+	rebuilt, err := r.says(ctx, who, astray)
+	if err != nil {
+		r.Release(mine...)
+		return nil, err
+	}
+	// It holds until nothing of what was damaged is there any more: it may find that much later.
+	revoke := r.Excuse(who, replaceIt)
 	f := &Fault{Nodes: []string{who}, Undo: func(ctx context.Context) error {
 		defer r.Release(mine...)
 		return r.restore(ctx, who)
@@ -85,13 +90,18 @@ func damage(ctx context.Context, r *Run, rng *rand.Rand, kind DamageKind, mends 
 	once, end := job(ctx, func(ctx context.Context) error {
 		defer r.Release(mine...)
 		if d.Kind != FlipRecord {
-			return mends(ctx, who)
+			err = mends(ctx, who)
+		} else {
+			_, stop := job(ctx, func(ctx context.Context) error { return r.readUntil(ctx, who, d.Key) })
+			err = mends(ctx, who)
+			within, cancel := context.WithTimeout(ctx, lookTime)
+			defer cancel()
+			err = errors.Join(err, stop(within))
 		}
-		_, stop := job(ctx, func(ctx context.Context) error { return r.readUntil(ctx, who, d.Key) })
-		err := mends(ctx, who)
-		within, cancel := context.WithTimeout(ctx, lookTime)
-		defer cancel()
-		return errors.Join(err, stop(within))
+		if err == nil && (d.Kind == LoseDatabase || d.Kind.ofDatabase() && rebuilt()) {
+			revoke()
+		}
+		return err
 	})
 	f.Hold, f.Until, f.Undo = undoTime, once, end
 	return f, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"time"
 )
 
@@ -14,6 +15,9 @@ const (
 	saysENOSPC = "no space left on device"
 	saysEROFS  = "read-only file system"
 )
+
+// lacksRoom is how a node says that it takes no writes since its disk is full, or about to be.
+var lacksRoom = regexp.MustCompile(`\bstorage_full"?[=:]true\b`)
 
 func init() {
 	power := func(name, about string, many func(n int, rng *rand.Rand) int) {
@@ -40,7 +44,16 @@ func init() {
 		if err != nil {
 			return nil, nil //nolint:nilerr // it is down, or busy: another time
 		}
-		return r.sicken(ctx, who, DiskState{Bytes: s.StoreBytes + s.LogBytes + more}, fmt.Sprintf("the disk of %s is full, but for %d KiB", who, more>>10), saysENOSPC)
+		noRoom, err := r.says(ctx, who, lacksRoom)
+		if err != nil {
+			return nil, err
+		}
+		f, err := r.sicken(ctx, who, DiskState{Bytes: s.StoreBytes + s.LogBytes + more}, fmt.Sprintf("the disk of %s is full, but for %d KiB", who, more>>10), saysENOSPC)
+		if f != nil {
+			refused := f.Felt
+			f.Felt = func() bool { return refused != nil && refused() || noRoom() } // it sees that there is none, and asks for none
+		}
+		return f, err
 	}})
 }
 
@@ -84,7 +97,6 @@ func sick(name, about string, draw func(rng *rand.Rand) DiskState, words ...stri
 		if f == nil || !d.ReadError || !again {
 			return f, err
 		}
-		// What it has read it remembers: only when it starts it must read.
 		f.Text += ", and it is killed and started"
 		return made(ctx, f, errors.Join(r.KillNode(ctx, who), r.StartNode(ctx, who)))
 	}})
@@ -106,6 +118,11 @@ func (r *Run) sicken(ctx context.Context, who string, d DiskState, text string, 
 	undo := func(ctx context.Context) error {
 		defer r.Release(mine...)
 		defer revoke()
+		if d.ReadError && felt != nil && !felt() {
+			if err := r.mustRead(ctx, who, felt); err != nil {
+				return err
+			}
+		}
 		if err := r.SetDisk(ctx, who, DiskState{}); err != nil {
 			return err
 		}
@@ -118,10 +135,20 @@ func (r *Run) sicken(ctx context.Context, who string, d DiskState, text string, 
 		return r.Revive(ctx, who)
 	}
 	f := &Fault{Text: text, Nodes: []string{who}, Felt: felt, Undo: undo}
-	if d.ReadError || d.Bytes != 0 {
-		f.Felt = nil // what it reads it may have read before; and it sees that there is no room, and does not ask for any
-	}
 	return made(ctx, f, r.SetDisk(ctx, who, d))
+}
+
+// mustRead starts a node anew that has read nothing: it remembers what it read before, but for then.
+func (r *Run) mustRead(ctx context.Context, who string, felt func() bool) error {
+	r.Log("%s reads nothing: it is killed and started", who)
+	if err := errors.Join(r.KillNode(ctx, who), r.StartNode(ctx, who)); err != nil {
+		return err
+	}
+	wait, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	for !felt() && pause(wait, pollEvery) { //nolint:revive // suffer says if it was in vain
+	}
+	return nil
 }
 
 // endTime is how long a node whose disk failed may take to end.

@@ -34,7 +34,8 @@ type Scenario struct {
 	Compacts bool
 	// Variant is the program that it needs beside, or instead of, the one under test; "": none.
 	Variant string
-	// Lost: operations of which nobody knows what became are what this is about: there may be any number.
+	// Lost: operations of which nobody knows what became are what this is about: there may be any number. Each workload must have had enough that
+	// were answered all the same.
 	Lost   bool
 	Script func(ctx context.Context, s *Stage)
 }
@@ -96,6 +97,7 @@ const (
 	scenarioClients = 2                     // of each workload
 	scenarioPace    = 20 * time.Millisecond // of each client: the nodes share the machine with others
 	stepTime        = 30 * time.Second      // for a step to bring about what it is for
+	thinTime        = 10 * time.Second      // for clients to have had enough
 )
 
 // ErrPromise: what must hold in a situation did not.
@@ -125,6 +127,7 @@ func Perform(ctx context.Context, ground Ground, sc *Scenario, o Options) (*Resu
 		return nil, err
 	}
 	r.blind, r.compacts = sc.Blind, sc.Compacts || sc.Blind
+	r.alone, r.loses = sc.Alone, sc.Lost
 	defer r.minded(ctx, nil)()
 	if !sc.Forms {
 		if err := r.begin(ctx, loads); err != nil {
@@ -133,16 +136,17 @@ func Perform(ctx context.Context, ground Ground, sc *Scenario, o Options) (*Resu
 	}
 	s := &Stage{Run: r, scenario: sc, Rng: r.rng("scenario " + sc.Name), keys: map[string]bool{}}
 	var played error
-	r.work(ctx, loads, func(ctx context.Context) { played = s.play(ctx) })
+	r.work(ctx, loads, func(ctx context.Context) {
+		if played = s.play(ctx); played == nil {
+			r.haveEnough(ctx)
+		}
+	})
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	res, err := r.conclude(ctx, append(loads, s), nil)
 	if err != nil {
 		return nil, err
-	}
-	if sc.Alone || sc.Lost { // what must have been asked, the script knows
-		res.Err = withoutThin(res.Err)
 	}
 	if errors.Is(played, ErrPromise) {
 		res.Wrong = append(res.Wrong, Wrong{Script, played.Error()})
@@ -151,19 +155,16 @@ func Perform(ctx context.Context, ground Ground, sc *Scenario, o Options) (*Resu
 	return res, nil
 }
 
-// withoutThin is what is wrong, but for that there was little traffic.
-func withoutThin(err error) error {
-	all, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return err
-	}
-	var errs []error
-	for _, e := range all.Unwrap() {
-		if !errors.Is(e, errThin) {
-			errs = append(errs, e)
+// haveEnough has clients go on after a short script until each workload has had enough to prove something, or its time.
+func (r *Run) haveEnough(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, thinTime)
+	defer cancel()
+	for {
+		h, _ := r.history()
+		if errors.Join(r.thin(&h, nil)...) == nil || !pause(ctx, pollEvery) {
+			return
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // ended is what a step panics with that ends its script.

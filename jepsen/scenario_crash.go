@@ -18,12 +18,12 @@ func init() {
 		scenario(&Scenario{
 			Name: "kill-" + of.name, Number: 4, Lost: true,
 			About:  of.who + " killed while clients write, three times, the leader among them",
-			Script: func(ctx context.Context, s *Stage) { crash(ctx, s, of.many(len(s.Members())), s.killed) },
+			Script: func(ctx context.Context, s *Stage) { crash(ctx, s, of.many(len(s.Members())), s.killed, nil) },
 		})
 		scenario(&Scenario{
 			Name: "power-loss-" + of.name, Number: 4, Needs: []Capability{PowerLoss}, Lost: true,
-			About:  of.who + " without power while clients write, three times, the leader among them: what was not synced is gone",
-			Script: func(ctx context.Context, s *Stage) { crash(ctx, s, of.many(len(s.Members())), s.powerless) },
+			About:  of.who + " without power while clients write, three times and until a disk has lost something, the leader among them: what was not synced is gone",
+			Script: func(ctx context.Context, s *Stage) { crash(ctx, s, of.many(len(s.Members())), s.powerless, s.forgot()) },
 		})
 	}
 	scenario(&Scenario{
@@ -40,19 +40,27 @@ func init() {
 		Name: "single-node", Number: 20, Lost: true,
 		Ground: func(o *LocalOptions) { o.Nodes = 1 },
 		About:  "a cluster of one node, which is killed three times while clients write: what it acknowledged is there",
-		Script: func(ctx context.Context, s *Stage) { crash(ctx, s, 1, s.killed) },
+		Script: func(ctx context.Context, s *Stage) { crash(ctx, s, 1, s.killed, nil) },
 	})
 	scenario(&Scenario{
 		Name: "single-node-power", Number: 20, Needs: []Capability{PowerLoss}, Lost: true,
 		Ground: func(o *LocalOptions) { o.Nodes = 1 },
-		About:  "a cluster of one node, which loses its power three times while clients write: acknowledged means synced",
-		Script: func(ctx context.Context, s *Stage) { crash(ctx, s, 1, s.powerless) },
+		About:  "a cluster of one node, which loses its power while clients write, three times and until its disk has lost something: acknowledged means synced",
+		Script: func(ctx context.Context, s *Stage) { crash(ctx, s, 1, s.powerless, s.forgot()) },
 	})
 }
 
-// crash has the leader and as many nodes in all as it is told go down at once, with writes under way, and come back.
-func crash(ctx context.Context, s *Stage, many int, down func(context.Context, ...string) func(context.Context)) {
-	for range 3 {
+// Of how often nodes go down: what they lose with their power is a matter of chance.
+const (
+	leastCrashes = 3
+	mostCrashes  = 12
+)
+
+// crash has the leader and as many nodes in all as it is told go down at once, with writes under way, and come back; lost tells whether anything was, if
+// it is to be.
+func crash(ctx context.Context, s *Stage, many int, down func(context.Context, ...string) func(context.Context), lost func() bool) {
+	for n := 0; n < leastCrashes || lost != nil && !lost(); n++ {
+		s.shown(n < mostCrashes, "power was lost %d times, and nothing with it", n)
 		leader := s.leader(ctx)
 		who := append([]string{leader}, s.others(leader)...)[:many]
 		left := s.others(who...)

@@ -68,7 +68,7 @@ func damagedThenLead(ctx context.Context, s *Stage, kind DamageKind, finds strin
 	if log {
 		s.bulk(ctx, segment, s.Members()...)
 	}
-	_ = s.Excuse(who, replaceIt)
+	revoke := s.Excuse(who, replaceIt)
 	for n := 0; ; n++ {
 		s.shown(n < damages, "of %d damages none was noticed", n)
 		s.ok(s.StopNode(ctx, who)) // in order: all that it has is on its disk
@@ -90,6 +90,7 @@ func damagedThenLead(ctx context.Context, s *Stage, kind DamageKind, finds strin
 			break
 		}
 	}
+	revoke()
 	s.Log("%s noticed", who)
 	s.ready(ctx)
 	s.lead(ctx, who)
@@ -134,7 +135,7 @@ func diskLost(ctx context.Context, s *Stage) {
 	s.ok(err)
 	s.Log("%s is down: %s", lost, what)
 	up := s.killed(ctx, other)
-	_ = s.Excuse(lost, "data directory was lost or replaced")
+	revoke := s.Excuse(lost, "data directory was lost or replaced")
 	s.ok(s.StartNode(ctx, lost))
 	// The two would be a majority, if the one that has forgotten what it promised counted.
 	for range 2 {
@@ -149,6 +150,7 @@ func diskLost(ctx context.Context, s *Stage) {
 	defer cancel()
 	err = s.ReplaceNode(wait, lost)
 	s.promised(err == nil, "%s cannot be replaced: %v", lost, err)
+	revoke()
 	s.ready(ctx)
 	s.writes(ctx, lost, 10)
 }

@@ -23,7 +23,8 @@ type Workload interface {
 	Step(ctx context.Context, c *Caller)
 	// Settle is called when all faults are over and all clients have stopped: it reads everything back, at every node.
 	Settle(ctx context.Context, r *Run) error
-	// Judge says what is wrong beyond what the judges of histories see; h is all that was recorded.
+	// Judge says what is wrong beyond what the judges of histories see; h is all that was recorded until now. It may be called while
+	// clients are at work.
 	Judge(h *linearizability.History) error
 }
 

@@ -32,12 +32,17 @@ const (
 // was recorded so far costs.
 const judgeEvery = 2 * time.Second
 
-// judge says what is wrong with what was recorded so far, as far as the judges of histories see. It may be wrong about the
+// judge says what is wrong with what was recorded so far, as far as the judges of histories and the workloads see. It may be wrong about the
 // end of what was recorded only in that it does not see something yet.
 func (r *Run) judge() []Wrong {
 	h, _ := r.history()
-	v := linearizability.Check(&h, time.Second)
-	return append(wrongOf(v), r.ended()...)
+	wrong := wrongOf(linearizability.Check(&h, time.Second))
+	for i, w := range r.loads {
+		if err := w.Judge(&h); err != nil {
+			wrong = append(wrong, Wrong{r.nameOf(i), err.Error()})
+		}
+	}
+	return append(wrong, r.ended()...)
 }
 
 // watchFor ends the stress when something is found wrong.
