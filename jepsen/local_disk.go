@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/confman/confman/jepsen/losefs"
@@ -18,30 +14,14 @@ import (
 type localDisks struct {
 	why    error // why they are plain directories; nil: they are not
 	ns     *losefs.Namespace
-	byName map[string]*localDisk
+	byName map[string]*nodeDisk
 }
-
-// localDisk is one machine's.
-type localDisk struct {
-	// mu is held by whoever takes the disk out, and by whoever starts a process that uses it.
-	mu     sync.Mutex
-	at     string       // the node's data directory
-	disk   *losefs.Disk // nil: at is a plain directory
-	log    string       // what was done to it
-	dark   bool         // it is without power, and out or to be taken out
-	thread *thread      // on which it is mounted
-
-	forgot atomic.Uint64 // what it lost with its power
-}
-
-// diskLog is what the file is called that says what was done to a machine's disk.
-const diskLog = ".disk.log"
 
 // newDisks makes and mounts a disk for each machine. It is not an error if that cannot be.
 func (l *Local) newDisks() error {
-	l.disks = &localDisks{byName: map[string]*localDisk{}}
+	l.disks = &localDisks{byName: map[string]*nodeDisk{}}
 	for _, m := range l.machines {
-		l.disks.byName[m.Name] = &localDisk{at: l.path(m.Name, ".data"), log: l.path(m.Name, diskLog), thread: l.threads[m.Name]}
+		l.disks.byName[m.Name] = &nodeDisk{at: l.path(m.Name, ".data"), log: l.path(m.Name, diskLog), on: l.threads[m.Name].do}
 	}
 	if l.o.PlainDisk {
 		l.disks.why = errors.New("as asked for")
@@ -51,24 +31,13 @@ func (l *Local) newDisks() error {
 		return nil //nolint:nilerr // without such disks the ground is one that can do less, and says why
 	}
 	for i, m := range l.machines {
-		x := l.disks.byName[m.Name]
-		disk, err := losefs.New(l.path(m.Name, ".disk"), losefs.Options{Seed: l.o.Seed*MaxLocalMachines + uint64(i), Torn: true})
-		if err == nil {
-			err = os.Mkdir(x.at, 0o700)
-		}
-		if err == nil {
-			x.disk = disk
-			err = x.mount()
-		}
-		switch {
-		case err != nil && i == 0:
-			if x.disk = nil; disk != nil {
-				err = errors.Join(err, disk.Close())
-			}
-			l.disks.why = err
-			return os.RemoveAll(l.path(m.Name, ".disk"))
-		case err != nil:
+		err := l.disks.byName[m.Name].insert(l.path(m.Name, ".disk"), l.o.Seed*MaxLocalMachines+uint64(i))
+		if err != nil && i > 0 {
 			return err
+		}
+		if err != nil {
+			l.disks.why = err
+			return nil //nolint:nilerr // likewise
 		}
 	}
 	return nil
@@ -89,22 +58,6 @@ func (l *Local) shareNamespace() {
 	l.disks.why = err
 }
 
-func (d *localDisk) mount() error {
-	return d.thread.do(func() error { return d.disk.Mount(d.at) })
-}
-
-func (d *localDisk) unmount() error { return d.thread.do(d.disk.Unmount) }
-
-// note writes down what was done.
-func (d *localDisk) note(text string) error {
-	f, err := os.OpenFile(d.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(f, text)
-	return errors.Join(err, f.Close())
-}
-
 func (d *localDisks) means() string {
 	if d.why != nil {
 		return fmt.Sprintf("disks: directories, which are only damaged while a node is down; none that forget or fail: %v", d.why)
@@ -122,22 +75,15 @@ func (d *localDisks) can(c Capability) error {
 
 // SetDisk is part of Ground.
 func (l *Local) SetDisk(_ context.Context, machine string, s DiskState) error {
-	disk := l.disks.byName[machine].disk
-	switch {
-	case disk != nil:
-		disk.SetState(losefs.State(s))
-	case s != DiskState{}:
-		return l.Can(DiskFaults)
+	if l.disks.byName[machine].set(s) || s == (DiskState{}) {
+		return nil
 	}
-	return nil
+	return l.Can(DiskFaults)
 }
 
 // DiskHits is part of diskCounter.
 func (l *Local) DiskHits(machine string) uint64 {
-	if disk := l.disks.byName[machine].disk; disk != nil {
-		return disk.Hits()
-	}
-	return 0
+	return l.disks.byName[machine].hits()
 }
 
 // Forgotten is part of lossCounter.
@@ -164,8 +110,7 @@ func (l *Local) LosePower(ctx context.Context, machines ...string) error {
 		errs = append(errs, l.procs[name].signal(Kill))
 	}
 	for _, name := range machines {
-		l.disks.byName[name].dark = true
-		l.disks.byName[name].disk.Cut()
+		l.disks.byName[name].cut()
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -192,64 +137,26 @@ func (l *Local) awaitEnd(ctx context.Context, name string) error {
 	return nil
 }
 
-// ready has the disk in, with power. If it has none, it is taken out, so that the kernel's cache goes, forgets, and is put back. No process
-// may use it then. It needs mu.
-func (d *localDisk) ready() error {
-	if !d.dark {
-		return nil
-	}
-	err := d.unmount()
-	var lost losefs.Loss
-	if err == nil {
-		lost, err = d.disk.LosePower()
-	}
-	if err == nil {
-		err = errors.Join(d.note("power lost: "+lost.String()), d.mount())
-	}
-	if err != nil {
-		return fmt.Errorf("jepsen: the disk at %s: %w", d.at, err)
-	}
-	d.dark = false
-	d.forgot.Add(uint64(lost.Lost()))
-	return nil
-}
-
 // Damage is part of Ground.
-func (l *Local) Damage(_ context.Context, machine string, what Damage) (did string, err error) {
+func (l *Local) Damage(_ context.Context, machine string, what Damage) (string, error) {
 	d := l.disks.byName[machine]
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if l.Runs(machine) {
 		return "", fmt.Errorf("jepsen: the disk of %s: its node runs", machine)
 	}
-	if err := d.ready(); err != nil {
-		return "", err
-	}
-	dir := d.at
-	if d.disk != nil {
-		dir = d.disk.Files()
-		if err := d.unmount(); err != nil {
-			return "", err
-		}
-		defer func() { err = errors.Join(err, d.mount()) }()
-		// The node has been down for a while: the system has written everything back by now.
-		if err := d.disk.Settle(); err != nil {
-			return "", err
-		}
-	}
-	if did, err = harm(dir, what); err != nil {
+	did, err := d.harm(what)
+	if err != nil {
 		return "", fmt.Errorf("jepsen: the disk of %s: %w", machine, err)
 	}
-	return did, d.note("damaged: " + did)
+	return did, nil
 }
 
 // close takes all disks out. No process runs.
 func (d *localDisks) close() error {
 	var errs []error
 	for _, x := range d.byName {
-		if x.disk != nil {
-			errs = append(errs, x.unmount(), x.disk.Close())
-		}
+		errs = append(errs, x.close())
 	}
 	if d.ns != nil {
 		errs = append(errs, d.ns.Close())
@@ -264,16 +171,4 @@ func (d *localDisks) ending() {
 			x.disk.Cut()
 		}
 	}
-}
-
-// emptyDir removes what is in a directory, if it is there.
-func emptyDir(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	for _, e := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
-	}
-	return err
 }
