@@ -14,7 +14,7 @@ GO    ?= go
 VULNDB ?= v0.0.0-20261105234957-e22db6528018
 
 .DEFAULT_GOAL := help
-.PHONY: help build dev test race lint fmt generate tidy check deploy-check e2e failpoint-build test-failpoints failpoints jepsen chaos-ci chaos-short chaos-long jepsen-broken fuzz sim nightly mutants bench bench-build bench-short bench-check benchmarks cover vuln vuln-db clean
+.PHONY: help build dev test race lint fmt generate tidy check deploy-check e2e failpoint-build test-failpoints failpoints jepsen chaos-ci chaos-short chaos-long jepsen-broken e2e-ssh fuzz sim nightly mutants bench bench-build bench-short bench-check benchmarks cover vuln vuln-db clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ chaos-long: build failpoint-build ## all scenarios, then cells for FOR, with see
 	bin/jepsen scenario --all --from "$$(date +%s)" $(made)
 	bin/jepsen matrix --for $(FOR) --endless --time 20s --from "$$(date +%s)" $(made)
 
+e2e-ssh: ## chaos over SSH, against Debian's sshd in namespaces of this machine
+	jepsen/tools.sh
+	$(GO) test -count=1 -timeout 15m -v -run '^TestE2ESSH$$' ./jepsen
 
 jepsen-broken: ## builds with known bugs: each must be caught by the judges of real runs; writes docs/broken.md
 	$(GO) run ./cmd/jepsen broken --page docs/broken.md

@@ -7,7 +7,7 @@ import (
 
 // nodeConfig is the configuration of a machine's node, sections added; a spare's has only itself. seen is how the machine
 // sees another one.
-func nodeConfig(machines []Machine, m Machine, seen func(Machine) Machine, data string, raft, sections map[string]any) ([]byte, error) {
+func nodeConfig(machines []Machine, m Machine, seen func(Machine) Machine, data string, raft map[string]any, sections ...map[string]any) ([]byte, error) {
 	var nodes []map[string]any
 	for _, x := range machines {
 		if x.Name == m.Name || !x.Spare && !m.Spare {
@@ -22,13 +22,21 @@ func nodeConfig(machines []Machine, m Machine, seen func(Machine) Machine, data 
 		"Data":    map[string]any{"Dir": data},
 		"Log":     map[string]any{"Format": "text"},
 	}
-	for name, section := range sections {
-		had, isThere := all[name].(map[string]any)
-		if more, ok := section.(map[string]any); ok && isThere {
-			maps.Copy(had, more)
-			continue
+	for _, more := range sections {
+		for name, section := range more {
+			keys, ok := section.(map[string]any)
+			if !ok {
+				all[name] = section
+				continue
+			}
+			had, _ := all[name].(map[string]any)
+			both := maps.Clone(had)
+			if both == nil {
+				both = map[string]any{}
+			}
+			maps.Copy(both, keys)
+			all[name] = both
 		}
-		all[name] = section
 	}
 	if auth, ok := all["Auth"].(map[string]any); ok && auth["Mode"] != "none" {
 		delete(auth, "AnyoneMayReadAndWrite") // callers have to say who they are after all

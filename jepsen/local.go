@@ -217,7 +217,7 @@ func (l *Local) Collect(_ context.Context, dir string) error {
 			}
 		}
 	}
-	return writeTo(filepath.Join(dir, "network.txt"), l.writePackets)
+	return writeTo(filepath.Join(dir, "network.txt"), func(w io.Writer) error { return writePackets(w, l.Packets()) })
 }
 
 // Close is part of Ground.

@@ -44,8 +44,7 @@ type Packets struct {
 func (l *Local) Packets() map[Link]Packets { return l.net.packets() }
 
 // writePackets has a line for each link that was used.
-func (l *Local) writePackets(out io.Writer) error {
-	all := l.Packets()
+func writePackets(out io.Writer, all map[Link]Packets) error {
 	links := slices.SortedFunc(maps.Keys(all), func(a, b Link) int {
 		return cmp.Or(strings.Compare(a.From, b.From), strings.Compare(a.To, b.To))
 	})

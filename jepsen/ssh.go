@@ -40,7 +40,10 @@ const (
 // SSHOptions say what runs where.
 type SSHOptions struct {
 	Program   string // confman's, on this machine, for those machines and for this one
+	Jepsen    string // the program that serves disks there: that of cmd/jepsen
 	Inventory Inventory
+	Sections  map[string]any // of the nodes' configuration, beside Inventory.Settings
+	Seed      uint64         // decides what is left when power is lost
 	// Log is told what people should know; nil: nobody is.
 	Log func(format string, args ...any)
 }
@@ -61,22 +64,24 @@ type SSH struct {
 	beating  sync.WaitGroup
 	closed   sync.Once
 
-	links sync.Mutex // held while links are set
+	links    sync.Mutex // held while links are set
+	forwards []*sshForward
 }
 
 // sshNode is a machine and its node.
 type sshNode struct {
 	*sshHost
 	Machine
-	disk    string
-	probed  map[string][]string
-	dropped uint64 // packets, by rules that are not there any more; needs SSH.links
-	rules   string // of the chain, as far as is known; needs SSH.links
-	shapes  map[string]string
+	volume string // a file system of the node's own
+	plain  string // why the disk is what it is there, and fails not; "": it is one that fails on demand
+	seed   uint64 // of what is left when power is lost
+	probed map[string][]string
+	sshLinks
 
-	mu    sync.Mutex
-	ended chan struct{} // closed when the node has ended, with err
-	err   error
+	mu     sync.Mutex
+	ended  chan struct{} // closed when the node has ended, with err
+	err    error
+	counts diskAnswer // of the disk, when it was last asked
 }
 
 // NewSSH prepares all machines; no node runs yet. If it returns an error, it has undone what it did.
@@ -85,7 +90,7 @@ func NewSSH(ctx context.Context, o SSHOptions) (*SSH, error) {
 		o.Log = func(string, ...any) {}
 	}
 	s := &SSH{o: o, hosts: map[string]*sshNode{}, iptables: "iptables"}
-	for _, m := range o.Inventory.Machines {
+	for i, m := range o.Inventory.Machines {
 		host, err := newSSHHost(m.Name, m.SSH)
 		if err != nil {
 			return nil, err
@@ -93,7 +98,7 @@ func NewSSH(ctx context.Context, o SSHOptions) (*SSH, error) {
 		if strings.Contains(m.Address, ":") {
 			s.iptables = "ip6tables"
 		}
-		n := &sshNode{sshHost: host, disk: m.Disk, shapes: map[string]string{}}
+		n := &sshNode{sshHost: host, volume: m.Disk, seed: o.Seed*maxMachines + uint64(i), sshLinks: sshLinks{known: true, shapes: map[string]sshShape{}}}
 		n.Machine = Machine{
 			Name: m.Name, Spare: m.Spare, Address: m.Address, APIPort: m.APIPort, RaftPort: m.RaftPort,
 			URL: "http://" + net.JoinHostPort(m.Address, strconv.Itoa(m.APIPort)),
@@ -111,10 +116,14 @@ func NewSSH(ctx context.Context, o SSHOptions) (*SSH, error) {
 		}
 		return -1
 	})
-	program, err := compressed(o.Program)
-	if err != nil {
-		return nil, err
+	programs := map[string][]byte{}
+	for name, path := range map[string]string{"confman": o.Program, "jepsen": o.Jepsen} {
+		var err error
+		if programs[name], err = compressed(path); err != nil {
+			return nil, err
+		}
 	}
+	var err error
 	if s.certs, err = os.MkdirTemp("", "jepsen-ssh-"); err != nil {
 		return nil, err
 	}
@@ -126,7 +135,7 @@ func NewSSH(ctx context.Context, o SSHOptions) (*SSH, error) {
 	s.stop = stop
 	var mine sync.Map // machines that this run prepared
 	err = s.each(func(n *sshNode) error {
-		return s.prepare(ctx, beats, n, program, func() { mine.Store(n.Machine.Name, true) })
+		return s.prepare(ctx, beats, n, programs, func() { mine.Store(n.Machine.Name, true) })
 	})
 	if err == nil {
 		return s, nil
@@ -145,12 +154,15 @@ func NewSSH(ctx context.Context, o SSHOptions) (*SSH, error) {
 	return nil, err
 }
 
-// each does something to all machines at the same time.
-func (s *SSH) each(do func(*sshNode) error) error {
-	errs := make([]error, len(s.machines))
+// each does something to all machines at the same time, or to some of them.
+func (s *SSH) each(do func(*sshNode) error, some ...string) error {
+	if len(some) == 0 {
+		some = sortedKeys(s.hosts)
+	}
+	errs := make([]error, len(some))
 	var all sync.WaitGroup
-	for i, m := range s.machines {
-		all.Go(func() { errs[i] = do(s.hosts[m.Name]) })
+	for i, name := range some {
+		all.Go(func() { errs[i] = do(s.hosts[name]) })
 	}
 	all.Wait()
 	return errors.Join(errs...)
@@ -173,7 +185,7 @@ func (s *SSH) change(ctx context.Context, n *sshNode, stdin, verb string, args .
 }
 
 // prepare brings all that a node needs to a machine. made is called when there is something to undo.
-func (s *SSH) prepare(ctx, beats context.Context, n *sshNode, program []byte, made func()) error {
+func (s *SSH) prepare(ctx, beats context.Context, n *sshNode, programs map[string][]byte, made func()) error {
 	dir := s.o.Inventory.Dir
 	script := func(verb string, args ...string) (string, error) {
 		line := fmt.Sprintf("sh -s %s %s", dir, verb)
@@ -209,29 +221,29 @@ func (s *SSH) prepare(ctx, beats context.Context, n *sshNode, program []byte, ma
 		return err
 	}
 	s.beating.Go(func() { s.beat(beats, n) })
-	return s.install(ctx, n, program)
+	return s.install(ctx, n, programs)
 }
 
 // install brings all that a node needs.
-func (s *SSH) install(ctx context.Context, n *sshNode, program []byte) error {
+func (s *SSH) install(ctx context.Context, n *sshNode, programs map[string][]byte) error {
 	dir := s.o.Inventory.Dir
-	if err := s.put(ctx, n, "confman.gz", program); err != nil {
-		return err
-	}
-	if _, err := n.run(ctx, fmt.Sprintf("cd %s && gzip -d confman.gz && chmod 700 confman && %s/confman version", dir, dir), nil); err != nil {
-		return fmt.Errorf("%s does not run there; is it for another architecture? %w", s.o.Program, err)
-	}
-	if n.disk != "" {
-		if _, err := n.run(ctx, s.command("volume", n.disk, strconv.Itoa(maxFilled)), nil); err != nil {
+	for name, program := range programs {
+		if err := s.put(ctx, n, name+".gz", program); err != nil {
 			return err
 		}
+		if _, err := n.run(ctx, fmt.Sprintf("cd %s && gzip -d %[2]s.gz && chmod 700 %[2]s && %[1]s/%[2]s help", dir, name), nil); err != nil {
+			return fmt.Errorf("%s does not run there; is it for another architecture? %w", name, err)
+		}
+	}
+	if err := s.serveDisk(ctx, n); err != nil {
+		return err
 	}
 	raft, err := s.certify(ctx, n)
 	if err != nil {
 		return err
 	}
 	same := func(m Machine) Machine { return m }
-	config, err := nodeConfig(s.machines, n.Machine, same, s.dataOf(n), raft, s.o.Inventory.Settings)
+	config, err := nodeConfig(s.machines, n.Machine, same, s.dataOf(n), raft, s.o.Inventory.Settings, s.o.Sections)
 	if err != nil {
 		return err
 	}
@@ -246,14 +258,6 @@ func (s *SSH) install(ctx context.Context, n *sshNode, program []byte) error {
 		fmt.Fprintf(&env, "%s=%s\n", name, quoted(s.o.Inventory.Env[name]))
 	}
 	return s.put(ctx, n, "env", []byte(env.String()))
-}
-
-// dataOf is a node's data directory.
-func (s *SSH) dataOf(n *sshNode) string {
-	if n.disk != "" {
-		return n.disk + "/confman-jepsen/data"
-	}
-	return s.o.Inventory.Dir + "/data"
 }
 
 // certify brings what a node proves its name with, and returns how it speaks to the others.
@@ -488,9 +492,9 @@ func (s *SSH) Confman(ctx context.Context, args ...string) ([]byte, error) {
 
 // Collect is part of Ground.
 func (s *SSH) Collect(ctx context.Context, dir string) error {
-	return s.each(func(n *sshNode) error {
+	err := s.each(func(n *sshNode) error {
 		var errs []error
-		for from, to := range map[string]string{"node.json": ".json", "node.log": ".log", "supervisor.log": ".supervisor.log"} {
+		for from, to := range map[string]string{"node.json": ".json", "node.log": ".log", "supervisor.log": ".supervisor.log", diskNotes: diskLog} {
 			ctx, cancel := context.WithTimeout(ctx, commandTime)
 			path := s.o.Inventory.Dir + "/" + from
 			err := writeTo(filepath.Join(dir, n.Machine.Name+to), func(w io.Writer) error {
@@ -501,6 +505,7 @@ func (s *SSH) Collect(ctx context.Context, dir string) error {
 		}
 		return errors.Join(errs...)
 	})
+	return errors.Join(err, writeTo(filepath.Join(dir, "network.txt"), func(w io.Writer) error { return writePackets(w, s.Packets()) }))
 }
 
 // Close is part of Ground.
@@ -511,6 +516,9 @@ func (s *SSH) Close(ctx context.Context) error {
 	s.closed.Do(func() {
 		// What beats and waits ends first: it must not take the connection with it.
 		s.stop()
+		for _, f := range s.forwards {
+			_ = f.Close() // the machine goes with it
+		}
 		s.beating.Wait()
 		err = s.each(func(n *sshNode) error {
 			defer n.close()

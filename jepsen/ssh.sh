@@ -28,10 +28,10 @@ locked() {
 # attended ends what comes from a harness that was thought dead.
 attended() { [ ! -e "$DIR/fired" ] || die "the harness was not heard from for too long: this machine undid everything by itself"; }
 
-# newest NUMBER: what came later has not been done already; to be asked under the lock.
+# newest NUMBER WHAT: what came later has not been done to it already; to be asked under the lock.
 newest() {
-	[ "$1" -gt "$(cat "$DIR/newest" 2>/dev/null || echo 0)" ] || die "this comes too late: a later change is made"
-	echo "$1" >"$DIR/newest"
+	[ "$1" -gt "$(cat "$DIR/newest-$2" 2>/dev/null || echo 0)" ] || die "this comes too late: a later change is made"
+	echo "$1" >"$DIR/newest-$2"
 }
 
 # runs PID: it is a process of this directory.
@@ -78,8 +78,17 @@ undo_all() {
 	return $left
 }
 
-# dropped IPTABLES: how many packets the rules of the chain dropped.
-dropped() { "$1" -w 10 -nvxL $CHAIN 2>/dev/null | awk '$3 == "DROP" { n += $1 } END { print n + 0 }'; }
+# tell ORDER: to the node's disk. Prints what it answers.
+tell() { printf %s "$1" | "$DIR/jepsen" disk tell "$DIR"; }
+
+# matched IPTABLES: how many packets each rule of the chain matched, in their order.
+matched() { "$1" -w 10 -nvxL $CHAIN 2>/dev/null | awk 'NR > 2 { print "rule", $1 }'; }
+
+# passed DEVICE: how many packets each class of its queueing discipline, if that is ours, sent and dropped.
+passed() {
+	tc -s class show dev "$1" 2>/dev/null |
+		awk -v ours="$QDISC" -v dev="$1" '$1 == "class" { c = $3 } $1 == "Sent" && index(c, ours) == 1 { print "class", dev, c, $4, $7 + 0 }'
+}
 
 # has_chain IPTABLES: 1 is "there is none", other codes are that it could not be seen.
 has_chain() {
@@ -181,9 +190,10 @@ start) # ID ARGS: a node, with arguments for "confman serve"
 	rm -f "$DIR/pid" "$DIR/ended"
 	echo "$1" >"$DIR/id"
 	shift
+	tell '{"Do":"be ready"}' >/dev/null
 	launch confman-jepsen-node supervise "$@"
 	i=0
-	until [ -e "$DIR/pid" ]; do
+	until node >/dev/null || [ -e "$DIR/ended" ]; do
 		i=$((i + 1))
 		[ $i -lt 200 ] || die "the node was not started within 10 s: $(cat "$DIR/supervisor.log" 2>/dev/null)"
 		sleep 0.05
@@ -196,7 +206,9 @@ supervise) # ARGS
 		. "$DIR/env"
 		set +a
 	fi
-	"$DIR/confman" serve --config "$DIR/node.json" "$@" >>"$DIR/node.log" 2>&1 </dev/null &
+	enter=
+	! command -v nsenter >/dev/null || enter="nsenter --mount=/proc/$(cat "$DIR/disk.pid")/ns/mnt"
+	$enter "$DIR/confman" serve --config "$DIR/node.json" "$@" >>"$DIR/node.log" 2>&1 </dev/null &
 	echo $! >"$DIR/.pid"
 	mv "$DIR/.pid" "$DIR/pid"
 	code=0
@@ -225,13 +237,13 @@ end) # the node, at once
 		sleep 0.05
 	done
 	;;
-links) # NUMBER IPTABLES: sets the rules of the chain, from standard input. Prints how many packets the former ones dropped.
+links) # NUMBER IPTABLES: sets the rules of the chain, from standard input. Prints how many packets the former ones matched.
 	rules=$(cat)
 	locked
 	attended
-	newest "$1"
+	newest "$1" links
 	shift
-	dropped "$1"
+	matched "$1"
 	if [ -z "$rules" ]; then
 		undo 50-links
 		exit
@@ -251,12 +263,13 @@ links) # NUMBER IPTABLES: sets the rules of the chain, from standard input. Prin
 		"$1" -w 10 -C $hook -j $CHAIN 2>/dev/null || "$1" -w 10 -I $hook 1 -j $CHAIN
 	done
 	;;
-shape) # NUMBER DEVICE: commands for tc, from standard input
+shape) # NUMBER DEVICE: commands for tc, from standard input. Prints how many packets the former classes sent and dropped.
 	commands=$(cat)
 	locked
 	attended
-	newest "$1"
+	newest "$1" "shape-$2"
 	shift
+	passed "$1"
 	if [ -z "$commands" ]; then
 		undo "50-shape-$1"
 		exit
@@ -281,10 +294,10 @@ volume) # MOUNT MAX: makes a directory for the node's data on a small file syste
 	mkdir -m 700 "$1/confman-jepsen"
 	: >"$1/confman-jepsen/.confman-jepsen"
 	;;
-disk) # NUMBER MOUNT BYTES: has room for so many bytes, used or not; 0: for as many as there is
+fill) # NUMBER MOUNT BYTES: has room for so many bytes, used or not; 0: for as many as there is
 	locked
 	attended
-	newest "$1"
+	newest "$1" disk
 	shift
 	undo 50-disk
 	[ "$2" != 0 ] || exit 0
@@ -295,18 +308,72 @@ disk) # NUMBER MOUNT BYTES: has room for so many bytes, used or not; 0: for as m
 	# If there is not so much room, all of it is taken.
 	fallocate -l $size "$filler" 2>/dev/null || head -c $size /dev/zero >"$filler" 2>/dev/null || :
 	;;
-lose) # NUMBER DIRECTORY: of the data of a node that does not run
+serve) # DATA SEED WHY: has the node's disk be served, mounted where the node alone sees it. Prints what it says of itself.
+	echo "sh '$DIR/jepsen.sh' '$DIR' eject" | register 20-disk
+	launch confman-jepsen-disk disk-server "$@"
+	i=0
+	until [ -S "$DIR/disk.sock" ]; do
+		i=$((i + 1))
+		[ $i -lt 200 ] || die "the disk is not served after 10 s: $(cat "$DIR/supervisor.log" 2>/dev/null)"
+		sleep 0.05
+	done
+	tell '{"Do":"nothing"}'
+	;;
+disk-server) # DATA SEED WHY
+	echo $$ >"$DIR/disk.pid"
+	if command -v unshare >/dev/null && command -v nsenter >/dev/null; then
+		exec unshare --mount --propagation private "$DIR/jepsen" disk serve "$DIR" "$@"
+	fi
+	exec "$DIR/jepsen" disk serve "$DIR" "$1" "$2" "${3:-there is no unshare, or no nsenter}"
+	;;
+eject) # the disk, of a node that has ended
+	pid=$(cat "$DIR/disk.pid" 2>/dev/null) || exit 0
+	i=0
+	while runs "$pid"; do
+		kill -KILL "$pid" || :
+		i=$((i + 1))
+		[ $i -lt 100 ] || die "who serves the disk (process $pid) does not end"
+		sleep 0.05
+	done
+	;;
+disk) # NUMBER: the disk does what standard input says
+	order=$(cat)
 	locked
 	attended
-	newest "$1"
-	shift
+	newest "$1" disk
+	tell "$order"
+	;;
+damage) # NUMBER: the same, to a node that does not run
+	order=$(cat)
+	locked
+	attended
+	newest "$1" disk
 	! node >/dev/null || die "the node runs"
-	rm -rf "$1"
+	tell "$order"
+	;;
+power) # NUMBER: the node ends at once, and its disk forgets what was not synced
+	locked
+	attended
+	newest "$1" disk
+	! pid=$(node) || kill -KILL "$pid" || :
+	tell '{"Do":"lose power"}' >/dev/null
+	sh "$DIR/jepsen.sh" "$DIR" end 9>&-
+	tell '{"Do":"be ready"}' >/dev/null
+	;;
+counts-of-disk) # what it refused, took longer for, and lost
+	tell '{"Do":"count"}'
+	;;
+counts) # IPTABLES DEVICE...: what "links" and "shape" would print
+	matched "$1"
+	shift
+	for device in "$@"; do
+		passed "$device"
+	done
 	;;
 clock) # NUMBER SECONDS: the wall clock tells so much more than the time; the uptime remembers the time
 	locked
 	attended
-	newest "$1"
+	newest "$1" clock
 	shift
 	if [ "$1" = 0 ]; then
 		undo 50-clock

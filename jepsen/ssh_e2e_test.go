@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,12 +27,13 @@ import (
 // insideEnv is set for the test that runs itself again in namespaces of its own.
 const insideEnv = "JEPSEN_SSH_INSIDE"
 
-// TestE2ESSH has sshd run in three network namespaces of this machine, and breaks what is there over SSH. All of it is in
+// TestE2ESSH has sshd run in five network namespaces of this machine, and breaks what is there over SSH. All of it is in
 // namespaces of processes, network and mounts that end with the process that holds them: nothing can be left behind.
 func TestE2ESSH(t *testing.T) {
 	if os.Getenv(insideEnv) != "" {
 		y := newYard(t)
 		t.Run("Run", y.testRun)
+		t.Run("Disks", y.testDisks)
 		t.Run("Cancelled", y.testCancelled)
 		t.Run("HarnessDies", y.testHarnessDies)
 		t.Run("OtherMachine", y.testOtherMachine)
@@ -65,7 +67,7 @@ func TestE2ESSH(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// yard is three machines with sshd.
+// yard is three machines with sshd, and two spares.
 type yard struct {
 	dir       string
 	harness   string // the program
@@ -98,9 +100,9 @@ func newYard(t *testing.T) *yard {
 	y.inventory = Inventory{DeadMan: yardDeadMan, SSH: InventoryLogin{Key: filepath.Join(y.dir, "id"), KnownHosts: filepath.Join(y.dir, "known_hosts")}}
 	sh(t, "mount -t tmpfs tmpfs /run && ip link set lo up && ip link add br0 type bridge && ip address add 10.99.0.254/24 dev br0 && ip link set br0 up")
 	var known []byte
-	for i := 1; i <= 3; i++ {
+	for i := 1; i <= 5; i++ {
 		name, address := fmt.Sprintf("vm%d", i), fmt.Sprintf("10.99.0.%d", i)
-		y.inventory.Machines = append(y.inventory.Machines, InventoryMachine{Name: name, Address: address, APIPort: 5000, RaftPort: 5001, Disk: "/run/disk"})
+		y.inventory.Machines = append(y.inventory.Machines, InventoryMachine{Name: name, Address: address, APIPort: 5000, RaftPort: 5001, Spare: i > 3})
 		host, hostKey := newKey(t)
 		config := fmt.Sprintf(`Port 22
 ListenAddress %s
@@ -182,12 +184,18 @@ func (y *yard) on(t *testing.T, machine, script string) string {
 // ground prepares all machines.
 func (y *yard) ground(t *testing.T) *SSH {
 	t.Helper()
-	g, err := NewSSH(t.Context(), SSHOptions{Program: y.confman, Inventory: y.inventory, Log: t.Logf})
+	return y.groundOf(t, SSHOptions{Inventory: y.inventory})
+}
+
+func (y *yard) groundOf(t *testing.T, o SSHOptions) *SSH {
+	t.Helper()
+	o.Program, o.Jepsen, o.Log = y.confman, y.harness, t.Logf
+	g, err := NewSSH(t.Context(), o)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
 			for name, h := range y.hosts {
-				out, err := h.run(context.Background(), "cd /var/lib/confman-jepsen && ls && tail -n 20 supervisor.log node.log", nil)
+				out, err := h.run(context.Background(), "cd /var/lib/confman-jepsen && ls && tail -n 20 supervisor.log node.log disk.log", nil)
 				t.Logf("%s: %s %v", name, out, err)
 			}
 		}
@@ -199,7 +207,7 @@ func (y *yard) ground(t *testing.T) *SSH {
 // traces is what there is on a machine of a run that has ended, but for its directory.
 func (y *yard) traces(t *testing.T, machine string) string {
 	t.Helper()
-	return y.on(t, machine, `iptables -nL CONFMAN-JEPSEN 2>/dev/null; iptables -S | grep CONFMAN; tc qdisc show dev eth0 | grep c0f1
+	return y.on(t, machine, `iptables -nL CONFMAN-JEPSEN 2>/dev/null; iptables -S | grep CONFMAN; tc qdisc show dev eth0 | grep c0f1; grep losefs /proc/mounts
 		for p in /proc/[0-9]*; do
 			[ "$(readlink $p/ns/net)" = "$(readlink /proc/self/ns/net)" ] || continue
 			case "$(tr "\0" " " 2>/dev/null <$p/cmdline)" in
@@ -247,21 +255,75 @@ func (y *yard) testRun(t *testing.T) {
 	for _, m := range g.Machines() {
 		log, err := os.ReadFile(filepath.Join(dir, m.Name+".log"))
 		require.NoError(t, err)
-		assert.Contains(t, string(log), "level=", "the log of %s", m.Name)
+		assert.Equal(t, !m.Spare, strings.Contains(string(log), "level="), "the log of %s", m.Name)
 	}
-	t.Logf("%d operations, packets dropped: %v, faults: %v", len(res.History.Ops), g.Dropped(), res.Fired)
-	total := uint64(0)
-	for _, n := range g.Dropped() {
-		total += n
-	}
-	assert.Positive(t, total, "no packet was dropped: the cuts cut nothing")
+	t.Logf("%d operations, faults: %v", len(res.History.Ops), res.Fired)
+	assertCounted(t, g, isCut)
+	assertCounted(t, g, isSlow)
 	require.NoError(t, g.Close(t.Context()))
 	y.nothingLeft(t)
 }
 
-// testCancelled: what ends in the middle of faults, one of them a full disk, undoes them.
+// assertCounted: the kernels counted something.
+func assertCounted(t *testing.T, g *SSH, many func(Packets) uint64) {
+	t.Helper()
+	total, all := uint64(0), g.Packets()
+	for _, p := range all {
+		total += many(p)
+	}
+	assert.Positive(t, total, "nothing was counted: %v", all)
+}
+
+// testDisks: power is lost, disks fail and are damaged, members come and go, while permissions are revoked that an issuer on this machine
+// stands for. Where there is no FUSE, the ground says so, and does what is left.
+func (y *yard) testDisks(t *testing.T) {
+	o := Options{
+		Workloads: []string{"register", "auth"}, Nemeses: []string{"flip-database", "grow-shrink"}, Time: 60 * time.Second,
+		Quiet: 3 * time.Second, Clients: 3, Pace: 20 * time.Millisecond, Log: t.Logf,
+	}
+	sections, err := o.Sections()
+	require.NoError(t, err)
+	g := y.groundOf(t, SSHOptions{Inventory: y.inventory, Sections: sections, Seed: 1})
+	why := g.Can(PowerLoss)
+	if why == nil {
+		o.Nemeses = append(o.Nemeses, "power-some", "sync-errors", "slow-disk")
+	} else {
+		assert.Contains(t, why.Error(), "/dev/fuse")
+		assert.Contains(t, strings.Join(g.Means(), "\n"), why.Error())
+	}
+	res, err := Execute(t.Context(), g, o)
+	require.NoError(t, err)
+	require.NoError(t, res.Err)
+	dir := filepath.Join(t.TempDir(), "run")
+	require.NoError(t, res.Save(t.Context(), dir, g, o, []string{"jepsen"}))
+	t.Logf("%d operations, faults: %v", len(res.History.Ops), res.Fired)
+	var notes string
+	for _, m := range g.Machines() {
+		text, err := os.ReadFile(filepath.Join(dir, m.Name+diskLog))
+		require.NoError(t, err)
+		notes += string(text)
+	}
+	t.Log(notes)
+	assert.Contains(t, notes, "damaged: flipped")
+	if why == nil {
+		assert.Contains(t, notes, "power lost: ")
+	}
+	require.NoError(t, g.Close(t.Context()))
+	y.nothingLeft(t)
+}
+
+// testCancelled: what ends in the middle of faults, one of them a full disk, undoes them. One machine has a disk that is what it is, one no
+// FUSE.
 func (y *yard) testCancelled(t *testing.T) {
-	g := y.ground(t)
+	inv := y.inventory
+	inv.Machines = slices.Clone(inv.Machines)
+	inv.Machines[2].Disk = "/run/disk"
+	y.on(t, "vm2", "mount --bind /dev/fuse /dev/fuse && mount -o remount,bind,nodev /dev/fuse")
+	defer y.on(t, "vm2", "umount /dev/fuse")
+	g := y.groundOf(t, SSHOptions{Inventory: inv})
+	require.ErrorContains(t, g.Can(PowerLoss), "vm2: losefs: /dev/fuse: permission denied")
+	_, err := g.Damage(t.Context(), "vm2", Damage{Kind: FlipLog})
+	require.ErrorContains(t, err, "there is no log yet", "damage needs no FUSE")
 	r, err := newRun(g, Options{Log: t.Logf})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -269,6 +331,8 @@ func (y *yard) testCancelled(t *testing.T) {
 	require.NoError(t, g.SetLinks(ctx, isolating(g.Machines(), "vm2")))
 	assert.Contains(t, y.on(t, "vm2", "iptables -S INPUT"), "-j CONFMAN-JEPSEN")
 	require.NoError(t, g.Signal(ctx, "vm1", Stop))
+	_, err = g.Damage(t.Context(), "vm1", Damage{Kind: FlipLog})
+	require.ErrorContains(t, err, "the node runs")
 	free := func() string { return y.on(t, "vm3", "stat -f -c %f /run/disk") }
 	before := free()
 	require.NoError(t, g.SetDisk(ctx, "vm3", DiskState{Bytes: 4096}))
@@ -285,7 +349,7 @@ func (y *yard) testCancelled(t *testing.T) {
 func (y *yard) testHarnessDies(t *testing.T) {
 	inventory := fmt.Sprintf("deadMan: %v\nssh: {key: id, knownHosts: known_hosts}\nmachines:\n", yardDeadMan)
 	for _, m := range y.inventory.Machines {
-		inventory += fmt.Sprintf("  - {name: %s, address: %s, apiPort: 5000, raftPort: 5001}\n", m.Name, m.Address)
+		inventory += fmt.Sprintf("  - {name: %s, address: %s, apiPort: 5000, raftPort: 5001, spare: %v}\n", m.Name, m.Address, m.Spare)
 	}
 	file := y.write(t, "inventory.yaml", []byte(inventory))
 	line := []string{"ssh", "--inventory", file, "--program", y.confman, "--nemesis", "kill-one", "--time", "60s", "--pace", "50ms"}
@@ -307,7 +371,7 @@ func (y *yard) testHarnessDies(t *testing.T) {
 	_ = harness.Wait() // it was killed
 
 	// While it may yet be at work, another run does not begin.
-	_, err := NewSSH(t.Context(), SSHOptions{Program: y.confman, Inventory: y.inventory, Log: t.Logf})
+	_, err := NewSSH(t.Context(), SSHOptions{Program: y.confman, Jepsen: y.harness, Inventory: y.inventory, Log: t.Logf})
 	require.ErrorContains(t, err, "another run is at work")
 
 	require.Eventually(t, func() bool {

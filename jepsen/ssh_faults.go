@@ -11,18 +11,14 @@ import (
 
 // Why machines cannot be broken so.
 var (
-	errNoIptables  = errors.New("there is no iptables with -m statistic, or the kernel lacks it")
-	errNoShaping   = errors.New("the kernel has no htb with u32, or there is no tc")
-	errNoNetem     = errors.New("the kernel has no netem")
-	errOwnShaping  = errors.New("has a queueing discipline that somebody chose: it is left alone")
-	errNoSmallDisk = errors.New(`no "disk" in the inventory, which would be a small file system that may be filled`)
-	errNoClock     = errors.New(`the inventory does not have "allow: {clock: true}"`)
-	errRealDisk    = errors.New("the disks of other machines are what they are: they are filled, if the inventory has one for that, and do not fail")
-	errRealPower   = errors.New("the power of other machines stays on: killing a process keeps what was not synced")
-	errFewSpares   = errors.New(`the inventory has not two machines with "spare: true"`)
-	errNoDamage    = errors.New("what is on the disks of other machines can be lost as a whole, and is left as it is else")
-	errNotRemote   = errors.New("only with processes of this machine")
-	errNoRate      = errors.New("a wall clock is set, its rate stays")
+	errNoIptables = errors.New("there is no iptables with -m statistic, or the kernel lacks it")
+	errNoShaping  = errors.New("the kernel has no htb with u32, or there is no tc")
+	errNoNetem    = errors.New("the kernel has no netem")
+	errOwnShaping = errors.New("has a queueing discipline that somebody chose: it is left alone")
+	errNoClock    = errors.New(`the inventory does not have "allow: {clock: true}"`)
+	errFewSpares  = errors.New(`the inventory has not two machines with "spare: true"`)
+	errNotRemote  = errors.New("only with processes of this machine")
+	errNoRate     = errors.New("a wall clock is set, its rate stays")
 )
 
 // Can is part of Ground.
@@ -60,24 +56,20 @@ func (s *SSH) can(c Capability, n *sshNode) error {
 	case Delays, Reorders, Corruption:
 		return errors.Join(s.can(Bandwidth, n), has("netem", errNoNetem))
 	case DiskSizes:
-		if n.disk == "" {
-			return errNoSmallDisk
+		if n.volume != "" {
+			return nil
 		}
-		return nil
+		return n.fails()
+	case DiskFaults, PowerLoss:
+		return n.fails()
 	case Clocks:
 		if !s.o.Inventory.Allow.Clock {
 			return errNoClock
 		}
 		return nil
-	case DiskFaults:
-		return errRealDisk
-	case PowerLoss:
-		return errRealPower
-	case Damages, Spoils:
-		return errNoDamage
-	case LostDisks:
+	case Damages, LostDisks:
 		return nil
-	case Programs, Descriptors, Beside:
+	case Programs, Descriptors, Beside, Spoils:
 		return errNotRemote
 	case Spares:
 	}
@@ -105,7 +97,9 @@ func (s *SSH) Means() []string {
 	if s.Can(Delays) == nil {
 		means = append(means, "delays, reorders and corruption: tc with netem, where packets leave")
 	}
-	if s.Can(DiskSizes) == nil {
+	if s.Can(PowerLoss) == nil {
+		means = append(means, "disks: a file system of this program (FUSE), in a process on each machine, and in mounts that the node alone sees")
+	} else if s.Can(DiskSizes) == nil {
 		means = append(means, "full disks: a file that fills the small file system of the inventory")
 	}
 	if s.Can(Clocks) == nil {
@@ -117,38 +111,6 @@ func (s *SSH) Means() []string {
 		}
 	}
 	return means
-}
-
-// SetDisk is part of Ground.
-func (s *SSH) SetDisk(ctx context.Context, machine string, d DiskState) error {
-	n, bytes := s.hosts[machine], d.Bytes
-	d.Bytes = 0
-	if d != (DiskState{}) {
-		return fmt.Errorf("%s: %w", DiskFaults, errRealDisk)
-	}
-	if n.disk == "" {
-		if bytes == 0 {
-			return nil
-		}
-		return fmt.Errorf("%s: %w", DiskSizes, errNoSmallDisk)
-	}
-	_, err := s.change(ctx, n, "", "disk", n.disk, strconv.FormatInt(bytes, 10))
-	return err
-}
-
-// LosePower is part of Ground.
-func (s *SSH) LosePower(context.Context, ...string) error { return s.Can(PowerLoss) }
-
-// Damage is part of Ground.
-func (s *SSH) Damage(ctx context.Context, machine string, d Damage) (string, error) {
-	if d.Kind != LoseDirectory {
-		return "", s.Can(Damages)
-	}
-	n := s.hosts[machine]
-	if _, err := s.change(ctx, n, "", "lose", s.dataOf(n)); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("removed %s of %s", s.dataOf(n), machine), nil
 }
 
 // SetClock is part of Ground.

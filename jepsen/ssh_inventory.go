@@ -41,7 +41,8 @@ type InventoryMachine struct {
 	RaftPort int            `yaml:"raftPort"`
 	Spare    bool           `yaml:"spare"` // it does not form the cluster; members may come there later
 	SSH      InventoryLogin `yaml:"ssh"`
-	// Disk is where a small file system of the node's own is mounted, which may be filled; "": the data is in Dir.
+	// Disk is where a small file system of the node's own is mounted, which may be filled, and does not fail; "": the data is in Dir, on one
+	// that fails on demand.
 	Disk string `yaml:"disk"`
 }
 

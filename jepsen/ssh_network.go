@@ -3,7 +3,6 @@ package jepsen
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,13 +29,13 @@ func (s *SSH) SetLinks(ctx context.Context, links map[Link]Condition) error {
 		if err := s.setRules(ctx, n, chainRules(s.machines, n.Machine, links)); err != nil {
 			return err
 		}
-		shapes := shapeCommands(s.machines, n.Machine, links, n.device)
-		for _, device := range slices.Sorted(maps.Keys(n.shapes)) {
-			if shapes[device] == "" {
-				shapes[device] = ""
+		shapes := shapesOf(s.machines, n.Machine, links, n.device)
+		for device := range n.shapes {
+			if _, ok := shapes[device]; !ok {
+				shapes[device] = sshShape{}
 			}
 		}
-		for _, device := range slices.Sorted(maps.Keys(shapes)) {
+		for _, device := range sortedKeys(shapes) {
 			if err := s.setShape(ctx, n, device, shapes[device]); err != nil {
 				return err
 			}
@@ -69,46 +68,37 @@ func (s *SSH) canLink(c Condition) error {
 }
 
 // setRules needs links.
-func (s *SSH) setRules(ctx context.Context, n *sshNode, rules string) error {
-	if n.rules == rules {
+func (s *SSH) setRules(ctx context.Context, n *sshNode, rules []sshRule) error {
+	if n.known && slices.Equal(n.rules, rules) {
 		return nil
 	}
-	n.rules = "unknown"
-	out, err := s.change(ctx, n, rules, "links", s.iptables)
-	if err != nil {
+	var text strings.Builder
+	for _, r := range rules {
+		fmt.Fprintln(&text, r.text)
+	}
+	out, err := s.change(ctx, n, strings.TrimSpace(text.String()), "links", s.iptables)
+	if n.known = err == nil; !n.known {
+		n.rules = nil
 		return err
 	}
-	n.rules = rules
-	dropped, err := strconv.ParseUint(strings.TrimSpace(out), 10, 64)
-	if err != nil {
-		return fmt.Errorf("%s: the counters of iptables: %w", n.Machine.Name, err)
-	}
-	n.dropped += dropped
+	n.gone.add(n.counted(out))
+	n.rules, n.live = rules, nil
 	return nil
 }
 
 // setShape needs links.
-func (s *SSH) setShape(ctx context.Context, n *sshNode, device, commands string) error {
-	if is, ok := n.shapes[device]; ok && is == commands || !ok && commands == "" {
+func (s *SSH) setShape(ctx context.Context, n *sshNode, device string, shape sshShape) error {
+	if is, ok := n.shapes[device]; ok && is.commands == shape.commands || !ok && shape.commands == "" {
 		return nil
 	}
-	n.shapes[device] = "unknown"
-	if _, err := s.change(ctx, n, commands, "shape", device); err != nil {
+	out, err := s.change(ctx, n, shape.commands, "shape", device)
+	if err != nil {
+		n.shapes[device] = sshShape{commands: "unknown"}
 		return err
 	}
-	n.shapes[device] = commands
+	n.gone.add(n.counted(out))
+	n.shapes[device], n.live = shape, nil
 	return nil
-}
-
-// Dropped is how many packets a machine's rules have dropped, of those that are not there any more.
-func (s *SSH) Dropped() map[string]uint64 {
-	s.links.Lock()
-	defer s.links.Unlock()
-	all := map[string]uint64{}
-	for name, n := range s.hosts {
-		all[name] = n.dropped
-	}
-	return all
 }
 
 // device is by which one an address is reached; Clients is the harness.
@@ -126,75 +116,76 @@ func (n *sshNode) device(address string) string {
 }
 
 // chainRules are the rules of a machine for iptables-restore, by which it drops what the links lose.
-func chainRules(machines []Machine, m Machine, links map[Link]Condition) string {
-	var rules strings.Builder
-	drop := func(c Condition, matches ...string) {
-		how := ""
-		switch {
-		case c.Cut:
-		case c.Loss > 0:
-			how = fmt.Sprintf(" -m statistic --mode random --probability %.6f", c.Loss)
-		default:
-			return
-		}
+func chainRules(machines []Machine, m Machine, links map[Link]Condition) (rules []sshRule) {
+	rule := func(l Link, drops sshDrops, how, match string) {
+		rules = append(rules, sshRule{fmt.Sprintf("-A %s %s%s", sshChain, match, how), l, drops})
+	}
+	drop := func(l Link, matches ...string) {
+		c := links[l]
 		for _, match := range matches {
-			fmt.Fprintf(&rules, "-A %s %s%s -j DROP\n", sshChain, match, how)
+			switch {
+			case c.Cut:
+				rule(l, cuts, " -j DROP", match)
+			case c.Loss > 0:
+				rule(l, loses, fmt.Sprintf(" -m statistic --mode random --probability %.6f -j DROP", c.Loss), match)
+			}
 		}
 	}
 	for _, p := range machines {
 		from := fmt.Sprintf("-s %s -d %s -p tcp", p.Address, m.Address)
 		drop(
-			links[Link{From: p.Name, To: m.Name}],
+			Link{From: p.Name, To: m.Name},
 			fmt.Sprintf("%s --dport %d", from, m.RaftPort), fmt.Sprintf("%s --dport %d", from, m.APIPort),
 			fmt.Sprintf("%s --sport %d", from, p.RaftPort), fmt.Sprintf("%s --sport %d", from, p.APIPort),
 		)
 	}
-	in, out := links[Link{From: Clients, To: m.Name}], links[Link{From: m.Name, To: Clients}]
+	in, out := Link{From: Clients, To: m.Name}, Link{From: m.Name, To: Clients}
 	for _, p := range machines {
 		// Clients are all but the nodes.
-		if in.Cut || in.Loss > 0 {
-			fmt.Fprintf(&rules, "-A %s -s %s -d %s -p tcp --dport %d -j RETURN\n", sshChain, p.Address, m.Address, m.APIPort)
+		if links[in].Cut || links[in].Loss > 0 {
+			rule(in, nothing, " -j RETURN", fmt.Sprintf("-s %s -d %s -p tcp --dport %d", p.Address, m.Address, m.APIPort))
 		}
-		if out.Cut || out.Loss > 0 {
-			fmt.Fprintf(&rules, "-A %s -s %s -d %s -p tcp --sport %d -j RETURN\n", sshChain, m.Address, p.Address, m.APIPort)
+		if links[out].Cut || links[out].Loss > 0 {
+			rule(out, nothing, " -j RETURN", fmt.Sprintf("-s %s -d %s -p tcp --sport %d", m.Address, p.Address, m.APIPort))
 		}
 	}
 	drop(in, fmt.Sprintf("-d %s -p tcp --dport %d", m.Address, m.APIPort))
 	drop(out, fmt.Sprintf("-s %s -p tcp --sport %d", m.Address, m.APIPort))
-	return strings.TrimSpace(rules.String())
+	return rules
 }
 
-// shapeCommands are, by device, the commands for tc by which a machine slows down what it sends. What no link is
-// about passes htb by as if it were not there.
-func shapeCommands(machines []Machine, m Machine, links map[Link]Condition, device func(address string) string) map[string]string {
-	all, classes := map[string]string{}, map[string]int{}
-	add := func(c Condition, address, dst string, ports ...string) {
+// shapesOf are, by device, how a machine slows down what it sends. What no link is about passes htb by as if it were not there.
+func shapesOf(machines []Machine, m Machine, links map[Link]Condition, device func(address string) string) map[string]sshShape {
+	all := map[string]sshShape{}
+	add := func(c Condition, of []Link, address, dst string, ports ...string) {
 		if c.Delay == 0 && c.Jitter == 0 && c.Reorder == 0 && c.Corrupt == 0 && c.BytesPerSecond == 0 {
 			return
 		}
 		dev := device(address)
-		if all[dev] == "" {
-			all[dev] = fmt.Sprintf("qdisc add dev %s root handle %s htb\n", dev, sshQdisc)
-			classes[dev] = 1
+		shape := all[dev]
+		if shape.commands == "" {
+			shape.commands = fmt.Sprintf("qdisc add dev %s root handle %s htb\n", dev, sshQdisc)
 		}
-		classes[dev]++
-		class := fmt.Sprintf("%s%x", sshQdisc, classes[dev])
+		shape.classes = append(shape.classes, sshClass{of, c})
+		minor := len(shape.classes) + 1
+		class := classOf(len(shape.classes) - 1)
 		rate := "32gbit"
 		if c.BytesPerSecond > 0 {
 			rate = fmt.Sprintf("%dbps burst 16kb", c.BytesPerSecond)
 		}
-		all[dev] += fmt.Sprintf("class add dev %s parent %s classid %s htb rate %s quantum 60000\n", dev, sshQdisc, class, rate)
+		shape.commands += fmt.Sprintf("class add dev %s parent %s classid %s htb rate %s quantum 60000\n", dev, sshQdisc, class, rate)
 		if netem := netemOf(c); netem != "" {
-			all[dev] += fmt.Sprintf("qdisc add dev %s parent %s netem%s\n", dev, class, netem)
+			shape.commands += fmt.Sprintf("qdisc add dev %s parent %s netem%s\n", dev, class, netem)
 		}
 		family, tcp := "ip", "match ip protocol 6 0xff"
 		if strings.Contains(m.Address, ":") {
 			family, tcp = "ipv6", "match ip6 protocol 6 0xff"
 		}
 		for _, port := range ports {
-			all[dev] += fmt.Sprintf("filter add dev %s parent %s protocol %s prio %d u32 %s%s %s flowid %s\n",
-				dev, sshQdisc, family, classes[dev], dst, tcp, port, class)
+			shape.commands += fmt.Sprintf("filter add dev %s parent %s protocol %s prio %d u32 %s%s %s flowid %s\n",
+				dev, sshQdisc, family, minor, dst, tcp, port, class)
 		}
+		all[dev] = shape
 	}
 	ip, bits := "ip", 32
 	if strings.Contains(m.Address, ":") {
@@ -202,13 +193,14 @@ func shapeCommands(machines []Machine, m Machine, links map[Link]Condition, devi
 	}
 	port := func(way string, n int) string { return fmt.Sprintf("match %s %s %d 0xffff", ip, way, n) }
 	for _, p := range machines {
-		add(links[Link{From: m.Name, To: p.Name}], p.Address, fmt.Sprintf("match %s dst %s/%d ", ip, p.Address, bits),
+		l := Link{From: m.Name, To: p.Name}
+		add(links[l], []Link{l}, p.Address, fmt.Sprintf("match %s dst %s/%d ", ip, p.Address, bits),
 			port("dport", p.RaftPort), port("dport", p.APIPort), port("sport", m.RaftPort), port("sport", m.APIPort))
 	}
 	// Clients are all that the filters before did not match; nodes ask each other's API seldom. What comes from clients
 	// cannot be slowed down here: their answers are, in its place.
-	clients := links[Link{From: m.Name, To: Clients}].merge(links[Link{From: Clients, To: m.Name}])
-	add(clients, Clients, "", port("sport", m.APIPort))
+	out, in := Link{From: m.Name, To: Clients}, Link{From: Clients, To: m.Name}
+	add(links[out].merge(links[in]), []Link{out, in}, Clients, "", port("sport", m.APIPort))
 	return all
 }
 

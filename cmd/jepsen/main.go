@@ -69,7 +69,7 @@ func command() *cobra.Command {
 		Use: "jepsen", Short: "Break real processes, and judge what their clients saw",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	cmd.AddCommand(localCommand(), sshCommand(), brokenCommand(), listCommand(), scenarioCommand(), matrixCommand())
+	cmd.AddCommand(localCommand(), sshCommand(), diskCommand(), brokenCommand(), listCommand(), scenarioCommand(), matrixCommand())
 	return cmd
 }
 

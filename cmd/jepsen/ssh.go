@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -23,8 +24,16 @@ also after Ctrl-C; they undo it by themselves when this program is not heard fro
 			if err != nil {
 				return err
 			}
+			self, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			sections, err := f.o.Sections()
+			if err != nil {
+				return err
+			}
 			ground, err := jepsen.NewSSH(cmd.Context(), jepsen.SSHOptions{
-				Program: f.program, Inventory: inv,
+				Program: f.program, Jepsen: self, Inventory: inv, Sections: sections, Seed: f.o.Seed,
 				Log: func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) },
 			})
 			if err != nil {
