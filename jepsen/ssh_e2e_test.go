@@ -286,7 +286,7 @@ func (y *yard) testDisks(t *testing.T) {
 	g := y.groundOf(t, SSHOptions{Inventory: y.inventory, Sections: sections, Seed: 1})
 	why := g.Can(PowerLoss)
 	if why == nil {
-		o.Nemeses = append(o.Nemeses, "power-some", "sync-errors", "slow-disk")
+		o.Nemeses = append(o.Nemeses, "power-some", "sync-errors", "full-disk")
 	} else {
 		assert.Contains(t, why.Error(), "/dev/fuse")
 		assert.Contains(t, strings.Join(g.Means(), "\n"), why.Error())
