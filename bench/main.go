@@ -47,11 +47,16 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&o.Nodes, "nodes", 3, "how many nodes a cluster has: 1, 3 or 5")
 	flag.BoolVar(&o.Curves, "curves", false, "with the loads that only plots need")
 	flag.DurationVar(&o.Times.Measure, "time", 5*time.Second, "how long each load is measured")
+	flag.IntVar(&o.Big, "big", 1_000_000, "how many keys there are where the table says 1M")
+	flag.IntVar(&o.Watchers, "watchers", 1000, "how many watch one key")
+	flag.IntVar(&o.Kills, "kills", 20, "how often the leader is killed")
+	flag.DurationVar(&o.Steady, "steady", 0, "how long elections are counted under full load; 0: not")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("what is %q?", flag.Arg(0))
 	}
 	o.Times.Settle, o.Times.Warm = time.Second, time.Second
+	o.Quiesce, o.KillPause, o.WatchPuts = 10*time.Second, 2*time.Second, 100
 	if o.Which, err = regexp.Compile(*which); err != nil {
 		return err
 	}
@@ -61,6 +66,8 @@ func run(ctx context.Context) (err error) {
 	if *short {
 		o.Smoke, o.Rounds, o.Keys = true, 1, 1000
 		o.Times = work.Times{Settle: 50 * time.Millisecond, Warm: 100 * time.Millisecond, Measure: 300 * time.Millisecond}
+		o.Quiesce, o.KillPause, o.WatchPuts = 200*time.Millisecond, 200*time.Millisecond, 10
+		o.Big, o.Watchers, o.Kills, o.Steady = 5000, 100, 2, time.Second
 	}
 	o.Log = os.Stderr
 	r, err := work.New(o)

@@ -9,6 +9,9 @@ import (
 	"github.com/confman/confman/bench/hist"
 )
 
+// Slice is how long one Run should be at most, so that who waits for a long load can end it.
+const Slice = 5 * time.Second
+
 // Driver is clients that ask and ask again. A *lane.Loop is one.
 type Driver interface {
 	// Run has all clients ask for a time, and counts what was answered rightly within it. Any error ends it.

@@ -77,6 +77,48 @@ func TestWithoutEtcd(t *testing.T) {
 	assert.Contains(t, Markdown(r), "| put | 450 [300–600] |  |  |  | ≥ 2 |\n")
 }
 
+// TestTasks: of what less is better of, the better way to drive etcd took less.
+func TestTasks(t *testing.T) {
+	r := &work.Results{Tasks: []work.Task{
+		{Name: "restart", Unit: "s", Want: 0.5}, {Name: "watch", Unit: "ms", Want: 1, Against: work.EtcdGRPC}, {Name: "kill", Unit: "ms", Pooled: true},
+	}}
+	r.Figures = []work.Figure{
+		{Task: "restart", By: work.Confman, Value: 1},
+		{Task: "restart", By: work.Confman, Value: 3},
+		{Task: "restart", By: work.Etcd, Value: 4},
+		{Task: "restart", By: work.Etcd, Value: 4},
+		{Task: "watch", By: work.Confman, Value: 9},
+		{Task: "watch", By: work.EtcdGRPC, Value: 8},
+		{Task: "watch", By: work.EtcdHTTP, Value: 20},
+		{Task: "kill", By: work.Confman, Value: 5},
+		{Task: "kill", By: work.Etcd, Value: 10},
+		{Task: "kill", By: work.Etcd, Value: 30},
+	}
+	text := Markdown(r)
+	for _, line := range []string{
+		"| restart | s | 2.00 [1.00–3.00] | 4.00 [4.00–4.00] | 0.500 [0.250–0.750] | ≤ 0.5: yes |",
+		"| watch | ms | 9.00 | gRPC 8.00, HTTP 20.0 | 1.12 | ≤ 1: **no** |",
+		"| kill | ms | 5.00 | 20.0 [10.0–30.0] | 0.250 |  |",
+	} {
+		assert.Contains(t, text, line+"\n")
+	}
+}
+
+// TestCurve: a point for each number of clients, a line for each contender that was measured.
+func TestCurve(t *testing.T) {
+	r := results()
+	r.Loads[0].Curve = "put"
+	assert.Empty(t, curveNames(r), "one point is no line")
+	r.Loads[1].Curve = "put"
+	require.Equal(t, []string{"put"}, curveNames(r))
+	p := curve(r, "put")
+	require.Len(t, p.Series, 6)
+	assert.Equal(t, []float64{450, 800}, p.Series[0].X)
+	dir := t.TempDir()
+	require.NoError(t, Write(dir, "", r))
+	assert.FileExists(t, filepath.Join(dir, "put.svg"))
+}
+
 func TestWrite(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	require.NoError(t, Write(dir, "text", results()))

@@ -56,9 +56,9 @@ func digits(v float64) string {
 
 // ratios are a's values by b's, round by round.
 func ratios(a, b []float64) (all []float64) {
-	for i := range min(len(a), len(b)) {
-		if b[i] != 0 {
-			all = append(all, a[i]/b[i])
+	for i, v := range a {
+		if i < len(b) && b[i] != 0 {
+			all = append(all, v/b[i])
 		}
 	}
 	return all

@@ -8,7 +8,7 @@ import (
 	"github.com/confman/confman/bench/work"
 )
 
-// Write leaves the tables and all figures in a directory.
+// Write leaves the tables, all figures and the plots in a directory.
 func Write(dir, markdown string, r *work.Results) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
@@ -20,5 +20,8 @@ func Write(dir, markdown string, r *work.Results) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "bench.json"), append(text, '\n'), 0o600)
+	if err := os.WriteFile(filepath.Join(dir, "bench.json"), append(text, '\n'), 0o600); err != nil {
+		return err
+	}
+	return curves(dir, r)
 }

@@ -30,6 +30,8 @@ type Cluster struct {
 	fresh func(ctx context.Context, addr string) (bool, error)
 	// leads asks a node whether it leads.
 	leads func(ctx context.Context, n *Node) (bool, error)
+	// term asks a node for Raft's term.
+	term func(ctx context.Context, addr string) (uint64, error)
 }
 
 // prober asks nodes things that are not measured.
@@ -85,6 +87,14 @@ func Confman(program, dir string, size int, link func(from, to, port int) (int, 
 		_, header, _, err := ask(ctx, http.MethodGet, "http://"+n.Addr+"/health/ready", "")
 		return err == nil && header.Get("Confman-Leader") == n.Name, err
 	}
+	c.term = func(ctx context.Context, addr string) (uint64, error) {
+		_, _, body, err := ask(ctx, http.MethodGet, "http://"+addr+"/api/v1/cluster", "")
+		if err != nil {
+			return 0, err
+		}
+		var cluster struct{ Term uint64 }
+		return cluster.Term, json.Unmarshal(body, &cluster)
+	}
 	return c, nil
 }
 
@@ -128,20 +138,31 @@ func Etcd(program, dir string, size int, link func(from, to, port int) (int, err
 		return status == http.StatusOK, err
 	}
 	c.leads = func(ctx context.Context, n *Node) (bool, error) {
-		_, _, body, err := ask(ctx, http.MethodPost, "http://"+n.Addr+"/v3/maintenance/status", `{}`)
-		if err != nil {
-			return false, err
-		}
-		var status struct {
-			Header struct {
-				MemberID string `json:"member_id"`
-			}
-			Leader string
-		}
-		err = json.Unmarshal(body, &status)
+		status, err := etcdStatus(ctx, n.Addr)
 		return err == nil && status.Leader != "" && status.Leader == status.Header.MemberID, err
 	}
+	c.term = func(ctx context.Context, addr string) (uint64, error) {
+		status, err := etcdStatus(ctx, addr)
+		return status.RaftTerm, err
+	}
 	return c, nil
+}
+
+// status is what a member of etcd says of itself.
+type status struct {
+	Header struct {
+		MemberID string `json:"member_id"`
+	}
+	Leader   string
+	RaftTerm uint64 `json:"raftTerm,string"`
+}
+
+func etcdStatus(ctx context.Context, addr string) (s status, err error) {
+	_, _, body, err := ask(ctx, http.MethodPost, "http://"+addr+"/v3/maintenance/status", `{}`)
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal(body, &s)
 }
 
 // ask is one request.
@@ -205,6 +226,15 @@ func (c *Cluster) Leader(ctx context.Context) (*Node, error) {
 		case <-time.After(pollTime):
 		}
 	}
+}
+
+// Term is Raft's term: each election has a new one.
+func (c *Cluster) Term(ctx context.Context) (uint64, error) {
+	term, err := c.term(ctx, c.Nodes[0].Addr)
+	if err == nil && term == 0 {
+		err = errors.New("it does not say its term")
+	}
+	return term, err
 }
 
 // Addrs are where the nodes' APIs are.

@@ -26,6 +26,14 @@ type Options struct {
 	Which   *regexp.Regexp // of what is to be done, by name
 	Curves  bool           // with what only plots need
 	Times   Times
+	// Quiesce is how long nodes are left alone until they have done all that they put off.
+	Quiesce time.Duration
+	Big     int // keys of what is done with many
+	// Watchers watch one key, which is put WatchPuts times.
+	Watchers, WatchPuts int
+	Kills               int           // of leaders, in all
+	KillPause           time.Duration // before and after
+	Steady              time.Duration // how long elections are counted; 0: not
 	// Smoke judges nothing, and repeats nothing.
 	Smoke bool
 	Log   io.Writer
@@ -33,8 +41,10 @@ type Options struct {
 
 // Results are all that was measured.
 type Results struct {
-	Loads []Load `json:"loads"` // what was to be measured
-	Cells []Cell `json:"cells"`
+	Loads   []Load   `json:"loads"` // what was to be measured
+	Cells   []Cell   `json:"cells"`
+	Tasks   []Task   `json:"tasks"`
+	Figures []Figure `json:"figures"`
 }
 
 // Run is a comparison.
@@ -63,6 +73,14 @@ func New(o Options) (*Run, error) {
 			r.Loads = append(r.Loads, l)
 		}
 	}
+	for _, t := range Tasks() {
+		if o.Which.MatchString(t.Name) && (t.Name != taskElections || o.Steady > 0) {
+			r.Tasks = append(r.Tasks, t)
+		}
+	}
+	if len(r.Loads)+len(r.Tasks) == 0 {
+		return nil, fmt.Errorf("nothing is called %q", o.Which)
+	}
 	return r, nil
 }
 
@@ -76,6 +94,23 @@ func (r *Run) Do(ctx context.Context) error {
 		for round := range r.Rounds {
 			if err := r.round(ctx, round); err != nil {
 				return fmt.Errorf("round %d: %w", round+1, err)
+			}
+		}
+	}
+	for _, part := range []struct {
+		of     []string
+		rounds int
+		do     func(ctx context.Context, p product, c *servers.Cluster, round int) error
+	}{
+		{[]string{taskBulk, taskMemory, taskRestart, taskRestarts}, r.Rounds, r.big},
+		{[]string{taskWatch, taskWatch99}, r.Rounds, r.watchers},
+		{[]string{taskBytes}, r.Rounds, r.written},
+		{[]string{taskKill}, killRounds, r.kills},
+		{[]string{taskElections}, 1, r.steady},
+	} {
+		if r.has(part.of...) {
+			if err := r.alone(ctx, part.rounds, part.do); err != nil {
+				return err
 			}
 		}
 	}

@@ -1,0 +1,90 @@
+package work
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/confman/confman/bench/meter"
+	"github.com/confman/confman/bench/servers"
+)
+
+// big is what many keys cost: to load, in memory, at a start.
+func (r *Run) big(ctx context.Context, p product, c *servers.Cluster, round int) error {
+	if err := r.room(c); err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := p.fill(ctx, r.Big, r.values, c.Addrs()...); err != nil {
+		return fmt.Errorf("filling: %w", err)
+	}
+	r.took(taskBulk, p.name, round, time.Since(start).Seconds())
+	if err := pause(ctx, r.Quiesce); err != nil {
+		return err
+	}
+	largest, err := anon(c)
+	if err != nil {
+		return err
+	}
+	r.took(taskMemory, p.name, round, largest)
+	leader, err := c.Leader(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range c.Nodes {
+		if n == leader && len(c.Nodes) > 1 {
+			continue
+		}
+		if err := n.Stop(); err != nil {
+			return err
+		}
+		start := time.Now()
+		if err := n.Start(); err != nil {
+			return err
+		}
+		if err := c.Fresh(ctx, n); err != nil {
+			return err
+		}
+		r.took(taskRestart, p.name, round, time.Since(start).Seconds())
+		break
+	}
+	if err := pause(ctx, r.Times.Settle); err != nil {
+		return err
+	}
+	if err := c.Stop(); err != nil {
+		return err
+	}
+	start = time.Now()
+	if err := c.Start(ctx); err != nil {
+		return err
+	}
+	r.took(taskRestarts, p.name, round, time.Since(start).Seconds())
+	return nil
+}
+
+// bytesPerKey is how much of a disk a key may take at all nodes together, its value aside: logs, databases, and what both keep for a while.
+const bytesPerKey = 4000
+
+// room refuses to fill a disk.
+func (r *Run) room(c *servers.Cluster) error {
+	free, err := servers.Free(r.Data)
+	if err != nil {
+		return err
+	}
+	if need := int64(r.Big) * int64(bytesPerKey+4*len(c.Nodes)*r.Value); free < need {
+		return fmt.Errorf("%d keys may take %d MiB of %s, and there are %d", r.Big, need>>20, r.Data, free>>20)
+	}
+	return nil
+}
+
+// anon is the anonymous memory of the node that has most, in MiB.
+func anon(c *servers.Cluster) (largest float64, err error) {
+	for _, pid := range c.PIDs() {
+		n, err := meter.Anon(pid)
+		if err != nil {
+			return 0, err
+		}
+		largest = max(largest, float64(n)/(1<<20))
+	}
+	return largest, nil
+}

@@ -1,0 +1,64 @@
+package work
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/confman/confman/bench/load"
+	"github.com/confman/confman/bench/servers"
+)
+
+// product is how one of the two is started, filled and asked.
+type product struct {
+	name  string
+	start func(context.Context, *fleet) (*servers.Cluster, error)
+	fill  func(ctx context.Context, n int, v *load.Values, addrs ...string) error
+	put   func(*load.Values) load.MakePut
+	drive func(load.Work, ...string) (load.Driver, error)
+	watch []watchWay
+}
+
+type watchWay struct {
+	name string
+	open func(n int, v *load.Values, addrs ...string) (load.Watch, error)
+}
+
+func (r *Run) products() []product {
+	all := []product{{
+		name: Confman, start: r.newConfman, fill: load.FillConfman, put: load.PutConfman, drive: load.NewConfman,
+		watch: []watchWay{{Confman, load.WatchConfman}},
+	}}
+	if r.Etcd != "" {
+		all = append(all, product{
+			name: Etcd, start: r.newEtcd, fill: load.FillEtcd, put: load.PutEtcd, drive: load.NewEtcdHTTP,
+			watch: []watchWay{{EtcdGRPC, load.WatchEtcdGRPC}, {EtcdHTTP, load.WatchEtcdHTTP}},
+		})
+	}
+	return all
+}
+
+// alone has each product do something on a fresh cluster while the other one does not run, in rounds.
+func (r *Run) alone(ctx context.Context, rounds int, do func(ctx context.Context, p product, c *servers.Cluster, round int) error) error {
+	for round := range rounds {
+		for _, p := range turn(r.products(), round) {
+			if err := r.once(ctx, p, round, do); err != nil {
+				return fmt.Errorf("%s, round %d: %w", p.name, round+1, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (r *Run) once(ctx context.Context, p product, round int, do func(ctx context.Context, p product, c *servers.Cluster, round int) error) (err error) {
+	f, err := r.newFleet()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.down()) }()
+	c, err := p.start(ctx, f)
+	if err != nil {
+		return err
+	}
+	return do(ctx, p, c, round)
+}
