@@ -21,9 +21,10 @@ type Settings struct {
 	MaxMessageBytes uint64
 	// MaxApplyBytes bounds the entries handed out to apply at a time (default 8 MiB).
 	MaxApplyBytes uint64
-	// FlushBytes is the overlay's size at which a flush starts (default 8 MiB).
+	// FlushBytes is the overlay's size at which a flush starts (default 24 MiB).
 	FlushBytes int
-	// FlushInterval is the longest a change stays only in the overlay (default 250 ms): the less there is to be written at once, the less do syncs of the log wait for it.
+	// FlushInterval is the time between two flushes (default 250 ms): the less there is to be written at once, the less do
+	// syncs of the log wait for it. While flushes take long it is a multiple of what the last one took, up to a few seconds.
 	FlushInterval time.Duration
 	// MaxOverlayBytes is the size at which applying waits for the flush (default 64 MiB).
 	MaxOverlayBytes int

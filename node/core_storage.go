@@ -41,6 +41,7 @@ type storing struct {
 	previous    uint64 // what the commit of the database before that held; bbolt may fall back to it
 	flushing    bool
 	flushAt     time.Duration // when the last flush ended
+	flushRest   time.Duration // how long after it the next one is due
 	flushWanted uint64        // FlushNow: the database is to hold this index
 	truncating  bool
 
@@ -65,6 +66,7 @@ type appending struct {
 func (s *storing) init(cfg Config, log *tail) {
 	s.written = log.hard
 	s.flushAt, s.appendAt, s.scrubAt = cfg.Now, cfg.Now, cfg.Now
+	s.flushRest = cfg.FlushInterval
 	if cfg.Damaged == nil {
 		s.restored(cfg.State)
 	}
@@ -186,7 +188,7 @@ func (c *Core) startStorage() {
 			c.emitApply()
 		}
 	}
-	old := c.overlayBytes > 0 && c.now-c.flushAt >= c.cfg.FlushInterval
+	old := c.overlayBytes > 0 && c.now-c.flushAt >= c.flushRest
 	many := c.applied-c.durable >= flushEntries // they may all have changed nothing
 	// A member that has just come in takes an image only if that knows of it.
 	conf := c.confIndex > c.durable && c.applied >= c.confIndex
@@ -288,6 +290,7 @@ func (c *Core) flushed(in Flushed) {
 	c.durable, c.durableTerm = uint64(in.Index), in.Term
 	c.overlayBytes = in.OverlayBytes
 	c.flushAt = c.now
+	c.flushRest = min(max(flushRests*in.Took, c.cfg.FlushInterval), max(c.cfg.FlushInterval, maxFlushInterval))
 	c.measure(in.Pages, in.Free)
 	c.truncate()
 	c.offerImage()

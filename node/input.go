@@ -63,6 +63,8 @@ type Flushed struct {
 	OverlayBytes int
 	// Pages is how many pages the database has, Free how many of them are free.
 	Pages, Free int
+	// Took is how long it was under way.
+	Took time.Duration
 }
 
 // Proved says that a Prove effect is done.

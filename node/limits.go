@@ -68,7 +68,13 @@ const (
 
 	// flushEntries is how many entries may be applied and not in the database, however little
 	// they changed: a restart applies them again, and until then the log keeps them.
-	flushEntries = 10_000
+	flushEntries = 50_000
+
+	// flushRests is how many times as long as a flush took nothing is flushed afterwards, unless much
+	// waits to be: what is written once for many puts costs each of them less, so a busy node
+	// spends a small part of its time on flushes. It waits at most maxFlushInterval.
+	flushRests       = 20
+	maxFlushInterval = 4 * time.Second
 
 	// idleMaintenance is how many intervals a Maintenance waits if there is nothing to do.
 	idleMaintenance = 10
@@ -109,7 +115,7 @@ func (s Settings) withDefaults() Settings {
 	def(&s.HeartbeatTicks, 1)
 	def(&s.MaxMessageBytes, 1<<20)
 	def(&s.MaxApplyBytes, 8<<20)
-	def(&s.FlushBytes, 8<<20)
+	def(&s.FlushBytes, 24<<20)
 	def(&s.FlushInterval, 250*time.Millisecond)
 	def(&s.MaxOverlayBytes, 64<<20)
 	def(&s.TailBytes, 8<<20)

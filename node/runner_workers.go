@@ -264,12 +264,13 @@ func (r *Runner) flush(m *member, f *fsm.Flush) {
 	case err != nil:
 		r.fail(fmt.Errorf("node: writing the database: %w: the node stopped, because a failed write cannot be trusted; see to the disk (space, health), then start the node again: the log holds what the database lacks", err))
 	default:
-		r.meter.storeFlush.Observe(time.Since(began))
+		took := time.Since(began)
+		r.meter.storeFlush.Observe(took)
 		r.meter.flushedBytes.Add(uint64(bytes))
 		r.flushed.notify()
 		store := m.store.Load()
 		pages, free := store.Pages()
-		r.inbox.report(Flushed{Index: f.Applied(), Term: f.Term(), OverlayBytes: store.OverlayBytes(), Pages: pages, Free: free})
+		r.inbox.report(Flushed{Index: f.Applied(), Term: f.Term(), OverlayBytes: store.OverlayBytes(), Pages: pages, Free: free, Took: took})
 	}
 }
 

@@ -15,27 +15,28 @@ import (
 
 // storage is what a node's disk and store are at work on.
 type storage struct {
-	appends   []node.Effect // Append, Prove and Truncate that wait
-	appending []node.Effect // under way: a group of Appends, or one of the others
-	apart     bool          // the group is written one by one, before the one sync
-	applies   []node.Effect // Apply, Flush, Install and Swap that wait
-	applying  bool          // the first of applies is under way
-	reports   []node.Applied
-	reportsBy int64      // when the last of reports is made
-	flush     *fsm.Flush // under way
-	backup    *fsm.Image // that is read; nil: none
-	flushes   uint64     // counts them: what ends one that was given up ends no other
-	scrubs    int        // under way
-	repack    *fsm.Repack
-	swapping  bool   // a Swap is under way
-	swaps     uint64 // counts them, as flushes does
-	broken    bool   // the store is damaged: nothing more is done with it
-	damage    error  // why
-	images    images
-	sending   sending
-	digest    transport.Digest // that the node told the others last; Index zero: none
-	idle      int              // how many ticks it has had nothing to do though entries wait to be applied
-	idleAt    uint64           // what was applied then
+	appends    []node.Effect // Append, Prove and Truncate that wait
+	appending  []node.Effect // under way: a group of Appends, or one of the others
+	apart      bool          // the group is written one by one, before the one sync
+	applies    []node.Effect // Apply, Flush, Install and Swap that wait
+	applying   bool          // the first of applies is under way
+	reports    []node.Applied
+	reportsBy  int64      // when the last of reports is made
+	flush      *fsm.Flush // under way
+	backup     *fsm.Image // that is read; nil: none
+	flushes    uint64     // counts them: what ends one that was given up ends no other
+	flushBegan int64      // when the last of them did
+	scrubs     int        // under way
+	repack     *fsm.Repack
+	swapping   bool   // a Swap is under way
+	swaps      uint64 // counts them, as flushes does
+	broken     bool   // the store is damaged: nothing more is done with it
+	damage     error  // why
+	images     images
+	sending    sending
+	digest     transport.Digest // that the node told the others last; Index zero: none
+	idle       int              // how many ticks it has had nothing to do though entries wait to be applied
+	idleAt     uint64           // what was applied then
 }
 
 // resting tells whether there is nothing that the core waits for.
@@ -385,6 +386,7 @@ func (r *replica) apply() {
 	default:
 		s.flush = r.db.BeginFlush()
 		s.flushes++
+		s.flushBegan = r.w.now
 		// The applies before it are reported before it.
 		at := max(s.reportsBy, r.hungUntil, r.w.now+int64(r.latency(r.w.nemesis.disk.flush)))
 		r.w.queue.push(event{at: at, kind: evFlushed, node: r, life: r.life, n: s.flushes})
@@ -411,7 +413,7 @@ func (r *replica) flushed(which uint64) {
 	err := r.commit()
 	in := node.Flushed{
 		Index: r.lastDurable, Term: s.flush.Term(), OverlayBytes: r.db.OverlayBytes(),
-		Pages: storePages, Free: r.freePages(),
+		Pages: storePages, Free: r.freePages(), Took: time.Duration(r.w.now - s.flushBegan),
 	}
 	s.flush = nil
 	if errors.Is(err, fsm.ErrDamaged) {
