@@ -60,7 +60,8 @@ type appending struct {
 	entries  []*raftpb.Entry
 	// responses leave once it, and all before it, are durable, and the snapshot is installed.
 	responses []*raftpb.Message
-	done      bool // durable; a snapshot before it is not installed yet
+	at        time.Duration // when it was emitted
+	done      bool          // durable; a snapshot before it is not installed yet
 }
 
 func (s *storing) init(cfg Config, log *tail) {
@@ -110,7 +111,7 @@ func (c *Core) append(m *raftpb.Message) {
 func (c *Core) emitAppend(b wal.Batch) {
 	c.appendSeq++
 	b.HardState = c.hardState
-	c.appends = append(c.appends, appending{seq: c.appendSeq, snapshot: b.Snapshot, entries: b.Entries})
+	c.appends = append(c.appends, appending{seq: c.appendSeq, at: c.now, snapshot: b.Snapshot, entries: b.Entries})
 	c.emit(Append{Seq: c.appendSeq, Batch: b})
 	c.hardState = nil
 	c.appendAt, c.unproven = c.now, true
