@@ -28,6 +28,7 @@ var arrows = map[string][]string{
 	"httpapi":                 {"auth", "fsm", "node", "tlsfiles"},
 	"sim":                     {"fsm", "linearizability", "node", "transport", "wal"},
 	"jepsen":                  {"client", "jepsen/losefs", "jepsen/tcpproxy", "jepsen/tunnet", "linearizability"},
+	"jepsen/tcpproxy":         {"jepsen/tunnet"},
 	"cmd/confman":             {"auth", "auth/localissuer", "client", "config", "fsm", "httpapi", "node", "tlsfiles", "transport", "transport/grpctransport", "wal"},
 	"cmd/sim":                 {"linearizability", "sim"},
 	"cmd/jepsen":              {"jepsen", "planted"},

@@ -101,27 +101,15 @@ func (l *loopback) dial(ctx context.Context, network, address string) (net.Conn,
 }
 
 func (l *loopback) setLinks(links map[Link]Condition) error {
-	all := map[tcpproxy.Link]tcpproxy.Condition{}
-	for link, c := range links {
+	for _, c := range links {
 		if c.Reorder > 0 {
 			return l.can(Reorders)
 		}
-		all[tcpproxy.Link(link)] = tcpproxy.Condition{
-			Cut: c.Cut, Delay: c.Delay, Jitter: c.Jitter, Loss: c.Loss, BytesPerSecond: c.BytesPerSecond,
-			// Clients speak plain HTTP: there TCP has to see what was changed.
-			Corrupt: c.Corrupt, Checked: l.plain || link.From == Clients || link.To == Clients,
-		}
 	}
-	return l.net.SetLinks(all)
+	return l.net.SetLinks(conditions(links, l.plain))
 }
 
-func (l *loopback) packets() map[Link]Packets {
-	all := map[Link]Packets{}
-	for link, c := range l.net.Counts() {
-		all[Link(link)] = Packets{Delivered: c.Delivered, Cut: c.Cut, Lost: c.Lost, Corrupted: c.Corrupted}
-	}
-	return all
-}
+func (l *loopback) packets() map[Link]Packets { return packets(l.net.Counts()) }
 
 func (l *loopback) close() error { return l.net.Close() }
 

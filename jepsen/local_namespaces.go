@@ -81,23 +81,9 @@ func (n *namespaces) dial(ctx context.Context, network, address string) (net.Con
 }
 
 func (n *namespaces) setLinks(links map[Link]Condition) error {
-	all := map[tunnet.Link]tunnet.Condition{}
-	for l, c := range links {
-		all[tunnet.Link(l)] = tunnet.Condition{
-			Cut: c.Cut, Delay: c.Delay, Jitter: c.Jitter, Loss: c.Loss, Reorder: c.Reorder, BytesPerSecond: c.BytesPerSecond,
-			// Clients speak plain HTTP: there TCP has to see what was changed.
-			Corrupt: c.Corrupt, Checked: n.plain || l.From == Clients || l.To == Clients,
-		}
-	}
-	return n.net.SetLinks(all)
+	return n.net.SetLinks(conditions(links, n.plain))
 }
 
-func (n *namespaces) packets() map[Link]Packets {
-	all := map[Link]Packets{}
-	for l, c := range n.net.Counts() {
-		all[Link(l)] = Packets{Delivered: c.Delivered, Cut: c.Cut, Lost: c.Lost, Full: c.Full, Reordered: c.Reordered, Corrupted: c.Corrupted}
-	}
-	return all
-}
+func (n *namespaces) packets() map[Link]Packets { return packets(n.net.Counts()) }
 
 func (n *namespaces) close() error { return n.net.Close() }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/confman/confman/jepsen/tunnet"
 )
 
 // network is what is between the machines of a Local.
@@ -42,6 +44,27 @@ type Packets struct {
 
 // Packets tell whether a fault of the network hit anything.
 func (l *Local) Packets() map[Link]Packets { return l.net.packets() }
+
+// conditions are those of the ways of a network whose nodes speak plain text to each other, or do not.
+func conditions(links map[Link]Condition, plain bool) map[tunnet.Link]tunnet.Condition {
+	all := map[tunnet.Link]tunnet.Condition{}
+	for l, c := range links {
+		all[tunnet.Link(l)] = tunnet.Condition{
+			Cut: c.Cut, Delay: c.Delay, Jitter: c.Jitter, Loss: c.Loss, Reorder: c.Reorder, BytesPerSecond: c.BytesPerSecond,
+			// Clients speak plain HTTP: there TCP has to see what was changed.
+			Corrupt: c.Corrupt, Checked: plain || l.From == Clients || l.To == Clients,
+		}
+	}
+	return all
+}
+
+func packets(counts map[tunnet.Link]tunnet.Count) map[Link]Packets {
+	all := map[Link]Packets{}
+	for l, c := range counts {
+		all[Link(l)] = Packets{Delivered: c.Delivered, Cut: c.Cut, Lost: c.Lost, Full: c.Full, Reordered: c.Reordered, Corrupted: c.Corrupted}
+	}
+	return all
+}
 
 // writePackets has a line for each link that was used.
 func writePackets(out io.Writer, all map[Link]Packets) error {

@@ -30,10 +30,15 @@ func TestThin(t *testing.T) {
 	r := &Run{fired: map[string]int{}}
 	add(1000, settler, linearizability.Applied)
 	require.ErrorIs(t, check(r), errThin, "nobody asked anything")
+	require.NoError(t, check(&Run{alone: true}), "nobody is to")
 	add(leastAnswers, 0, linearizability.Applied)
 	require.NoError(t, check(r))
 	add(leastAnswers/5, 0, linearizability.Unknown)
 	require.ErrorIs(t, check(r), errThin, "a sixth is unknown")
+	loses := &Run{loses: true}
+	require.NoError(t, check(loses), "that is what it is about")
+	loses.loads, loses.Workloads = []Workload{&register{}}, []string{"register"}
+	require.ErrorIs(t, check(loses), errThin, "the workload beside has had nothing all the same")
 	add(leastAnswers, 0, linearizability.Applied)
 	require.NoError(t, check(r))
 

@@ -17,9 +17,6 @@ const (
 	// resendTime is TCP's shortest wait before it sends again.
 	resendTime = 200 * time.Millisecond
 
-	// MaxDelay bounds Delay and Jitter.
-	MaxDelay = time.Minute
-
 	// dialTime bounds the wait for a program on this machine.
 	dialTime = 5 * time.Second
 )

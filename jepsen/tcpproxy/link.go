@@ -1,51 +1,20 @@
 package tcpproxy
 
 import (
-	"fmt"
-	"hash/fnv"
 	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/confman/confman/jepsen/tunnet"
 )
 
-// Link is the way from one end to another one.
-type Link struct{ From, To string }
-
-// Condition is how a link is. The zero value is a whole one.
-type Condition struct {
-	Cut            bool
-	Delay, Jitter  time.Duration // Jitter is the most that is added to Delay, at random
-	Loss           float64       // share of packets that are lost, and sent again
-	Corrupt        float64       // share of packets of which a bit is changed
-	Checked        bool          // what is changed is seen by TCP: it is as if lost
-	BytesPerSecond int           // 0: no limit
-}
-
-func (c Condition) validate() error {
-	for _, d := range []time.Duration{c.Delay, c.Jitter} {
-		if d < 0 || d > MaxDelay {
-			return fmt.Errorf("a delay of %v, want 0 to %v", d, MaxDelay)
-		}
-	}
-	for _, share := range []float64{c.Loss, c.Corrupt} {
-		if !(share >= 0 && share <= 1) {
-			return fmt.Errorf("a share of %v of the packets, want 0 to 1", share)
-		}
-	}
-	if c.BytesPerSecond < 0 {
-		return fmt.Errorf("%d bytes a second", c.BytesPerSecond)
-	}
-	return nil
-}
-
-// Count is what became of what was sent on a link, in pieces as they were read.
-type Count struct {
-	Delivered uint64
-	Cut       uint64 // waited because the link was cut
-	Lost      uint64 // waited for being sent again
-	Corrupted uint64
-}
+// Links are as those of package tunnet, but nothing overtakes anything, and what is cut or lost waits. Counted are pieces as they were read.
+type (
+	Link      = tunnet.Link
+	Condition = tunnet.Condition
+	Count     = tunnet.Count
+)
 
 // link is one way, of all its connections.
 type link struct {
@@ -58,9 +27,7 @@ type link struct {
 }
 
 func newLink(seed uint64, name Link, c Condition) *link {
-	h := fnv.New64a()
-	_, _ = fmt.Fprintf(h, "%q %q", name.From, name.To) // a hash never fails
-	return &link{c: c, changed: make(chan struct{}), rng: rand.New(rand.NewPCG(seed, h.Sum64()))}
+	return &link{c: c, changed: make(chan struct{}), rng: name.Rand(seed)}
 }
 
 func (l *link) set(c Condition) {

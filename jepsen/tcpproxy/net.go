@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/confman/confman/jepsen/tunnet"
 )
 
 // Net is all connections and how their links are. Its methods are safe for concurrent use.
@@ -72,7 +74,7 @@ func (n *Net) accepted(c net.Conn, to, target string, whose func(net.Conn) (stri
 	if err != nil {
 		return err
 	}
-	l := Link{from, to}
+	l := Link{From: from, To: to}
 	server, err := n.reach(context.Background(), l, target)
 	if err != nil {
 		return err
@@ -113,7 +115,7 @@ func pipe() (near, far net.Conn, err error) {
 
 // reach connects to a program when both ways are whole, and after the time that this takes.
 func (n *Net) reach(ctx context.Context, l Link, target string) (net.Conn, error) {
-	for _, way := range []*link{n.link(l), n.link(Link{l.To, l.From})} {
+	for _, way := range []*link{n.link(l), n.link(l.Back())} {
 		c, _ := way.get()
 		if !way.await(time.Now().Add(c.Delay), ctx.Done(), n.closed) {
 			return nil, fmt.Errorf("tcpproxy: connecting: %w", cmp.Or(context.Cause(ctx), net.ErrClosed))
@@ -137,10 +139,8 @@ func (n *Net) link(name Link) *link {
 func (n *Net) SetLinks(links map[Link]Condition) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for name, c := range links {
-		if err := c.validate(); err != nil {
-			return fmt.Errorf("tcpproxy: the link from %q to %q: %w", name.From, name.To, err)
-		}
+	if err := tunnet.Validate(links); err != nil {
+		return fmt.Errorf("tcpproxy: %w", err)
 	}
 	n.conditions = maps.Clone(links)
 	for name, l := range n.links {
@@ -168,7 +168,7 @@ func (n *Net) join(l Link, client, server net.Conn) {
 	}
 	var ways sync.WaitGroup
 	ways.Go(func() { n.pump(n.link(l), server, client) })
-	ways.Go(func() { n.pump(n.link(Link{l.To, l.From}), client, server) })
+	ways.Go(func() { n.pump(n.link(l.Back()), client, server) })
 	ways.Wait()
 }
 

@@ -36,8 +36,8 @@ func listen(t *testing.T) string {
 }
 
 var (
-	there = Link{"a", "b"}
-	back  = Link{"b", "a"}
+	there = Link{From: "a", To: "b"}
+	back  = there.Back()
 )
 
 // pair is a network on which a reaches b, which echoes, at an address.

@@ -19,6 +19,16 @@ type Condition struct {
 	BytesPerSecond int           // 0: no limit
 }
 
+// Validate says what is wrong with conditions.
+func Validate(links map[Link]Condition) error {
+	for l, c := range links {
+		if err := c.validate(); err != nil {
+			return fmt.Errorf("the link from %q to %q: %w", l.From, l.To, err)
+		}
+	}
+	return nil
+}
+
 func (c Condition) validate() error {
 	for _, d := range []time.Duration{c.Delay, c.Jitter} {
 		if d < 0 || d > MaxDelay {

@@ -30,7 +30,7 @@ func (*arrivals) Close() error { return nil }
 // oneWay is a link whose packets arrive when it is flushed; they are numbered.
 func oneWay(c Condition) (l *link, arrived func() []uint32) {
 	n, a := New(1), &arrivals{}
-	l = &link{net: n, to: &host{device: a}, wake: make(chan struct{}, 1), rng: n.rng(there), runs: true, c: c}
+	l = &link{net: n, to: &host{device: a}, wake: make(chan struct{}, 1), rng: there.Rand(n.seed), runs: true, c: c}
 	return l, func() []uint32 {
 		all := a.packets
 		a.packets = nil

@@ -30,6 +30,16 @@ type Net struct {
 // Link is the way from one host to another one.
 type Link struct{ From, To string }
 
+// Back is the other way of the two.
+func (l Link) Back() Link { return Link{l.To, l.From} }
+
+// Rand is a link's own source: what happens on one changes nothing on another one.
+func (l Link) Rand(seed uint64) *rand.Rand {
+	h := fnv.New64a()
+	_, _ = fmt.Fprintf(h, "%q %q", l.From, l.To) // a hash never fails
+	return rand.New(rand.NewPCG(seed, h.Sum64()))
+}
+
 // host is a namespace and its end of the network.
 type host struct {
 	name      string
@@ -89,19 +99,12 @@ func (n *Net) add(h *host) error {
 	}
 	for _, x := range n.hosts {
 		for _, l := range []*link{{name: Link{x.name, h.name}, to: h}, {name: Link{h.name, x.name}, to: x}} {
-			l.net, l.wake, l.rng = n, make(chan struct{}, 1), n.rng(l.name)
+			l.net, l.wake, l.rng = n, make(chan struct{}, 1), l.name.Rand(n.seed)
 			n.links[l.name] = l
 		}
 	}
 	n.hosts[h.name], n.at[h.address.As4()] = h, h
 	return nil
-}
-
-// rng is a link's own: what happens on one changes nothing on another one.
-func (n *Net) rng(l Link) *rand.Rand {
-	h := fnv.New64a()
-	_, _ = fmt.Fprintf(h, "%q %q", l.From, l.To) // a hash never fails
-	return rand.New(rand.NewPCG(n.seed, h.Sum64()))
 }
 
 // carry sends on what a host sends, until the network is closed.
@@ -137,13 +140,13 @@ func (n *Net) way(from *host, p []byte) *link {
 func (n *Net) SetLinks(links map[Link]Condition) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for name, c := range links {
+	for name := range links {
 		if n.links[name] == nil {
 			return fmt.Errorf("tunnet: there is no link from %q to %q", name.From, name.To)
 		}
-		if err := c.validate(); err != nil {
-			return fmt.Errorf("tunnet: the link from %q to %q: %w", name.From, name.To, err)
-		}
+	}
+	if err := Validate(links); err != nil {
+		return fmt.Errorf("tunnet: %w", err)
 	}
 	for name, l := range n.links {
 		l.set(links[name])
