@@ -134,14 +134,15 @@ vuln-db: # what vuln needs from elsewhere
 	  -vulns "$$($(GO) mod download -json golang.org/x/vulndb@$(VULNDB) | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/data/osv"
 
 # A module of its own, so that Confman does not depend on what it is compared with.
-bench-build: build
+bench-build:
+	$(GO) build -o bin/ ./cmd/confman
 	cd bench && $(GO) build -o ../bin/etcd go.etcd.io/etcd/server/v3 && $(GO) build -o ../bin/bench .
 
 bench: bench-build ## Confman and etcd in turns on this machine: the table of BENCHMARKS.md; WORK and ROUNDS say what of it
-	bin/bench -confman bin/confman -etcd-program bin/etcd -rounds $(ROUNDS) -work '$(WORK)' -out bin/bench-results
+	bin/bench -rounds $(ROUNDS) -work '$(WORK)' -out bin/bench-results
 
 bench-short: bench-build ## the same in a minute: a test of the program, which judges no time
-	bin/bench -confman bin/confman -etcd-program bin/etcd -short
+	bin/bench -short
 
 bench-check: ## build, vet, lint, format, tidy, tests of bench
 	cd bench && $(GO) build ./... && $(GO) vet ./... && $(GO) mod tidy -diff

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"syscall"
 	"time"
@@ -38,8 +39,12 @@ func run(ctx context.Context) (err error) {
 		short = flag.Bool("short", false, "all of it, as small as it can be: a test of this program, of no time")
 		out   = flag.String("out", "", "a directory for the table, all figures and the plots")
 	)
-	flag.StringVar(&o.Confman, "confman", "../bin/confman", "its program")
-	flag.StringVar(&o.Etcd, "etcd-program", "../bin/etcd", "its program")
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	flag.StringVar(&o.Confman, "confman", filepath.Join(filepath.Dir(self), "confman"), "its program")
+	flag.StringVar(&o.Etcd, "etcd-program", filepath.Join(filepath.Dir(self), "etcd"), "its program")
 	flag.StringVar(&o.Data, "data", os.TempDir(), "a directory on a disk, where all data goes meanwhile")
 	flag.IntVar(&o.Rounds, "rounds", 5, "how often everything is done")
 	flag.IntVar(&o.Keys, "keys", 100_000, "how many keys there are")
@@ -57,6 +62,7 @@ func run(ctx context.Context) (err error) {
 	}
 	o.Times.Settle, o.Times.Warm = time.Second, time.Second
 	o.Quiesce, o.KillPause, o.WatchPuts = 10*time.Second, 2*time.Second, 100
+	o.Written = 2 * o.Times.Measure
 	if o.Which, err = regexp.Compile(*which); err != nil {
 		return err
 	}
@@ -67,7 +73,7 @@ func run(ctx context.Context) (err error) {
 		o.Smoke, o.Rounds, o.Keys = true, 1, 1000
 		o.Times = work.Times{Settle: 50 * time.Millisecond, Warm: 100 * time.Millisecond, Measure: 300 * time.Millisecond}
 		o.Quiesce, o.KillPause, o.WatchPuts = 200*time.Millisecond, 200*time.Millisecond, 10
-		o.Big, o.Watchers, o.Kills, o.Steady = 5000, 100, 2, time.Second
+		o.Big, o.Watchers, o.Kills, o.Steady, o.Written = 5000, 100, 1, 500*time.Millisecond, 500*time.Millisecond
 	}
 	o.Log = os.Stderr
 	r, err := work.New(o)

@@ -1,4 +1,6 @@
-// Package meter reads what the kernel counts: processor time, memory and bytes written, of processes and of the machine.
+// Package meter reads what the kernel counts: processor time and memory of processes and of the machine, and bytes written to a disk.
+// (What it counts as written by a process is no use here: a page that becomes dirty counts as all of the large folio that it
+// is in, a hundred times of what is written then.)
 package meter
 
 import (
@@ -11,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // tick is the unit of processor times in /proc: USER_HZ is 100 on every architecture that Go runs on.
@@ -98,31 +102,24 @@ func parseMachine(text []byte) (m Machine, err error) {
 
 // Anon is a process's anonymous memory in bytes: what no file backs.
 func Anon(pid int) (int64, error) {
-	n, err := named(pid, "status", "RssAnon")
-	return n << 10, err // in KiB
-}
-
-// Written is how many bytes a process has had sent to disks. The kernel counts pages when they become dirty, so what a
-// program keeps in its own memory is not in it yet.
-func Written(pid int) (int64, error) { return named(pid, "io", "write_bytes") }
-
-// named is the number on a line "NAME: number" of a file of a process.
-func named(pid int, file, name string) (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
-	return parseNamed(text, name)
+	return parseAnon(text)
 }
 
-func parseNamed(text []byte, name string) (int64, error) {
+// parseAnon takes a line of KiB out of /proc/PID/status.
+func parseAnon(text []byte) (int64, error) {
+	const name = "RssAnon"
 	for line := range strings.Lines(string(text)) {
 		if rest, ok := strings.CutPrefix(line, name+":"); ok {
 			fields := strings.Fields(rest)
 			if len(fields) == 0 {
 				break
 			}
-			return strconv.ParseInt(fields[0], 10, 64)
+			n, err := strconv.ParseInt(fields[0], 10, 64)
+			return n << 10, err
 		}
 	}
 	return 0, fmt.Errorf("no %s", name)
@@ -130,3 +127,29 @@ func parseNamed(text []byte, name string) (int64, error) {
 
 // Processors is how many there are.
 func Processors() int { return runtime.NumCPU() }
+
+// sector is the unit of /sys/dev/block/*/stat, whatever the disk's own is.
+const sector = 512
+
+// DiskWritten is how many bytes have been written to the disk that a directory is on, by everybody.
+func DiskWritten(dir string) (int64, error) {
+	var at unix.Stat_t
+	if err := unix.Stat(dir, &at); err != nil {
+		return 0, err
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/sys/dev/block/%d:%d/stat", unix.Major(at.Dev), unix.Minor(at.Dev)))
+	if err != nil {
+		return 0, err
+	}
+	return parseDisk(text)
+}
+
+// parseDisk takes the seventh field, sectors written.
+func parseDisk(text []byte) (int64, error) {
+	fields := strings.Fields(string(text))
+	if len(fields) < 7 {
+		return 0, errors.New("the disk's stat is short")
+	}
+	n, err := strconv.ParseInt(fields[6], 10, 64)
+	return n * sector, err
+}

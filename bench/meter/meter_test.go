@@ -30,22 +30,20 @@ func TestParseMachine(t *testing.T) {
 	}
 }
 
-func TestParseNamed(t *testing.T) {
-	n, err := parseNamed([]byte("VmRSS:\t 9 kB\nRssAnon:\t     123 kB\n"), "RssAnon")
+func TestParseAnon(t *testing.T) {
+	n, err := parseAnon([]byte("VmRSS:\t 9 kB\nRssAnon:\t     123 kB\n"))
 	require.NoError(t, err)
-	assert.EqualValues(t, 123, n)
-	_, err = parseNamed([]byte("RssAnon:\n"), "RssAnon")
+	assert.EqualValues(t, 123<<10, n)
+	_, err = parseAnon([]byte("RssAnon:\n"))
 	require.Error(t, err)
-	_, err = parseNamed(nil, "RssAnon")
+	_, err = parseAnon(nil)
 	require.Error(t, err)
 }
 
 func TestOfThisProcess(t *testing.T) {
-	for _, read := range []func(int) (int64, error){Anon, Written} {
-		_, err := read(os.Getpid())
-		require.NoError(t, err)
-	}
-	_, err := CPUs([]int{os.Getpid(), os.Getpid()})
+	_, err := Anon(os.Getpid())
+	require.NoError(t, err)
+	_, err = CPUs([]int{os.Getpid(), os.Getpid()})
 	require.NoError(t, err)
 	own, err := Own()
 	require.NoError(t, err)
@@ -54,5 +52,15 @@ func TestOfThisProcess(t *testing.T) {
 	require.NoError(t, err)
 	assert.Positive(t, m.Busy)
 	_, err = CPU(1 << 30)
+	require.Error(t, err)
+}
+
+func TestParseDisk(t *testing.T) {
+	n, err := parseDisk([]byte("  109 0 2 3   40 5 2048 7 0 9 10 0 0 0 0\n"))
+	require.NoError(t, err)
+	assert.EqualValues(t, 1<<20, n)
+	_, err = parseDisk([]byte("1 2 3"))
+	require.Error(t, err)
+	_, err = DiskWritten("/nowhere")
 	require.Error(t, err)
 }

@@ -25,7 +25,7 @@ const (
 func (r *Run) kills(ctx context.Context, p product, c *servers.Cluster, round int) error {
 	acks := load.NewAcks(killClients, p.put(r.values), c.Addrs()...)
 	defer acks.Close()
-	for range (r.Kills + killRounds - 1) / killRounds {
+	for range (r.Kills + killRounds - 1) / killRounds { // in each of the turns
 		if err := pause(ctx, r.KillPause); err != nil {
 			return err
 		}

@@ -33,6 +33,7 @@ type Options struct {
 	Watchers, WatchPuts int
 	Kills               int           // of leaders, in all
 	KillPause           time.Duration // before and after
+	Written             time.Duration // how long puts go on whose bytes are counted
 	Steady              time.Duration // how long elections are counted; 0: not
 	// Smoke judges nothing, and repeats nothing.
 	Smoke bool
@@ -64,7 +65,7 @@ func New(o Options) (*Run, error) {
 	if o.Keys < 1 || o.Keys > load.MaxKeys {
 		return nil, fmt.Errorf("%d keys: 1 to %d", o.Keys, load.MaxKeys)
 	}
-	if err := servers.OnDisk(o.Data); err != nil {
+	if err := servers.OnDisk(o.Data); err != nil && !o.Smoke {
 		return nil, err
 	}
 	r := &Run{Options: o, values: values, began: time.Now()}
@@ -105,7 +106,7 @@ func (r *Run) Do(ctx context.Context) error {
 		{[]string{taskBulk, taskMemory, taskRestart, taskRestarts}, r.Rounds, r.big},
 		{[]string{taskWatch, taskWatch99}, r.Rounds, r.watchers},
 		{[]string{taskBytes}, r.Rounds, r.written},
-		{[]string{taskKill}, killRounds, r.kills},
+		{[]string{taskKill}, min(killRounds, r.Kills), r.kills},
 		{[]string{taskElections}, 1, r.steady},
 	} {
 		if r.has(part.of...) {
