@@ -24,18 +24,14 @@ func nodeConfig(machines []Machine, m Machine, seen func(Machine) Machine, data 
 	}
 	for _, more := range sections {
 		for name, section := range more {
-			keys, ok := section.(map[string]any)
-			if !ok {
-				all[name] = section
-				continue
-			}
 			had, _ := all[name].(map[string]any)
-			both := maps.Clone(had)
-			if both == nil {
-				both = map[string]any{}
+			if keys, ok := section.(map[string]any); ok {
+				both := map[string]any{}
+				maps.Copy(both, had)
+				maps.Copy(both, keys)
+				section = both
 			}
-			maps.Copy(both, keys)
-			all[name] = both
+			all[name] = section
 		}
 	}
 	if auth, ok := all["Auth"].(map[string]any); ok && auth["Mode"] != "none" {

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
@@ -35,8 +37,12 @@ func TestE2ESSH(t *testing.T) {
 		t.Run("Run", y.testRun)
 		t.Run("Disks", y.testDisks)
 		t.Run("Cancelled", y.testCancelled)
+		t.Run("Interrupted", y.testInterrupted)
 		t.Run("HarnessDies", y.testHarnessDies)
 		t.Run("OtherMachine", y.testOtherMachine)
+		t.Run("Agent", y.testAgent)
+		t.Run("Forward", y.testForward)
+		t.Run("IPv6", y.testIPv6)
 		return
 	}
 	if testing.Short() {
@@ -48,7 +54,7 @@ func TestE2ESSH(t *testing.T) {
 		t.Skipf("not tested: Debian's sshd and iptables cannot be fetched here: %s", out)
 	}
 	require.NoErrorf(t, err, "%s", out)
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
 	harness := filepath.Join(t.TempDir(), "jepsen")
 	out, err = exec.CommandContext(ctx, "go", "build", "-o", harness, "../cmd/jepsen").CombinedOutput()
@@ -88,7 +94,7 @@ func newYard(t *testing.T) *yard {
 	libs := fmt.Sprintf("%s/usr/lib/%s:%s/lib/%s", tools, triplet, tools, triplet)
 	bin := filepath.Join(y.dir, "bin")
 	require.NoError(t, os.Mkdir(bin, 0o700))
-	for _, name := range []string{"iptables", "iptables-restore"} {
+	for _, name := range []string{"iptables", "iptables-restore", "ip6tables", "ip6tables-restore"} {
 		require.NoError(t, os.Symlink(tools+"/usr/sbin/xtables-nft-multi", filepath.Join(bin, name)))
 	}
 	// A shell of root's own might begin with whatever a .bashrc takes its time for.
@@ -98,13 +104,14 @@ func newYard(t *testing.T) *yard {
 	y.write(t, "authorized_keys", ssh.MarshalAuthorizedKey(user))
 	y.unknown = y.write(t, "unknown_hosts", nil)
 	y.inventory = Inventory{DeadMan: yardDeadMan, SSH: InventoryLogin{Key: filepath.Join(y.dir, "id"), KnownHosts: filepath.Join(y.dir, "known_hosts")}}
-	sh(t, "mount -t tmpfs tmpfs /run && ip link set lo up && ip link add br0 type bridge && ip address add 10.99.0.254/24 dev br0 && ip link set br0 up")
+	sh(t, "mount -t tmpfs tmpfs /run && ip link set lo up && ip link add br0 type bridge && ip address add 10.99.0.254/24 dev br0 && ip address add fd99::fe/64 dev br0 nodad && ip link set br0 up")
 	var known []byte
 	for i := 1; i <= 5; i++ {
-		name, address := fmt.Sprintf("vm%d", i), fmt.Sprintf("10.99.0.%d", i)
+		name, address, address6 := fmt.Sprintf("vm%d", i), fmt.Sprintf("10.99.0.%d", i), fmt.Sprintf("fd99::%d", i)
 		y.inventory.Machines = append(y.inventory.Machines, InventoryMachine{Name: name, Address: address, APIPort: 5000, RaftPort: 5001, Spare: i > 3})
 		host, hostKey := newKey(t)
 		config := fmt.Sprintf(`Port 22
+ListenAddress %s
 ListenAddress %s
 HostKey %s
 PidFile none
@@ -113,17 +120,17 @@ StrictModes no
 PasswordAuthentication no
 AuthorizedKeysFile %s/authorized_keys
 SetEnv PATH=%s:%s LD_LIBRARY_PATH=%s XTABLES_LIBDIR=%s/usr/lib/%s/xtables
-`, address, y.write(t, name+".key", hostKey), y.dir, bin, os.Getenv("PATH"), libs, tools, triplet)
-		known = append(known, knownhosts.Line([]string{address}, host)+"\n"...)
+`, address, address6, y.write(t, name+".key", hostKey), y.dir, bin, os.Getenv("PATH"), libs, tools, triplet)
+		known = append(known, knownhosts.Line([]string{address, address6}, host)+"\n"...)
 		// What "ip netns exec" runs has mounts of its own.
 		start := fmt.Sprintf(`ip netns add %[1]s
 			ip link add %[1]s type veth peer name eth0 netns %[1]s && ip link set %[1]s master br0 up
-			ip -n %[1]s link set lo up && ip -n %[1]s address add %[2]s/24 dev eth0 && ip -n %[1]s link set eth0 up
+			ip -n %[1]s link set lo up && ip -n %[1]s address add %[2]s/24 dev eth0 && ip -n %[1]s address add %[6]s/64 dev eth0 nodad && ip -n %[1]s link set eth0 up
 			exec ip netns exec %[1]s sh -c '
 				mount --bind %[3]s/passwd /etc/passwd && mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib &&
 				mkdir /run/sshd /run/disk && mount -t tmpfs -o size=1g tmpfs /run/disk &&
 				exec %[4]s/usr/sbin/sshd -D -E %[3]s/%[1]s.sshd.log -f %[5]s'`,
-			name, address, y.dir, tools, y.write(t, name+".sshd", []byte(config)))
+			name, address, y.dir, tools, y.write(t, name+".sshd", []byte(config)), address6)
 		sshd := exec.Command("sh", "-ec", start)
 		sshd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+libs)
 		sshd.Stderr = os.Stderr
@@ -154,6 +161,13 @@ func (y *yard) write(t *testing.T, name string, content []byte) string {
 	path := filepath.Join(y.dir, name)
 	require.NoError(t, os.WriteFile(path, content, 0o600))
 	return path
+}
+
+func (y *yard) read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(y.dir, name))
+	require.NoError(t, err)
+	return string(text)
 }
 
 func newKey(t *testing.T) (ssh.PublicKey, []byte) {
@@ -207,7 +221,7 @@ func (y *yard) groundOf(t *testing.T, o SSHOptions) *SSH {
 // traces is what there is on a machine of a run that has ended, but for its directory.
 func (y *yard) traces(t *testing.T, machine string) string {
 	t.Helper()
-	return y.on(t, machine, `iptables -nL CONFMAN-JEPSEN 2>/dev/null; iptables -S | grep CONFMAN; tc qdisc show dev eth0 | grep c0f1; grep losefs /proc/mounts
+	return y.on(t, machine, `iptables -nL CONFMAN-JEPSEN 2>/dev/null; iptables -S | grep CONFMAN; ip6tables -S | grep CONFMAN; tc qdisc show dev eth0 | grep c0f1; grep losefs /proc/mounts
 		for p in /proc/[0-9]*; do
 			[ "$(readlink $p/ns/net)" = "$(readlink /proc/self/ns/net)" ] || continue
 			case "$(tr "\0" " " 2>/dev/null <$p/cmdline)" in
@@ -345,23 +359,43 @@ func (y *yard) testCancelled(t *testing.T) {
 	y.nothingLeft(t)
 }
 
-// testHarnessDies: the program is killed while a node is cut off.
-func (y *yard) testHarnessDies(t *testing.T) {
+// atWork has the program run, and waits until a node is started.
+func (y *yard) atWork(t *testing.T) *exec.Cmd {
+	t.Helper()
 	inventory := fmt.Sprintf("deadMan: %v\nssh: {key: id, knownHosts: known_hosts}\nmachines:\n", yardDeadMan)
 	for _, m := range y.inventory.Machines {
 		inventory += fmt.Sprintf("  - {name: %s, address: %s, apiPort: 5000, raftPort: 5001, spare: %v}\n", m.Name, m.Address, m.Spare)
 	}
 	file := y.write(t, "inventory.yaml", []byte(inventory))
-	line := []string{"ssh", "--inventory", file, "--program", y.confman, "--nemesis", "kill-one", "--time", "60s", "--pace", "50ms"}
+	line := []string{"ssh", "--inventory", file, "--program", y.confman, "--workload", "auth", "--nemesis", "kill-one", "--time", "60s", "--pace", "50ms"}
 	harness := exec.CommandContext(t.Context(), y.harness, line...)
 	harness.Dir = t.TempDir()
 	var said bytes.Buffer
 	harness.Stdout, harness.Stderr = &said, &said
 	require.NoError(t, harness.Start())
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the harness:\n%s", said.String())
+		}
+	})
 	require.Eventually(t, func() bool {
 		out, err := y.hosts["vm1"].run(t.Context(), "cat /var/lib/confman-jepsen/pid", nil)
 		return err == nil && out != ""
 	}, 2*time.Minute, 50*time.Millisecond, "no node is started")
+	return harness
+}
+
+// testInterrupted: the program is interrupted, and leaves nothing.
+func (y *yard) testInterrupted(t *testing.T) {
+	harness := y.atWork(t)
+	require.NoError(t, harness.Process.Signal(os.Interrupt))
+	require.Error(t, harness.Wait(), "the run was made")
+	y.nothingLeft(t)
+}
+
+// testHarnessDies: the program is killed while a node is cut off.
+func (y *yard) testHarnessDies(t *testing.T) {
+	harness := y.atWork(t)
 	// What the nemeses do of themselves is up to their seed: this cut is made as the harness makes it.
 	const rule = "echo '-A CONFMAN-JEPSEN -s 10.99.0.2 -j DROP' | sh /var/lib/confman-jepsen/jepsen.sh /var/lib/confman-jepsen links 1000000 iptables"
 	y.on(t, "vm1", rule)
@@ -406,4 +440,84 @@ func (y *yard) testOtherMachine(t *testing.T) {
 	require.NoError(t, err)
 	_, err = h.run(t.Context(), "true", nil)
 	require.ErrorContains(t, err, "this is not the machine")
+}
+
+// testAgent: an agent has the key.
+func (y *yard) testAgent(t *testing.T) {
+	key, err := ssh.ParseRawPrivateKey([]byte(y.read(t, "id")))
+	require.NoError(t, err)
+	keys := agent.NewKeyring()
+	require.NoError(t, keys.Add(agent.AddedKey{PrivateKey: key}))
+	socket := filepath.Join(y.dir, "agent")
+	l, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
+			_ = agent.ServeAgent(keys, conn) // until the other end has enough
+		}
+	}()
+	login := y.inventory.Machines[0].SSH
+	login.Key = ""
+	t.Setenv("SSH_AUTH_SOCK", "")
+	_, err = newSSHHost("vm1", login)
+	require.ErrorContains(t, err, "no key")
+	t.Setenv("SSH_AUTH_SOCK", socket)
+	h, err := newSSHHost("vm1", login)
+	require.NoError(t, err)
+	t.Cleanup(h.close)
+	_, err = h.run(t.Context(), "true", nil)
+	require.NoError(t, err)
+}
+
+// testForward: what is served to a machine's loopback is served again after the connection broke.
+func (y *yard) testForward(t *testing.T) {
+	const address = "127.0.0.1:7000"
+	s := &SSH{machines: []Machine{{Name: "vm1"}}, hosts: map[string]*sshNode{"vm1": {sshHost: y.hosts["vm1"]}}}
+	listeners, err := s.ListenBeside(address)
+	require.NoError(t, err)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		for conn, err := listeners[0].Accept(); err == nil; conn, err = listeners[0].Accept() {
+			_, _ = conn.Write([]byte("found\n")) // who is not there does not want it
+			_ = conn.Close()
+		}
+	}()
+	find := func() bool {
+		out, err := y.hosts["vm1"].run(t.Context(), "bash -c 'head -n 1 </dev/tcp/127.0.0.1/7000'", nil)
+		return err == nil && out == "found\n"
+	}
+	require.True(t, find())
+	s.forwards[0].host.close() // the connection, which nobody told
+	require.Eventually(t, find, 20*time.Second, 50*time.Millisecond)
+	require.NoError(t, listeners[0].Close())
+	<-served
+	require.Eventually(t, func() bool { return !find() }, 20*time.Second, 50*time.Millisecond)
+}
+
+// testIPv6: so are links broken between addresses of IPv6, and it is counted.
+func (y *yard) testIPv6(t *testing.T) {
+	inv := y.inventory
+	inv.Machines = slices.Clone(inv.Machines[:3])
+	for i := range inv.Machines {
+		inv.Machines[i].Address = fmt.Sprintf("fd99::%d", i+1)
+		inv.Machines[i].SSH.Host = inv.Machines[i].Address
+	}
+	require.NoError(t, inv.Validate())
+	g := y.groundOf(t, SSHOptions{Inventory: inv})
+	r, err := newRun(g, Options{Log: t.Logf})
+	require.NoError(t, err)
+	require.NoError(t, r.begin(t.Context(), nil))
+	links := isolating(g.Machines(), "vm2")
+	links[Link{"vm1", "vm3"}] = Condition{BytesPerSecond: 100_000}
+	require.NoError(t, g.SetLinks(t.Context(), links))
+	require.Eventually(t, func() bool {
+		all := g.Packets()
+		return all[Link{"vm1", "vm2"}].Cut > 0 && all[Link{"vm2", "vm1"}].Cut > 0 && all[Link{"vm1", "vm3"}].Delivered > 0
+	}, 20*time.Second, 100*time.Millisecond)
+	require.NoError(t, g.SetLinks(t.Context(), nil))
+	require.NoError(t, r.awaitReady(t.Context(), healTime))
+	require.NoError(t, g.Close(t.Context()))
+	y.nothingLeft(t)
 }

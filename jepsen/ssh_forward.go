@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -88,13 +89,6 @@ func (f *sshForward) Close() error {
 }
 
 // Addr is part of net.Listener.
-func (f *sshForward) Addr() net.Addr { return addrOf(f.address) }
-
-// addrOf is an address of another machine.
-type addrOf string
-
-// Network is part of net.Addr.
-func (addrOf) Network() string { return "tcp" }
-
-// String is part of net.Addr.
-func (a addrOf) String() string { return string(a) }
+func (f *sshForward) Addr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(f.address))
+}
