@@ -10,6 +10,10 @@ const (
 	// MaxWriteWait bounds a Propose whose context has no deadline.
 	MaxWriteWait = 5 * time.Second
 
+	// prepareRest is between two pieces of the log's next segment (wal.Log.Prepare): a quarter of a MiB each, which
+	// is more than is appended meanwhile.
+	prepareRest = 10 * time.Millisecond
+
 	// MaxReadWait bounds a Linearize whose context has no deadline.
 	MaxReadWait = 5 * time.Second
 

@@ -35,6 +35,7 @@ func (w *workers) start(r *Runner, m *member) {
 	// The core has at most one flush or swap under way, so the applies never wait here.
 	w.flushes = make(chan func(), 1)
 	w.running.Go(func() { r.appendLoop(m) })
+	w.running.Go(func() { r.prepareLoop(m) })
 	w.running.Go(func() { r.applyLoop(m) })
 	w.running.Go(func() { r.flushLoop(m) })
 	w.running.Go(func() { r.scrubLoop(m) })
@@ -91,6 +92,29 @@ func (r *Runner) appendLoop(m *member) {
 		}
 		return true
 	})
+}
+
+// prepareLoop makes the next segment of the log while the current one is filled, by small pieces: what is appended
+// meanwhile waits for the same disk.
+func (r *Runner) prepareLoop(m *member) {
+	wanted, rested := m.log.Wanted(), (<-chan time.Time)(nil)
+	for more := false; ; {
+		if more {
+			rested = time.After(prepareRest)
+		}
+		select {
+		case <-r.stop:
+			return
+		case <-wanted:
+		case <-rested:
+		}
+		rested = nil
+		var err error
+		if more, err = m.log.Prepare(); err != nil {
+			r.fail(fmt.Errorf("node: preparing the log: %w: the node stopped, because a disk that fails cannot be trusted; see to the disk (space, health), then start the node again", err))
+			return
+		}
+	}
 }
 
 // tendLog does a Prove or a Truncate, and reports it.

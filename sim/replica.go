@@ -25,6 +25,8 @@ type raftLog interface {
 	Prove() error
 	Truncate(index uint64) error
 	Full() bool
+	Wanted() <-chan struct{}
+	Prepare() (more bool, err error)
 	Close() error
 }
 

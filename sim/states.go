@@ -82,6 +82,7 @@ var states = []string{
 	"learner",
 	"log damaged: the node is out",
 	"log truncated",
+	"log: segments prepared",
 	"log: torn tail cut",
 	"member reported",
 	"message lost in a reset",

@@ -191,6 +191,9 @@ func (r *replica) appended() {
 	if lurks {
 		r.disk.Fault = nil
 	}
+	if err == nil {
+		err = r.prepareLog()
+	}
 	if err != nil {
 		if errors.Is(err, errCut) {
 			r.storage.appending = nil // what there is of it is on the disk
@@ -270,6 +273,19 @@ func (r *replica) write() error {
 		}
 	}
 	return nil
+}
+
+// prepareLog makes a piece of the log's next segment, if it is time for that.
+func (r *replica) prepareLog() error {
+	if len(r.log.Wanted()) == 0 {
+		return nil
+	}
+	more, err := r.log.Prepare()
+	if !more {
+		<-r.log.Wanted()
+		r.w.judge.count("log: segments prepared")
+	}
+	return err
 }
 
 func (r *replica) truncate(index uint64) error {

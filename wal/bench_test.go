@@ -11,12 +11,14 @@ import (
 // BenchmarkAppend appends batches of entries of 256 bytes to a real disk, each synced.
 func BenchmarkAppend(b *testing.B) {
 	for _, n := range []uint64{1, 64} {
-		b.Run(fmt.Sprintf("entries=%d", n), func(b *testing.B) { benchmarkAppend(b, n, true) })
-		b.Run(fmt.Sprintf("entries=%d/unsynced", n), func(b *testing.B) { benchmarkAppend(b, n, false) })
+		b.Run(fmt.Sprintf("entries=%d", n), func(b *testing.B) { benchmarkAppend(b, n, true, false) })
+		b.Run(fmt.Sprintf("entries=%d/prepared", n), func(b *testing.B) { benchmarkAppend(b, n, true, true) })
+		b.Run(fmt.Sprintf("entries=%d/unsynced", n), func(b *testing.B) { benchmarkAppend(b, n, false, false) })
 	}
 }
 
-func benchmarkAppend(b *testing.B, n uint64, sync bool) {
+// benchmarkAppend appends n entries at a time. If prepared, the next segment is made ahead, outside of what is measured.
+func benchmarkAppend(b *testing.B, n uint64, sync, prepared bool) {
 	b.Helper()
 	dir := DirFS(b.TempDir())
 	require.NoError(b, Create(dir, Options{}))
@@ -24,9 +26,25 @@ func benchmarkAppend(b *testing.B, n uint64, sync bool) {
 	require.NoError(b, err)
 	ents := entries(1, n, 1, 256)
 	index := uint64(0)
+	prepare := func() {
+		for more := true; more; {
+			more, err = l.Prepare()
+			require.NoError(b, err)
+		}
+	}
+	if prepared {
+		prepare()
+		require.NoError(b, l.switchSegment(0))
+	}
 	b.ReportAllocs()
 	b.SetBytes(int64(n) * 256)
 	for b.Loop() {
+		if prepared && len(l.Wanted()) > 0 {
+			<-l.Wanted()
+			b.StopTimer()
+			prepare()
+			b.StartTimer()
+		}
 		for _, e := range ents {
 			index++
 			*e.Index = index

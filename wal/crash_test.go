@@ -18,7 +18,13 @@ func crashSteps(rng *rand.Rand, n int) []func(w *written) error {
 	var steps []func(w *written) error
 	last, committed, term := uint64(0), uint64(0), uint64(1)
 	appends := func(b Batch) {
-		steps = append(steps, func(w *written) error { return w.tryAppend(b) })
+		prepares := rng.IntN(2) == 0
+		steps = append(steps, func(w *written) error {
+			if err := w.tryAppend(b); err != nil || !prepares {
+				return err
+			}
+			return w.tryPrepare()
+		})
 	}
 	for range n {
 		switch k := rng.IntN(10); {

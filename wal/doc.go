@@ -24,7 +24,7 @@
 //
 //	wal-<number, 16 hex digits>.log   segments, numbered from 1, or from where the log was truncated, without a gap
 //	wal-reserve                       room for one more segment when the disk is full
-//	*.new                             a file being made: removed by Open
+//	*.new                             a file being made, wal-spare.new the next segment (Prepare): removed by Open
 //
 // A segment is a header (segment.go) and batches up to the first zero; the rest of
 // the file was allocated and is zero. A batch is a batch header and records

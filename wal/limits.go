@@ -2,8 +2,16 @@ package wal
 
 const (
 	// DefaultSegmentBytes is the size of a segment: large enough that switching,
-	// with its five syncs, is rare; small enough to read in a fraction of a second at start.
-	DefaultSegmentBytes = 64 << 20
+	// with its five syncs, is rare; small enough to read in a fraction of a second at start, and that the next
+	// one can be prepared while a half of it is filled.
+	DefaultSegmentBytes = 16 << 20
+
+	// DefaultReserveBytes is the size of the reserve: all that a node may have in flight, and a quarter more.
+	DefaultReserveBytes = 80 << 20
+
+	// prepareBytes is how much of the next segment one Prepare writes and syncs: what is appended meanwhile waits
+	// behind that much.
+	prepareBytes = 256 << 10
 
 	// MaxBatchBytes bounds one batch as it lies on disk; Append refuses a larger one.
 	// It is above anything the node keeps in flight, and bounds what Open must hold in memory.

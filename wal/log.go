@@ -16,8 +16,8 @@ type Options struct {
 	// DefaultSegmentBytes, at least 1 KiB). A batch that needs more gets a larger one.
 	SegmentBytes int64
 	// ReserveBytes is the size of the reserve: the segment that is used when the disk
-	// is full, for what is in flight then and for votes (default 5/4 of SegmentBytes,
-	// at least 8 MiB).
+	// is full, for what is in flight then and for votes (default DefaultReserveBytes; if SegmentBytes
+	// is set, 5/4 of that, at least 8 MiB).
 	ReserveBytes int64
 	// Nonce is a random number, used when the log is created.
 	Nonce uint64
@@ -26,6 +26,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = DefaultSegmentBytes
+		if o.ReserveBytes == 0 {
+			o.ReserveBytes = DefaultReserveBytes
+		}
 	}
 	if o.ReserveBytes == 0 {
 		o.ReserveBytes = max(o.SegmentBytes/4*5, minReserveBytes)
@@ -119,6 +122,8 @@ type Log struct {
 	opts Options
 	full atomic.Bool // there is no reserve
 
+	spare spare
+
 	mu    sync.RWMutex
 	index index // written by Append and Truncate under mu, and then without I/O
 
@@ -131,6 +136,7 @@ type Log struct {
 	proven   int64      // all before it in current is durable
 	proof    bool       // the last batch is a proof, or there is none since the segment's header
 	batch    uint64     // number of the last batch
+	told     bool       // that current is half full
 	chain    uint32     // CRC of the last record
 	hard     hardState  // the last one written
 	buf      []byte     // the batch that is being written
@@ -288,6 +294,9 @@ func (l *Log) Close() error {
 		}
 	}
 	l.segments = nil
+	if e := l.spare.close(); e != nil {
+		errs = append(errs, e)
+	}
 	_ = l.poison(fmt.Errorf("wal: the log was closed: %w", fs.ErrClosed))
 	if len(errs) > 0 {
 		err = errors.Join(err, errors.Join(errs...))
@@ -339,6 +348,7 @@ func (l *Log) write(crc uint32) error {
 		return fmt.Errorf("wal: segment %s at %d: %w", l.current.name, l.end, asFull(err))
 	}
 	l.end += int64(len(l.buf))
+	l.want()
 	l.batch++
 	l.chain = crc
 	return l.fault("after-write")

@@ -73,6 +73,11 @@ func TestLogIsItsModel(t *testing.T) {
 				committed = max(committed, index)
 			},
 			"prove": func(t *rapid.T) { require.NoError(t, l.Prove()) },
+			"prepare": func(t *rapid.T) {
+				more, err := l.Prepare()
+				require.NoError(t, err)
+				require.False(t, more)
+			},
 			"reopen": func(t *rapid.T) {
 				if rapid.Bool().Draw(t, "close") {
 					require.NoError(t, l.Close())

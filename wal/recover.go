@@ -17,6 +17,7 @@ import (
 // segment and offset; what the file system says.
 func Open(fsys FS, opts Options) (*Log, Recovered, error) {
 	r := recovery{Log: &Log{fsys: fsys, opts: opts.withDefaults()}, oldest: firstSegment}
+	r.spare.wanted = make(chan struct{}, 1)
 	found, err := r.run()
 	if err != nil {
 		for _, s := range r.segments {

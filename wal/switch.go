@@ -71,11 +71,16 @@ func (l *Log) enter(s *segment) {
 	l.end, l.proven = segmentHeaderBytes, segmentHeaderBytes
 	l.chain = s.crc()
 	l.proof = true
+	l.told = false
 }
 
-// makeSegment makes the segment h; if there is no room, of the reserve, whatever
+// makeSegment makes the segment h, of what was prepared if it is large enough; if there is no room, of the reserve, whatever
 // its size is if it is at least least.
 func (l *Log) makeSegment(h segmentHeader, least int64) (*segment, error) {
+	if p := l.spare.take(h.size); p != nil {
+		h.size = p.size
+		return finishSegment(l.fsys, p.file, spareName, h)
+	}
 	name := segmentName(h.number) + newSuffix
 	f, err := allocateFile(l.fsys, name, h.size)
 	if err == nil {
