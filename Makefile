@@ -124,6 +124,9 @@ nightly: ## simulated worlds for FOR, others every day; fails if a fault, a mark
 	bin/sim sweep --nightly --regressions testdata/seeds/regressions.json --seeds 1000 --for $(FOR) --time $(TIME) \
 	  --from "$$(git rev-parse HEAD || echo 1) $$(date +%F)" --keep-going --save sim-failures --json bin/nightly.json
 
+mutants: ## plant each bug of sim/mutants and demand that a simulated world catches it; the table goes to docs/mutants.md
+	$(GO) run ./cmd/mutants --time $(TIME) --out docs/mutants.md
+
 # With the release that go.mod names, which is what releases are built with, whatever this machine has.
 vuln: vuln-db ## known vulnerabilities in what the programs call
 	GOTOOLCHAIN=$$(sed -n 's/^toolchain //p' go.mod) $(GO) tool govulncheck -db "file://$(CURDIR)/bin/vulndb" ./...

@@ -21,7 +21,9 @@ var (
 	// namedTest is how docs name a test: with its directory, none for the root; a target of make is
 	// as good.
 	namedTest   = regexp.MustCompile("`(?:([a-z/]+)\\.)?((?:Test|Fuzz)[A-Z]\\w*)`")
-	namedTarget = regexp.MustCompile("`make ([a-z]+)")
+	namedTarget = regexp.MustCompile("`make ([a-z0-9-]+)")
+	// calledTarget is how scripts of CI call one.
+	calledTarget = regexp.MustCompile(`(?m)^\s*(?:if )?(?:make|part) ([a-z0-9-]+)`)
 )
 
 // tests are all test functions below root, as docs name them.
@@ -81,18 +83,50 @@ func unproven(page string, tests, targets map[string]bool) (wrong []string, rows
 	return wrong, rows
 }
 
+// targets are those that the Makefile has a rule for.
+func targets(t *testing.T) map[string]bool {
+	makefile, err := os.ReadFile("Makefile")
+	require.NoError(t, err)
+	all := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^([a-z0-9-]+):`).FindAllStringSubmatch(string(makefile), -1) {
+		all[m[1]] = true
+	}
+	return all
+}
+
+// TestTargetsExist: for a target that is .PHONY and has no rule, make does nothing, and is content.
+func TestTargetsExist(t *testing.T) {
+	all := targets(t)
+	makefile, err := os.ReadFile("Makefile")
+	require.NoError(t, err)
+	_, phony, found := strings.Cut(string(makefile), "\n.PHONY: ")
+	require.True(t, found)
+	phony, _, _ = strings.Cut(phony, "\n")
+	for _, target := range strings.Fields(phony) {
+		assert.Truef(t, all[target], "there is no rule for make %s", target)
+	}
+	named := 0
+	for pattern, names := range map[string]*regexp.Regexp{"*.md": namedTarget, "docs/*.md": namedTarget, ".ci/*": calledTarget} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			for _, m := range names.FindAllStringSubmatch(string(text), -1) {
+				named++
+				assert.Truef(t, all[m[1]], "%s: there is no make %s", file, m[1])
+			}
+		}
+	}
+	assert.Greater(t, named, 20, "they were not found")
+}
+
 func TestThreatModelNamesItsTests(t *testing.T) {
 	page, err := os.ReadFile("docs/threat-model.md")
 	require.NoError(t, err)
-	makefile, err := os.ReadFile("Makefile")
-	require.NoError(t, err)
-	targets := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^([a-z]+):`).FindAllStringSubmatch(string(makefile), -1) {
-		targets[m[1]] = true
-	}
 	threats, _, found := strings.Cut(string(page), "\n## If it happens")
 	require.True(t, found)
-	wrong, rows := unproven(threats, tests(t, "."), targets)
+	wrong, rows := unproven(threats, tests(t, "."), targets(t))
 	assert.Empty(t, wrong)
 	assert.Greater(t, rows, 40, "the tables were not found")
 }
