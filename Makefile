@@ -74,7 +74,7 @@ failpoint-build: ## bin/confman-failpoints, which can be told to crash, and what
 
 test-failpoints: failpoint-build ## crashes and errors at every failpoint, partitions, clocks
 	GOCACHE="$$($(GO) env GOCACHE)-failpoint" CONFMAN_FAILPOINT_PROGRAM="$(CURDIR)/bin/confman-failpoints" \
-	  $(GO) test -count=1 -timeout 10m $(FAILPOINTS) -run "^TestFailpoint" ./cmd/confman ./node ./jepsen
+	  $(GO) test -count=1 -timeout 10m $(FAILPOINTS) -run "^TestFailpoint" ./faultpoint ./fsm ./node ./cmd/confman ./jepsen
 
 failpoints: test-failpoints ## the same
 

@@ -8,6 +8,8 @@ import (
 	"hash"
 	"runtime/debug"
 	"time"
+
+	"github.com/confman/confman/faultpoint"
 )
 
 // Entry is one committed log entry.
@@ -168,7 +170,7 @@ func (s *Store) Apply(ents []Entry) ([]Result, error) {
 		return nil, ErrClosed
 	}
 	defer p.base.release()
-	if err := fault("before-apply"); err != nil {
+	if err := faultpoint.Hit("fsm/before-apply"); err != nil {
 		return nil, err
 	}
 	a := applier{s: s, frozen: p.frozen, base: p.base}
@@ -188,7 +190,7 @@ func (s *Store) Apply(ents []Entry) ([]Result, error) {
 		s.publish()
 	}
 	if err == nil {
-		err = fault("after-apply")
+		err = faultpoint.Hit("fsm/after-apply")
 	}
 	return results, err
 }
@@ -240,7 +242,7 @@ func (a *applier) apply(e *Entry) (Result, error) {
 
 func (a *applier) command(e *Entry) (Result, error) {
 	if e.Conf != nil {
-		if err := fault("before-conf"); err != nil {
+		if err := faultpoint.Hit("fsm/before-conf"); err != nil {
 			return Result{}, err
 		}
 		return a.reconfigure(e.Conf), nil

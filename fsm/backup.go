@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/confman/confman/faultpoint"
 )
 
 // A backup is the image of one commit in a container that any tool can keep:
@@ -150,7 +152,7 @@ func WriteBackup(w io.Writer, i *Image, info BackupInfo, progress func(done int6
 		must(n <= maxChunkBytes, "a chunk of a backup takes %d bytes", n)
 		binary.LittleEndian.PutUint32(chunk, uint32(n))
 		binary.LittleEndian.PutUint32(chunk[4:], chunkSum(chunk[:4], chunk[chunkHeaderBytes:]))
-		if err := fault("write-backup"); err != nil {
+		if err := faultpoint.Hit("fsm/write-backup"); err != nil {
 			return err
 		}
 		if _, err := w.Write(chunk); err != nil {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/confman/confman/faultpoint"
 )
 
 // Restoration is what is made of a backup. Whoever restores the same backup with the same one gets the
@@ -84,7 +86,7 @@ func (s *Store) restoreTo(ctx context.Context, path string, to Restoration, opts
 	if err != nil {
 		return State{}, err
 	}
-	if err := os.Rename(temporary, path); err != nil {
+	if err := faultpoint.Rename(temporary, path); err != nil {
 		return State{}, err
 	}
 	if !opts.NoSync {

@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/confman/confman/faultpoint"
 )
 
 // Flush is a frozen overlay on its way into bbolt.
@@ -79,13 +81,13 @@ func (f *Flush) Commit() error {
 		return fmt.Errorf("flush to index %d: %w", f.state.applied, err)
 	}
 	txid := b.pages.meta.txid + 1
-	if err := fault("before-flush"); err != nil {
+	if err := faultpoint.Hit("fsm/before-flush"); err != nil {
 		return fmt.Errorf("flush to index %d: %w", f.state.applied, err)
 	}
 	if err := f.write(txid); err != nil {
 		return fmt.Errorf("flush to index %d: %w", f.state.applied, err)
 	}
-	if err := fault("after-flush"); err != nil {
+	if err := faultpoint.Hit("fsm/after-flush"); err != nil {
 		return fmt.Errorf("flush to index %d: %w", f.state.applied, err)
 	}
 	next, err := s.openBase(txid)
@@ -205,13 +207,13 @@ func (f *Flush) write(txid uint64) (err error) {
 	defer s.catchBolt(debug.SetPanicOnFault(true), &err)
 	err = f.fill(tx)
 	if err == nil {
-		err = fault("inside-flush")
+		err = faultpoint.Hit("fsm/inside-flush")
 	}
 	if err != nil {
 		_ = tx.Rollback()
 		return err
 	}
-	return tx.Commit()
+	return f.commit(tx)
 }
 
 func (f *Flush) fill(tx *bbolt.Tx) error {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/confman/confman/faultpoint"
 )
 
 // Image is the database as of its newest commit, pinned while it is being read.
@@ -130,7 +132,7 @@ func VerifyImage(path string, opts Options) (State, error) {
 }
 
 func verifyImage(path string, opts Options) (_ State, err error) {
-	if err := fault("before-verify"); err != nil {
+	if err := faultpoint.Hit("fsm/before-verify"); err != nil {
 		return State{}, err
 	}
 	file, err := os.Open(path) //nolint:gosec // the operator's data directory
@@ -162,7 +164,7 @@ func verifyImage(path string, opts Options) (_ State, err error) {
 			return State{}, err
 		}
 		if done {
-			return l.state(), fault("after-verify")
+			return l.state(), faultpoint.Hit("fsm/after-verify")
 		}
 		if opts.Pause != nil {
 			opts.Pause()

@@ -11,6 +11,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
+
+	"github.com/confman/confman/faultpoint"
 )
 
 // repackSuffix is what is added to the database's name for the copy that a Repack makes.
@@ -408,13 +410,19 @@ func (r *Repack) rename() error {
 	if err := r.sync(); err != nil {
 		return err
 	}
-	if err := os.Rename(r.path(), r.s.path); err != nil {
+	if err := faultpoint.Hit("fsm/before-repack-rename"); err != nil {
+		return err
+	}
+	if err := faultpoint.Rename(r.path(), r.s.path); err != nil {
 		return err
 	}
 	if r.s.opts.NoSync {
 		return nil
 	}
-	return syncDir(filepath.Dir(r.s.path))
+	if err := syncDir(filepath.Dir(r.s.path)); err != nil {
+		return err
+	}
+	return faultpoint.Hit("fsm/after-repack-rename")
 }
 
 // Drop gives the copy up. It does nothing if that was swapped, or its store is closed.

@@ -15,6 +15,8 @@ import (
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
+
+	"github.com/confman/confman/faultpoint"
 )
 
 // Store is the replicated state of one node: a bbolt database, and in memory
@@ -135,7 +137,7 @@ func Create(path string, g Genesis, opts Options) error {
 	if err := writeGenesis(temporary, &g, opts); err != nil {
 		return fmt.Errorf("fsm: create %s: %w", path, err)
 	}
-	if err := os.Rename(temporary, path); err != nil {
+	if err := faultpoint.Rename(temporary, path); err != nil {
 		return fmt.Errorf("fsm: create %s: %w", path, err)
 	}
 	if opts.NoSync {
@@ -219,11 +221,18 @@ func boltOptions(opts Options, file *os.File) *bbolt.Options {
 }
 
 func syncDir(dir string) error {
+	if err := faultpoint.Hit("fsm/before-dir-sync"); err != nil {
+		return err
+	}
 	d, err := os.Open(dir) //nolint:gosec // the operator's data directory
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	err = errors.Join(d.Sync(), d.Close())
+	if err == nil {
+		faultpoint.DirSynced(dir)
+	}
+	return err
 }
 
 // Open opens the database at path. It takes as long for many records as for few.

@@ -5,6 +5,7 @@ package jepsen
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -67,6 +68,42 @@ func TestFailpointWallClock(t *testing.T) {
 		}
 		assert.Greater(t, rows, 6)
 		assert.Less(t, passed, time.Since(began).Seconds()+readyTime.Seconds(), "the time of the cluster went by somebody's wall clock")
+	})
+}
+
+// TestFailpointDrift: the clocks that nodes measure time with go too fast or too slowly, by nearly as much as they are configured to
+// expect, and jump ahead, as that of a machine that slept does. What every answer claims of its age is true, also at a
+// node that has heard of nobody for a while.
+func TestFailpointDrift(t *testing.T) {
+	o := pointLoad
+	o.Workloads, o.maxDriftPPM = []string{"bounded", "register"}, 100_000
+	withPoints(t, o, func(p *pointRun) {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*pointTime)
+		defer cancel()
+		lead := p.leads(ctx)
+		follow := p.follower(ctx, 0)
+		for _, ppm := range []int{-90_000, 90_000} {
+			for _, node := range []string{follow, lead} {
+				p.enable(ctx, node, "node/drift", fmt.Sprintf("return(%d)", ppm))
+				p.enable(ctx, node, "transport/grpctransport/receive", `return("lost")`)
+				require.True(t, pause(ctx, 1500*time.Millisecond)) // for clients, who read there
+				p.enable(ctx, node, "transport/grpctransport/receive", "off")
+				require.NoError(t, p.AwaitNode(ctx, node))
+				p.enable(ctx, node, "node/drift", "off")
+			}
+		}
+		for _, node := range []string{follow, p.leads(ctx)} {
+			p.enable(ctx, node, "node/jump", fmt.Sprintf("return(%d)", time.Hour.Milliseconds()))
+			// The time of the cluster goes by its leader's clock, and here an hour passed.
+			if node != follow {
+				p.insistOn(ctx, func(ctx context.Context) error {
+					_, _, err := p.At(node).Put(ctx, "clock/jump", []byte("1"), "text/plain", client.WriteOptions{})
+					return err
+				})
+			}
+			require.NoError(t, p.AwaitNode(ctx, node))
+			require.True(t, pause(ctx, 500*time.Millisecond))
+		}
 	})
 }
 

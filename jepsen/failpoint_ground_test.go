@@ -4,6 +4,7 @@ package jepsen
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -39,6 +40,16 @@ type pointRun struct {
 type pointOptions struct {
 	Options
 	segmentBytes, catchUpBytes int // small, so that segments come and go
+	maxDriftPPM                int // what the nodes believe of their clocks; 0: as ever
+	terms                      []string
+}
+
+func (o pointOptions) sections() map[string]any {
+	s := map[string]any{"Data": map[string]any{"CatchUpBytes": o.catchUpBytes}}
+	if o.maxDriftPPM != 0 {
+		s["Clock"] = map[string]any{"MaxDriftPPM": o.maxDriftPPM}
+	}
+	return s
 }
 
 // withPoints has clients ask such a cluster while during runs, and has everything judged then.
@@ -49,7 +60,7 @@ func withPoints(t *testing.T, o pointOptions, during func(p *pointRun)) *Result 
 	p := &pointRun{o: o, t: t, dir: t.TempDir(), ports: map[string]int{}, next: map[string]string{}}
 	ground, err := NewLocal(LocalOptions{
 		Program: program, FailpointProgram: true, Dir: p.dir, Spares: 2, Loopback: true, PlainText: true, PlainDisk: true,
-		Sections: map[string]any{"Data": map[string]any{"CatchUpBytes": o.catchUpBytes}},
+		Sections: o.sections(),
 		EnvOf:    p.env,
 	})
 	require.NoError(t, err)
@@ -94,7 +105,7 @@ func withPoints(t *testing.T, o pointOptions, during func(p *pointRun)) *Result 
 
 // keep has the logs of a failed test outlive it.
 func (p *pointRun) keep(ground Ground) {
-	dir, err := os.MkdirTemp("", "failpoints-") //nolint:usetesting // for whoever looks at the failure
+	dir, err := os.MkdirTemp("", "failpoints-") // for whoever looks at the failure
 	if err == nil {
 		err = ground.Collect(context.Background(), dir)
 	}
@@ -111,6 +122,9 @@ func (p *pointRun) env(machine string) []string {
 	terms := []string{fmt.Sprintf("%swal/segment-bytes=return(%d)", module, p.o.segmentBytes)}
 	for _, x := range points {
 		terms = append(terms, fmt.Sprintf(`%s%s=20*print("%s")`, module, x.name, x.name))
+	}
+	for _, term := range p.o.terms {
+		terms = append(terms, module+term)
 	}
 	if p.next[machine] != "" {
 		terms = append(terms, p.next[machine])
@@ -171,7 +185,7 @@ func (p *pointRun) ended(ctx context.Context, point, what string, nodes ...strin
 	for {
 		for _, node := range nodes {
 			if l := p.last(node); l.isOver() {
-				require.Containsf(p.t, tail(p.log(node)), "failpoint "+short(point)+": "+what, "%s ended, and not where it was told to", node)
+				require.Containsf(p.t, tail(p.log(node)), "failpoint "+point+": "+what, "%s ended, and not where it was told to", node)
 				return node
 			}
 		}
@@ -181,9 +195,6 @@ func (p *pointRun) ended(ctx context.Context, point, what string, nodes ...strin
 
 // tail is the end of a log: more than what a node says between the point and its end.
 func tail(log string) string { return log[max(0, len(log)-8<<10):] }
-
-// short is a point's name as the node says it when it ends there.
-func short(point string) string { return strings.TrimPrefix(point, "transport/") }
 
 // back starts a node and waits until it is ready.
 func (p *pointRun) back(ctx context.Context, node string) {
@@ -209,6 +220,19 @@ func (p *pointRun) leads(ctx context.Context) string {
 	}
 }
 
+// handTo has node lead.
+func (p *pointRun) handTo(ctx context.Context, node string) {
+	p.t.Helper()
+	p.insistOn(ctx, func(ctx context.Context) error {
+		lead := p.leads(ctx)
+		if lead == node {
+			return nil
+		}
+		_, err := p.At(lead).TransferLeadership(ctx, node)
+		return errors.Join(err, errors.New("it does not lead yet"))
+	})
+}
+
 // follower is a member that does not lead, another one from time to time.
 func (p *pointRun) follower(ctx context.Context, turn int) string {
 	p.t.Helper()
@@ -231,7 +255,7 @@ func (p *pointRun) hits() map[string]int {
 			}
 		}
 		for _, x := range points {
-			n[x.name] += strings.Count(string(log), "failpoint "+short(x.name)+": ")
+			n[x.name] += strings.Count(string(log), "failpoint "+x.name+": ")
 		}
 	}
 	return n

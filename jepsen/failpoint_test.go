@@ -4,6 +4,7 @@ package jepsen
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,7 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const module = "github.com/confman/confman/"
+// module goes before the name of each point.
+const module = "github.com/confman/confman/faultpoint/"
 
 // where is what brings a node to a point, and which node that is.
 type where int
@@ -29,6 +31,7 @@ const (
 	atRebuilder              // an image, at who sends one
 	atLagging                // an image, at who lacks what the others' logs gave up
 	atChanging               // a change of the members
+	atPacking                // a database of which a copy is made
 )
 
 // points are all failpoints at which processes are ended. TestFailpointTable holds the table against the sources.
@@ -47,6 +50,7 @@ var points = []struct {
 	{"wal/allocate", atAnybody},
 	{"wal/before-segment-rename", atAnybody},
 	{"wal/after-segment-rename", atAnybody},
+	{"wal/before-dir-sync", atAnybody},
 	{"wal/before-seal", atAnybody},
 	{"wal/after-seal", atAnybody},
 	{"wal/before-truncation", atAnybody},
@@ -56,6 +60,7 @@ var points = []struct {
 	{"fsm/after-apply", atAnybody},
 	{"fsm/before-flush", atAnybody},
 	{"fsm/inside-flush", atAnybody},
+	{"fsm/inside-commit", atAnybody},
 	{"fsm/after-flush", atAnybody},
 	{"node/propose", atAnybody},
 	{"node/before-answer", atAnybody},
@@ -83,6 +88,7 @@ var points = []struct {
 	{"fsm/before-verify", atRebuilt},
 	{"fsm/after-verify", atRebuilt},
 	{"node/before-image-rename", atRebuilt},
+	{"node/before-dir-sync", atRebuilt},
 	{"node/after-image-rename", atRebuilt},
 	{"node/before-install", atRebuilt},
 	{"node/inside-install", atRebuilt},
@@ -98,7 +104,13 @@ var points = []struct {
 	{"node/before-identity", atChanging},
 	{"node/after-identity", atChanging},
 	{"node/reconfigured", atChanging},
+	{"fsm/before-repack-rename", atPacking},
+	{"fsm/before-dir-sync", atPacking},
+	{"fsm/after-repack-rename", atPacking},
 }
+
+// peerPoints are those that there are once more for each peer, with its name behind.
+var peerPoints = []string{"transport/grpctransport/send", "transport/grpctransport/sent", "transport/grpctransport/receive"}
 
 var pointLoad = pointOptions{
 	Options:      Options{Workloads: []string{"register", "idempotent"}, Clients: 3, Pace: 15 * time.Millisecond},
@@ -118,9 +130,11 @@ func pointsAt(at ...where) (names []string) {
 
 // TestFailpointTable: the table has every point of the sources, and only these.
 func TestFailpointTable(t *testing.T) {
-	call := regexp.MustCompile(`\b(?:fault|faultTo|faultFrom|lost)\("([a-z-]+)"`)
+	call := regexp.MustCompile(`\bfaultpoint\.(Hit|HitPeer|Unsynced)\("([a-z/-]+[a-z])"`)
 	of := regexp.MustCompile(`\bfaultOf\(b, "([a-z]+)"`)
+	own := regexp.MustCompile(`\b(?:[lr]\.fault|lost)\("([a-z-]+)"`)
 	found := map[string]bool{}
+	var peers []string
 	for _, dir := range []string{"wal", "fsm", "node", "transport/grpctransport"} {
 		files, err := filepath.Glob(filepath.Join("..", dir, "*.go"))
 		require.NoError(t, err)
@@ -128,6 +142,12 @@ func TestFailpointTable(t *testing.T) {
 			src, err := os.ReadFile(file)
 			require.NoError(t, err)
 			for _, m := range call.FindAllStringSubmatch(string(src), -1) {
+				require.Truef(t, strings.HasPrefix(m[2], dir+"/"), "%s is in %s", m[2], dir)
+				if found[m[2]] = true; m[1] == "HitPeer" {
+					peers = append(peers, m[2])
+				}
+			}
+			for _, m := range own.FindAllStringSubmatch(string(src), -1) {
 				found[dir+"/"+m[1]] = true
 			}
 			for _, m := range of.FindAllStringSubmatch(string(src), -1) {
@@ -135,6 +155,7 @@ func TestFailpointTable(t *testing.T) {
 			}
 		}
 	}
+	assert.ElementsMatch(t, peerPoints, peers)
 	require.Greater(t, len(found), 40)
 	known := map[string]bool{}
 	for _, x := range points {
@@ -203,6 +224,15 @@ func TestFailpointImage(t *testing.T) {
 			p.ended(ctx, point, "crash", node)
 			p.back(ctx, node)
 			p.Log("%s ended at %s, and is back", node, point)
+		}
+		// The first directory that is synced has what came in under its name, the second one the store.
+		for i, after := range []int{0, 1, 0, 1} {
+			node := p.follower(ctx, i)
+			lose(node)
+			p.startWith(ctx, node, "node/before-dir-sync", fmt.Sprintf(`%d*off->return("power loss")`, after))
+			p.ended(ctx, "node/before-dir-sync", "power loss", node)
+			p.back(ctx, node)
+			p.Log("%s lost power at rename %d, and is back", node, after)
 		}
 		for i, point := range pointsAt(atRebuilder) {
 			node := p.follower(ctx, i)
@@ -328,9 +358,50 @@ func TestFailpointMembers(t *testing.T) {
 	})
 }
 
-// TestFailpointPowerLoss has nodes lose what their log did not sync when they end, or half of what they were writing.
-func TestFailpointPowerLoss(t *testing.T) {
+// TestFailpointPeers ends each node at what it says to, and hears of, each other one.
+func TestFailpointPeers(t *testing.T) {
 	withPoints(t, pointLoad, func(p *pointRun) {
+		ctx := t.Context()
+		for _, peer := range p.Members() {
+			p.handTo(ctx, peer) // so that there is much to say
+			for _, node := range without(p.Members(), []string{peer}) {
+				for _, point := range peerPoints {
+					point += "-" + peer
+					p.enable(ctx, node, point, `return("crash")`)
+					p.ended(ctx, point, "crash", node)
+					p.back(ctx, node)
+					p.Log("%s ended at %s, and is back", node, point)
+				}
+			}
+		}
+	})
+}
+
+// TestFailpointRepack ends a node where a copy takes its database's place, also so that the rename is lost.
+func TestFailpointRepack(t *testing.T) {
+	o := pointLoad
+	o.terms = []string{"node/repack-soon=return(1)", "fsm/remember=return(1)"}
+	withPoints(t, o, func(p *pointRun) {
+		ctx := t.Context()
+		for _, what := range []string{"crash", "power loss"} {
+			for i, point := range pointsAt(atPacking) {
+				for _, node := range []string{p.leads(ctx), p.follower(ctx, i)} {
+					p.enable(ctx, node, point, `return("`+what+`")`)
+					p.ended(ctx, point, what, node)
+					p.back(ctx, node)
+					p.Log("%s: %s at %s, and it is back", node, what, point)
+				}
+			}
+		}
+	})
+}
+
+// TestFailpointPowerLoss has nodes lose what was not synced when they end: of the log, of the database, and renames; or
+// half of what they were writing.
+func TestFailpointPowerLoss(t *testing.T) {
+	o := pointLoad
+	o.terms = []string{"fsm/remember=return(1)"}
+	withPoints(t, o, func(p *pointRun) {
 		ctx := t.Context()
 		for i, x := range []struct{ point, what string }{
 			{"wal/after-write", "power loss"},
@@ -341,6 +412,12 @@ func TestFailpointPowerLoss(t *testing.T) {
 			{"wal/before-seal", "torn write"},
 			{"wal/after-sync", "power loss"},
 			{"wal/before-write", "power loss"},
+			{"wal/after-segment-rename", "power loss"},
+			{"wal/before-dir-sync", "power loss"},
+			{"fsm/before-flush", "power loss"},
+			{"fsm/inside-commit", "power loss"}, // what a disk may have of it is drawn
+			{"fsm/inside-commit", "power loss"},
+			{"fsm/inside-commit", "power loss"},
 		} {
 			for _, node := range []string{p.leads(ctx), p.follower(ctx, i)} {
 				p.enable(ctx, node, x.point, `return("`+x.what+`")`)

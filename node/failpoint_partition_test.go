@@ -25,7 +25,7 @@ type cuts struct {
 func cutAt(t *testing.T, where string) *cuts {
 	t.Helper()
 	c := &cuts{}
-	point := "github.com/confman/confman/node/" + where + "-between"
+	point := points + "node/" + where + "-between"
 	require.NoError(t, failpoint.EnableCall(point, func(from, to uint64, lost *bool) {
 		c.mu.Lock()
 		defer c.mu.Unlock()

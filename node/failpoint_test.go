@@ -4,7 +4,6 @@ package node
 
 import (
 	"bytes"
-	"errors"
 	"testing"
 	"time"
 
@@ -15,8 +14,9 @@ import (
 )
 
 const (
-	syncPoint     = "github.com/confman/confman/wal/sync"
-	allocatePoint = "github.com/confman/confman/wal/allocate"
+	points        = "github.com/confman/confman/faultpoint/"
+	syncPoint     = points + "wal/sync"
+	allocatePoint = points + "wal/allocate"
 )
 
 // inject makes a failpoint do term until the test ends or calls what it returns.
@@ -77,7 +77,7 @@ func TestFailpointFullDiskRefusesWrites(t *testing.T) {
 	require.ErrorAs(t, err, &refused)
 	assert.Equal(t, NotApplied, refused.Outcome)
 	require.ErrorIs(t, err, ErrStorageFull)
-	require.False(t, errors.Is(r.Err(), unix.ENOSPC), "the node stopped")
+	require.NotErrorIs(t, r.Err(), unix.ENOSPC, "the node stopped")
 	require.NoError(t, r.Linearize(t.Context()))
 	off()
 	require.Eventually(t, func() bool { return !r.Status().StorageFull }, patience, 10*time.Millisecond)

@@ -166,7 +166,7 @@ func (m *member) version() uint8 { return max(m.state().Version, fsm.MinVersion)
 // to rebuild it, are gone; wal.ErrDamaged; fsm.ErrDamaged; ErrInconsistent; a
 // directory that belongs to another node or to a cluster of other members.
 func Start(cfg RunnerConfig) (*Runner, error) {
-	cfg.Settings = cfg.withDefaults()
+	cfg.Settings = repackSoon(cfg.withDefaults())
 	def(&cfg.MaxClockDriftPPM, DefaultClockDriftPPM)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/confman/confman/faultpoint"
 	"github.com/confman/confman/fsm"
 )
 
@@ -70,7 +71,7 @@ func (r *Runner) openBackup(ctx context.Context) (*fsm.Image, error) {
 			return nil, err
 		}
 		if image.State().Applied >= want {
-			if err := fault("open-backup"); err != nil {
+			if err := faultpoint.Hit("node/open-backup"); err != nil {
 				image.Close()
 				return nil, err
 			}

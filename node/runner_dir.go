@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/confman/confman/faultpoint"
 	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/wal"
 )
@@ -243,16 +244,23 @@ func closeStore(s *fsm.Store) error {
 }
 
 func (d *dataDir) rename(from, to string) error {
-	if err := os.Rename(d.join(from), d.join(to)); err != nil {
+	if err := faultpoint.Rename(d.join(from), d.join(to)); err != nil {
 		return err
 	}
 	return syncDir(d.path)
 }
 
 func syncDir(path string) error {
+	if err := faultpoint.Hit("node/before-dir-sync"); err != nil {
+		return err
+	}
 	f, err := os.Open(path) //nolint:gosec // the operator names the directory
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	err = errors.Join(f.Sync(), f.Close())
+	if err == nil {
+		faultpoint.DirSynced(path)
+	}
+	return err
 }

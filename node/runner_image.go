@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/confman/confman/faultpoint"
 	"github.com/confman/confman/fsm"
 )
 
@@ -89,7 +90,7 @@ func (w *imageWork) openImage(m *member, e OpenImage) Input {
 	}
 	image, err := store.OpenImage()
 	if err == nil {
-		err = fault("open-image")
+		err = faultpoint.Hit("node/open-image")
 	}
 	if err != nil {
 		return ImageOpened{Transfer: e.Transfer, Err: err}
@@ -102,7 +103,7 @@ func (w *imageWork) read(e ReadImage) Input {
 	if w.open == nil || w.transfer != e.Transfer {
 		return ImageRead{Transfer: e.Transfer, Offset: e.Offset, Err: fs.ErrClosed}
 	}
-	if err := fault("read-image"); err != nil {
+	if err := faultpoint.Hit("node/read-image"); err != nil {
 		return ImageRead{Transfer: e.Transfer, Offset: e.Offset, Err: err}
 	}
 	b := make([]byte, e.Bytes)
@@ -136,7 +137,7 @@ func (w *imageWork) write(d *dataDir, e WriteImage) (err error) {
 	if w.incoming == nil {
 		return fs.ErrClosed
 	}
-	if err := fault("write-image"); err != nil {
+	if err := faultpoint.Hit("node/write-image"); err != nil {
 		return err
 	}
 	if _, err = w.incoming.WriteAt(e.Data, int64(e.Offset)); err != nil {
@@ -155,7 +156,7 @@ func (w *imageWork) verify(r *Runner, m *member, index uint64) (fsm.State, error
 	if w.incoming == nil {
 		return fsm.State{}, fs.ErrClosed
 	}
-	err := fault("before-image-sync")
+	err := faultpoint.Hit("node/before-image-sync")
 	if err == nil {
 		err = w.incoming.Sync()
 	}
@@ -175,13 +176,13 @@ func (w *imageWork) verify(r *Runner, m *member, index uint64) (fsm.State, error
 	case uint64(state.Applied) != index:
 		return fsm.State{}, fmt.Errorf("it holds index %d, its sender said %d", state.Applied, index)
 	}
-	if err := fault("before-image-rename"); err != nil {
+	if err := faultpoint.Hit("node/before-image-rename"); err != nil {
 		return fsm.State{}, err
 	}
 	if err := r.dir.rename(incomingFile, imageFile(index)); err != nil {
 		return fsm.State{}, err
 	}
-	return state, fault("after-image-rename")
+	return state, faultpoint.Hit("node/after-image-rename")
 }
 
 // takeTurns makes a function that is called between parts of long work, and waits for as long as
@@ -227,13 +228,13 @@ func (d *dataDir) removeImages() error {
 // read from it, and is closed after them; its file has no name any more.
 func (r *Runner) install(m *member, index uint64) error {
 	m.workers.flushing.Wait()
-	if err := fault("before-install"); err != nil {
+	if err := faultpoint.Hit("node/before-install"); err != nil {
 		return err
 	}
 	if err := r.dir.rename(imageFile(index), storeFile); err != nil {
 		return err
 	}
-	if err := fault("inside-install"); err != nil {
+	if err := faultpoint.Hit("node/inside-install"); err != nil {
 		return err
 	}
 	store, err := fsm.Open(r.dir.join(storeFile), r.storeOptions())
@@ -258,7 +259,7 @@ func (r *Runner) install(m *member, index uint64) error {
 	if err := r.keepMembership(m, &state); err != nil {
 		return err
 	}
-	if err := fault("after-install"); err != nil {
+	if err := faultpoint.Hit("node/after-install"); err != nil {
 		return err
 	}
 	r.log.Info("an image took the store's place", slogIndex(index), slogRevision(state))

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/confman/confman/faultpoint"
 	"github.com/confman/confman/fsm"
 )
 
@@ -141,10 +142,10 @@ func (r *Runner) scheduledBackup() error {
 		_ = os.Remove(partial) // the first error is the one that matters
 		return err
 	}
-	if err := fault("before-backup-rename"); err != nil {
+	if err := faultpoint.Hit("node/before-backup-rename"); err != nil {
 		return err
 	}
-	if err := os.Rename(partial, filepath.Join(dir, name)); err != nil {
+	if err := faultpoint.Rename(partial, filepath.Join(dir, name)); err != nil {
 		return err
 	}
 	if err := syncDir(dir); err != nil {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+
+	"github.com/confman/confman/faultpoint"
 )
 
 // DirFS is the directory of that path in the operating system's file system. The
@@ -30,7 +32,7 @@ func (d DirFS) open(name string, flag int) (File, error) {
 
 // Rename is part of FS.
 func (d DirFS) Rename(oldName, newName string) error {
-	return os.Rename(d.join(oldName), d.join(newName))
+	return faultpoint.Rename(d.join(oldName), d.join(newName))
 }
 
 // Remove is part of FS.
@@ -51,11 +53,18 @@ func (d DirFS) List() ([]string, error) {
 
 // SyncDir is part of FS.
 func (d DirFS) SyncDir() error {
+	if err := faultpoint.Hit("wal/before-dir-sync"); err != nil {
+		return err
+	}
 	f, err := os.Open(string(d))
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	err = errors.Join(f.Sync(), f.Close())
+	if err == nil {
+		faultpoint.DirSynced(string(d))
+	}
+	return err
 }
 
 func (d DirFS) join(name string) string { return filepath.Join(string(d), name) }

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/confman/confman/faultpoint"
 )
 
 // Options of a log. The zero value of a field means its default.
@@ -33,7 +35,7 @@ func (o Options) withDefaults() Options {
 	if o.ReserveBytes == 0 {
 		o.ReserveBytes = max(o.SegmentBytes/4*5, minReserveBytes)
 	}
-	o.SegmentBytes = fileSize(segmentBytes(o))
+	o.SegmentBytes = fileSize(int64(faultpoint.Int("wal/segment-bytes", int(o.SegmentBytes))))
 	o.ReserveBytes = fileSize(o.ReserveBytes)
 	return o
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"github.com/confman/confman/faultpoint"
 )
 
 const (
@@ -120,13 +122,13 @@ func finishSegment(fsys FS, f File, name string, h segmentHeader) (*segment, err
 		err = f.Sync()
 	}
 	if err == nil {
-		err = fault("before-segment-rename")
+		err = faultpoint.Hit("wal/before-segment-rename")
 	}
 	if err == nil {
 		err = fsys.Rename(name, s.name)
 	}
 	if err == nil {
-		err = fault("after-segment-rename")
+		err = faultpoint.Hit("wal/after-segment-rename")
 	}
 	if err == nil {
 		err = fsys.SyncDir()

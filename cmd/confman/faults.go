@@ -67,7 +67,7 @@ func set(t time.Time, by time.Duration) time.Time {
 		wall uint64
 		ext  int64
 		loc  *time.Location
-	})(unsafe.Pointer(&t))
+	})(unsafe.Pointer(&t)) //nolint:gosec // TestFailpointClock shows that it is what time.Time is
 	s := int64(words.wall << 1 >> (1 + nanoseconds))
 	ns := int64(words.wall&(1<<nanoseconds-1)) + int64(by%time.Second)
 	s += int64(by / time.Second)

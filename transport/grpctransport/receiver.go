@@ -14,6 +14,7 @@ import (
 	grpcpeer "google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/confman/confman/faultpoint"
 	"github.com/confman/confman/transport/grpctransport/wire"
 )
 
@@ -95,7 +96,7 @@ func (t *Transport) receive(ctx context.Context, s grpc.BidiStreamingServer[wire
 			if ctx.Err() != nil {
 				return ctx.Err() // the peer may be no member any more
 			}
-			if t.faultFrom("receive", in.from) != nil {
+			if faultpoint.On && faultpoint.HitPeer("transport/grpctransport/receive", t.name(in.from)) != nil {
 				continue
 			}
 			if in.member || isForm(m) {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/confman/confman/faultpoint"
 	"github.com/confman/confman/transport"
 	"github.com/confman/confman/transport/grpctransport/wire"
 )
@@ -138,7 +139,7 @@ func (p *peer) send(ctx context.Context, cancel context.CancelCauseFunc, s outgo
 			msgs = p.onlyForms(msgs)
 		}
 		msgs = p.onlyUpTo(version, msgs)
-		if faultTo("send", p.name) != nil {
+		if faultpoint.HitPeer("transport/grpctransport/send", p.name) != nil {
 			continue
 		}
 		frame := frameOf(msgs)
@@ -148,7 +149,7 @@ func (p *peer) send(ctx context.Context, cancel context.CancelCauseFunc, s outgo
 			<-ctx.Done()
 			return err
 		}
-		if err := faultTo("sent", p.name); err != nil {
+		if err := faultpoint.HitPeer("transport/grpctransport/sent", p.name); err != nil {
 			return err
 		}
 	}
