@@ -32,8 +32,10 @@ test: ## unit tests, conversations, fixed seeds, three real processes
 race: ## the same under the race detector, but for worlds, which are one thread, and real processes, which are built without it
 	$(GO) test -short -race -skip E2E $$($(GO) list ./... | grep -v 'confman/sim$$')
 
+# The second run is of the packages that have other files in the failpoint build.
 lint: ## golangci-lint, as .golangci.yml says
 	$(GO) tool golangci-lint run ./...
+	$(GO) tool golangci-lint run --build-tags failpoints ./faultpoint ./wal ./fsm ./node ./cmd/confman ./jepsen
 
 fmt: ## format the sources
 	$(GO) tool golangci-lint fmt ./...
