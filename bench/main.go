@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -50,11 +52,14 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&o.Keys, "keys", 100_000, "how many keys there are")
 	flag.IntVar(&o.Value, "value", 256, "how many bytes a value has")
 	flag.IntVar(&o.Nodes, "nodes", 3, "how many nodes a cluster has: 1, 3 or 5")
+	flag.IntVar(&o.Connections, "connections", 0, "how many connections etcd's gRPC clients share; 0: each has its own")
 	flag.BoolVar(&o.Curves, "curves", false, "with the loads that only plots need")
 	flag.DurationVar(&o.Times.Measure, "time", 5*time.Second, "how long each load is measured")
 	flag.IntVar(&o.Big, "big", 1_000_000, "how many keys there are where the table says 1M")
 	flag.IntVar(&o.Watchers, "watchers", 1000, "how many watch one key")
 	flag.IntVar(&o.Kills, "kills", 20, "how often the leader is killed")
+	grow := flag.String("grow", "", "a regular expression: of what grows (keys, bytes of a value, nodes, ms from node to node)")
+	keys := flag.String("grow-keys", "100000,1000000", "how many keys there are then")
 	flag.DurationVar(&o.Steady, "steady", 0, "how long elections are counted under full load; 0: not")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -65,6 +70,14 @@ func run(ctx context.Context) (err error) {
 	o.Written = 2 * o.Times.Measure
 	if o.Which, err = regexp.Compile(*which); err != nil {
 		return err
+	}
+	if *grow != "" {
+		if o.Grow.Which, err = regexp.Compile(*grow); err != nil {
+			return err
+		}
+		if o.Grow.Keys, err = numbers(*keys); err != nil {
+			return fmt.Errorf("-grow-keys: %w", err)
+		}
 	}
 	if !*etcd {
 		o.Etcd = ""
@@ -87,4 +100,16 @@ func run(ctx context.Context) (err error) {
 		err = errors.Join(err, report.Write(*out, text, &r.Results))
 	}
 	return err
+}
+
+// numbers are those of a list.
+func numbers(list string) (all []int, err error) {
+	for part := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(part)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("%q is no number above 0", part)
+		}
+		all = append(all, n)
+	}
+	return all, nil
 }

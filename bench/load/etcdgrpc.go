@@ -46,11 +46,15 @@ func DialEtcd(addr string) (*clientv3.Client, error) {
 	})
 }
 
-// NewEtcdGRPC makes clients of an etcd cluster by gRPC, spread over its nodes, each with a connection of its own.
-func NewEtcdGRPC(w Work, addrs ...string) (_ Driver, err error) {
+// NewEtcdGRPC makes clients of an etcd cluster by gRPC, spread over its nodes and over connections, of which each has one of its own if
+// connections is 0.
+func NewEtcdGRPC(w Work, connections int, addrs ...string) (_ Driver, err error) {
 	d := &grpcDriver{book: newBook(w), failed: make(chan error, 1)}
 	d.ctx, d.end = context.WithCancel(context.Background())
-	for i := range w.Clients {
+	if connections == 0 {
+		connections = w.Clients
+	}
+	for i := range min(connections, w.Clients) {
 		c, err := DialEtcd(addrs[i%len(addrs)])
 		if err != nil {
 			return nil, errors.Join(err, d.Close())
@@ -65,10 +69,10 @@ func (d *grpcDriver) Run(t time.Duration) (*hist.Hist, error) {
 	if d.err != nil {
 		return nil, d.err
 	}
-	p := &phase{parts: make([]part, len(d.clients))}
+	p := &phase{parts: make([]part, d.book.work.Clients)}
 	first := d.phase.Swap(p) == nil
 	if first {
-		for i := range d.clients {
+		for i := range d.book.work.Clients {
 			d.group.Go(func() { d.client(i) })
 		}
 	}
@@ -120,7 +124,7 @@ func (d *grpcDriver) client(i int) {
 	for !d.over.Load() {
 		o := choose.next()
 		start := time.Now()
-		if err := d.do(d.clients[i], o); err != nil {
+		if err := d.do(d.clients[i%len(d.clients)], o); err != nil {
 			select {
 			case d.failed <- fmt.Errorf("client %d: %w", i, err):
 			default: // another one was first

@@ -62,6 +62,7 @@ func Markdown(r *work.Results) string {
 	b.WriteString("Median of all rounds, the range in brackets. Ratios are made round by round, against etcd driven in the way that did more.\n\n")
 	loads(&b, r)
 	tasks(&b, r)
+	growth(&b, r)
 	return b.String()
 }
 

@@ -119,6 +119,19 @@ func TestCurve(t *testing.T) {
 	assert.FileExists(t, filepath.Join(dir, "put.svg"))
 }
 
+// TestGrowth: a table for each axis, with a column empty of what was not measured.
+func TestGrowth(t *testing.T) {
+	r := &work.Results{Growth: []work.Growth{
+		{Axis: "keys", At: 4096, By: work.Confman, Values: map[string]float64{work.GrowthNames[1]: 1234}},
+		{Axis: "keys", At: 4096, By: work.Etcd, Values: map[string]float64{work.GrowthNames[0]: 2}},
+		{Axis: "nodes", At: 5, By: work.Etcd},
+	}}
+	text := Markdown(r)
+	assert.Contains(t, text, "| 4096 | Confman |  | 1,230 |  |")
+	assert.Contains(t, text, "| 4096 | etcd | 2.00 |  |")
+	assert.Contains(t, text, "| nodes |  | fill, s |")
+}
+
 func TestWrite(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	require.NoError(t, Write(dir, "text", results()))

@@ -6,11 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -37,9 +41,20 @@ type Cluster struct {
 // prober asks nodes things that are not measured.
 var prober = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 4}}
 
-// Confman is a cluster of Confman with default settings, its files below dir. Link, if not nil, is by which port a node
-// reaches another one's raft port.
-func Confman(program, dir string, size int, link func(from, to, port int) (int, error)) (*Cluster, error) {
+// Options are of a cluster.
+type Options struct {
+	Program string
+	Dir     string // for its files
+	Size    int
+	// Link, if not nil, is by which port the nodes reach another one's for its peers.
+	Link func(port int) (int, error)
+	// Settings of Confman that are not the default ones, by section.
+	Settings map[string]any
+}
+
+// Confman is a cluster of Confman.
+func Confman(o Options) (*Cluster, error) {
+	program, dir, size := o.Program, o.Dir, o.Size
 	ports, err := freePorts(2 * size)
 	if err != nil {
 		return nil, err
@@ -50,19 +65,21 @@ func Confman(program, dir string, size int, link func(from, to, port int) (int, 
 		var nodes []map[string]any
 		for j := range size {
 			raft := ports[2*j+1]
-			if link != nil && i != j {
-				if raft, err = link(i, j, raft); err != nil {
+			if o.Link != nil && i != j {
+				if raft, err = o.Link(raft); err != nil {
 					return nil, err
 				}
 			}
 			nodes = append(nodes, map[string]any{"Id": fmt.Sprintf("node%d", j+1), "Address": "127.0.0.1", "ApiPort": ports[2*j], "RaftPort": raft})
 		}
 		data := filepath.Join(dir, name)
-		text, err := json.MarshalIndent(map[string]any{
+		settings := map[string]any{
 			"Cluster": map[string]any{"NodeId": name, "Nodes": nodes},
 			"Raft":    map[string]any{"PlainText": true}, // etcd's peers speak plain text by default
 			"Data":    map[string]any{"Dir": data},
-		}, "", "  ")
+		}
+		maps.Copy(settings, o.Settings)
+		text, err := json.MarshalIndent(settings, "", "  ")
 		if err != nil {
 			return nil, err
 		}
@@ -98,8 +115,9 @@ func Confman(program, dir string, size int, link func(from, to, port int) (int, 
 	return c, nil
 }
 
-// Etcd is a cluster of etcd with default settings, its files below dir. Link is as in Confman.
-func Etcd(program, dir string, size int, link func(from, to, port int) (int, error)) (*Cluster, error) {
+// Etcd is a cluster of etcd with default settings.
+func Etcd(o Options) (*Cluster, error) {
+	program, dir, size := o.Program, o.Dir, o.Size
 	ports, err := freePorts(2 * size)
 	if err != nil {
 		return nil, err
@@ -114,8 +132,8 @@ func Etcd(program, dir string, size int, link func(from, to, port int) (int, err
 		var members []string
 		for j := range size {
 			peer := ports[2*j+1]
-			if link != nil {
-				if peer, err = link(-1, j, peer); err != nil {
+			if o.Link != nil {
+				if peer, err = o.Link(peer); err != nil {
 					return nil, err
 				}
 			}
@@ -271,4 +289,61 @@ func (c *Cluster) Kill() {
 	for _, n := range c.Nodes {
 		n.Kill()
 	}
+}
+
+// Goroutines is how many the node has that has most.
+func (c *Cluster) Goroutines(ctx context.Context) (most float64, err error) {
+	for _, n := range c.Nodes {
+		_, _, text, err := ask(ctx, http.MethodGet, "http://"+n.Addr+"/metrics", "")
+		if err != nil {
+			return 0, err
+		}
+		one, err := metric(string(text), "go_goroutines")
+		if err != nil {
+			return 0, err
+		}
+		most = max(most, one)
+	}
+	return most, nil
+}
+
+// metric is a metric without labels.
+func metric(text, name string) (float64, error) {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, fmt.Errorf("no metric %s", name)
+}
+
+// Files is the size of all files of the node that has most, as far as they take space of the disk.
+func (c *Cluster) Files() (most int64, err error) {
+	for _, n := range c.Nodes {
+		var sum int64
+		err := filepath.WalkDir(n.Data, func(_ string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return ignoreGone(err)
+			}
+			info, err := d.Info()
+			if err != nil {
+				return ignoreGone(err)
+			}
+			sum += info.Sys().(*syscall.Stat_t).Blocks * 512
+			return nil
+		})
+		if err != nil {
+			return 0, err
+		}
+		most = max(most, sum)
+	}
+	return most, nil
+}
+
+// ignoreGone: files go while one looks.
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }

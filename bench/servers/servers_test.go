@@ -76,3 +76,21 @@ func TestOnDisk(t *testing.T) {
 	require.Error(t, OnDisk("/dev/shm"))
 	require.Error(t, OnDisk(filepath.Join(t.TempDir(), "missing")))
 }
+
+func TestMetric(t *testing.T) {
+	n, err := metric("# HELP go_goroutines x\ngo_goroutines 42\n", "go_goroutines")
+	require.NoError(t, err)
+	assert.InDelta(t, 42, n, 1e-9)
+	_, err = metric("go_goroutines_more 42\n", "go_goroutines")
+	require.Error(t, err)
+}
+
+// TestFiles: the node that has most counts, and nothing that is gone.
+func TestFiles(t *testing.T) {
+	small, large := t.TempDir(), t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(large, "file"), make([]byte, 100_000), 0o600))
+	c := &Cluster{Nodes: []*Node{{Data: large}, {Data: small}, {Data: filepath.Join(small, "none")}}}
+	n, err := c.Files()
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, n, int64(100_000))
+}

@@ -12,11 +12,14 @@ import (
 // product is how one of the two is started, filled and asked.
 type product struct {
 	name  string
-	start func(context.Context, *fleet) (*servers.Cluster, error)
+	start func(context.Context, *fleet, servers.Options) (*servers.Cluster, error)
 	fill  func(ctx context.Context, n int, v *load.Values, addrs ...string) error
 	put   func(*load.Values) load.MakePut
 	drive func(load.Work, ...string) (load.Driver, error)
 	watch []watchWay
+	// best is the better way to drive it where only one is measured, and backup reads all of it.
+	best   func(load.Work, ...string) (load.Driver, error)
+	backup func(ctx context.Context, addr string) error
 }
 
 type watchWay struct {
@@ -27,12 +30,12 @@ type watchWay struct {
 func (r *Run) products() []product {
 	all := []product{{
 		name: Confman, start: r.newConfman, fill: load.FillConfman, put: load.PutConfman, drive: load.NewConfman,
-		watch: []watchWay{{Confman, load.WatchConfman}},
+		watch: []watchWay{{Confman, load.WatchConfman}}, best: load.NewConfman, backup: load.BackupConfman,
 	}}
 	if r.Etcd != "" {
 		all = append(all, product{
 			name: Etcd, start: r.newEtcd, fill: load.FillEtcd, put: load.PutEtcd, drive: load.NewEtcdHTTP,
-			watch: []watchWay{{EtcdGRPC, load.WatchEtcdGRPC}, {EtcdHTTP, load.WatchEtcdHTTP}},
+			watch: []watchWay{{EtcdGRPC, load.WatchEtcdGRPC}, {EtcdHTTP, load.WatchEtcdHTTP}}, best: r.newEtcdGRPC, backup: load.BackupEtcd,
 		})
 	}
 	return all
@@ -42,7 +45,7 @@ func (r *Run) products() []product {
 func (r *Run) alone(ctx context.Context, rounds int, do func(ctx context.Context, p product, c *servers.Cluster, round int) error) error {
 	for round := range rounds {
 		for _, p := range turn(r.products(), round) {
-			if err := r.once(ctx, p, round, do); err != nil {
+			if err := r.once(ctx, p, servers.Options{Size: r.Nodes}, func(ctx context.Context, c *servers.Cluster) error { return do(ctx, p, c, round) }); err != nil {
 				return fmt.Errorf("%s, round %d: %w", p.name, round+1, err)
 			}
 		}
@@ -50,15 +53,20 @@ func (r *Run) alone(ctx context.Context, rounds int, do func(ctx context.Context
 	return nil
 }
 
-func (r *Run) once(ctx context.Context, p product, round int, do func(ctx context.Context, p product, c *servers.Cluster, round int) error) (err error) {
+// once has a product do something on a fresh cluster.
+func (r *Run) once(ctx context.Context, p product, o servers.Options, do func(context.Context, *servers.Cluster) error) (err error) {
 	f, err := r.newFleet()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.down()) }()
-	c, err := p.start(ctx, f)
+	c, err := p.start(ctx, f, o)
 	if err != nil {
 		return err
 	}
-	return do(ctx, p, c, round)
+	return do(ctx, c)
+}
+
+func (r *Run) newEtcdGRPC(w load.Work, addrs ...string) (load.Driver, error) {
+	return load.NewEtcdGRPC(w, r.Connections, addrs...)
 }

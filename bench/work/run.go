@@ -24,8 +24,10 @@ type Options struct {
 	Value   int
 	Nodes   int
 	Which   *regexp.Regexp // of what is to be done, by name
-	Curves  bool           // with what only plots need
-	Times   Times
+	// Connections are how many etcd's gRPC clients share; 0: each has its own, as services have.
+	Connections int
+	Curves      bool // with what only plots need
+	Times       Times
 	// Quiesce is how long nodes are left alone until they have done all that they put off.
 	Quiesce time.Duration
 	Big     int // keys of what is done with many
@@ -35,6 +37,7 @@ type Options struct {
 	KillPause           time.Duration // before and after
 	Written             time.Duration // how long puts go on whose bytes are counted
 	Steady              time.Duration // how long elections are counted; 0: not
+	Grow                Grow
 	// Smoke judges nothing, and repeats nothing.
 	Smoke bool
 	Log   io.Writer
@@ -46,6 +49,7 @@ type Results struct {
 	Cells   []Cell   `json:"cells"`
 	Tasks   []Task   `json:"tasks"`
 	Figures []Figure `json:"figures"`
+	Growth  []Growth `json:"growth,omitempty"`
 }
 
 // Run is a comparison.
@@ -79,7 +83,7 @@ func New(o Options) (*Run, error) {
 			r.Tasks = append(r.Tasks, t)
 		}
 	}
-	if len(r.Loads)+len(r.Tasks) == 0 {
+	if len(r.Loads)+len(r.Tasks)+len(r.points()) == 0 {
 		return nil, fmt.Errorf("nothing is called %q", o.Which)
 	}
 	return r, nil
@@ -115,7 +119,7 @@ func (r *Run) Do(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return r.grow(ctx)
 }
 
 // fleet is clusters that run, and their directory.
@@ -146,13 +150,15 @@ func (r *Run) newFleet() (*fleet, error) {
 	return &fleet{dir: dir}, err
 }
 
-func (r *Run) newConfman(ctx context.Context, f *fleet) (*servers.Cluster, error) {
-	c, err := servers.Confman(r.Confman, filepath.Join(f.dir, "confman"), r.Nodes, nil)
+func (r *Run) newConfman(ctx context.Context, f *fleet, o servers.Options) (*servers.Cluster, error) {
+	o.Program, o.Dir = r.Confman, filepath.Join(f.dir, "confman")
+	c, err := servers.Confman(o)
 	return f.up(ctx, c, err)
 }
 
-func (r *Run) newEtcd(ctx context.Context, f *fleet) (*servers.Cluster, error) {
-	c, err := servers.Etcd(r.Etcd, filepath.Join(f.dir, "etcd"), r.Nodes, nil)
+func (r *Run) newEtcd(ctx context.Context, f *fleet, o servers.Options) (*servers.Cluster, error) {
+	o.Program, o.Dir = r.Etcd, filepath.Join(f.dir, "etcd")
+	c, err := servers.Etcd(o)
 	return f.up(ctx, c, err)
 }
 
@@ -163,7 +169,7 @@ func (r *Run) round(ctx context.Context, round int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.down()) }()
-	confman, err := r.newConfman(ctx, f)
+	confman, err := r.newConfman(ctx, f, servers.Options{Size: r.Nodes})
 	if err != nil {
 		return err
 	}
@@ -174,7 +180,7 @@ func (r *Run) round(ctx context.Context, round int) (err error) {
 	r.say("round %d: Confman has %d keys after %.1f s", round+1, r.Keys, time.Since(start).Seconds())
 	all := []Contender{{Confman, confman, load.NewConfman}}
 	if r.Etcd != "" {
-		etcd, err := r.newEtcd(ctx, f)
+		etcd, err := r.newEtcd(ctx, f, servers.Options{Size: r.Nodes})
 		if err != nil {
 			return err
 		}
@@ -183,7 +189,7 @@ func (r *Run) round(ctx context.Context, round int) (err error) {
 			return fmt.Errorf("filling etcd: %w", err)
 		}
 		r.say("round %d: etcd has %d keys after %.1f s", round+1, r.Keys, time.Since(start).Seconds())
-		all = append(all, Contender{EtcdGRPC, etcd, load.NewEtcdGRPC}, Contender{EtcdHTTP, etcd, load.NewEtcdHTTP})
+		all = append(all, Contender{EtcdGRPC, etcd, r.newEtcdGRPC}, Contender{EtcdHTTP, etcd, load.NewEtcdHTTP})
 	}
 	for i, l := range r.Loads {
 		who := all

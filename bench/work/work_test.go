@@ -3,6 +3,7 @@ package work
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"testing"
 	"time"
 
@@ -93,4 +94,26 @@ func TestLoadsAreDistinct(t *testing.T) {
 		assert.False(t, seen[l.Name], l.Name)
 		seen[l.Name] = true
 	}
+}
+
+// TestPoints: what is asked for grows, and everything else is as it is.
+func TestPoints(t *testing.T) {
+	r := &Run{Options: Options{Keys: 1000, Value: 256, Nodes: 3}}
+	assert.Empty(t, r.points())
+	r.Grow = Grow{Which: regexp.MustCompile("."), Keys: []int{7, 9}}
+	all := r.points()
+	require.Len(t, all, 2+5+3+4)
+	assert.Equal(t, point{axis: axisKeys, at: 9, keys: 9, value: 256, nodes: 3, clients: growClients}, all[1])
+	assert.Equal(t, point{axis: axisValues, at: 1 << 20, keys: 64, value: 1 << 20, nodes: 3, clients: growClients}, all[6])
+	assert.Equal(t, point{axis: axisDelay, at: 50, keys: 1000, value: 256, nodes: 3, delay: 50 * time.Millisecond, clients: delayClients}, all[13])
+	r.Grow.Which = regexp.MustCompile("^nodes$")
+	require.Len(t, r.points(), 3)
+}
+
+func TestRoom(t *testing.T) {
+	r := &Run{Options: Options{Data: t.TempDir()}}
+	require.NoError(t, r.room(1, 1, 1))
+	require.ErrorContains(t, r.room(1<<40, 256, 3), "-data")
+	r.Smoke = true
+	require.NoError(t, r.room(1<<40, 256, 3))
 }
