@@ -204,8 +204,25 @@ func (l *life) isOver() bool {
 // KillNode ends a node's process at once, waits until it has ended, and notes it.
 func (r *Run) KillNode(ctx context.Context, name string) error { return r.KillNodes(ctx, name) }
 
-// LosePower ends nodes' processes at once and has their disks forget what was not synced, and notes it.
-func (r *Run) LosePower(ctx context.Context, names ...string) error {
+// unsyncedTime is how long syncs do not end before power is lost: long enough for a batch of the log and pages of the database to wait for one.
+const unsyncedTime = 300 * time.Millisecond
+
+// LosePower ends nodes' processes at once and has their disks forget what was not synced, and notes it. Just before syncs take long, where they
+// can: else there was hardly anything to forget.
+func (r *Run) LosePower(ctx context.Context, names ...string) (err error) {
+	if r.Ground.Can(DiskFaults) == nil {
+		slow := func(ctx context.Context, d time.Duration) (err error) {
+			for _, name := range names {
+				err = errors.Join(err, r.SetDisk(ctx, name, DiskState{SyncDelay: d}))
+			}
+			return err
+		}
+		defer func() { err = errors.Join(err, slow(context.WithoutCancel(ctx), 0)) }()
+		if err := slow(ctx, 2*unsyncedTime); err != nil {
+			return err
+		}
+		pause(ctx, unsyncedTime)
+	}
 	return r.end(ctx, names, func() error { return r.Ground.LosePower(ctx, names...) })
 }
 

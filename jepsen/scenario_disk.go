@@ -156,6 +156,7 @@ func diskLost(ctx context.Context, s *Stage) {
 }
 
 func diskFull(ctx context.Context, s *Stage) {
+	s.aside(func() { s.mind(ctx) }) // who lacked room may end only when there is some again
 	for _, follower := range []bool{false, true} {
 		s.ready(ctx)
 		who := s.leader(ctx)
@@ -165,8 +166,10 @@ func diskFull(ctx context.Context, s *Stage) {
 		revoke, felt := s.Excuse(who, saysENOSPC), s.hitDisk(who)
 		st, err := s.Standing(ctx, who)
 		s.ok(err)
+		s.shown(s.Claim(who), "%s is not the script's", who)
 		s.ok(s.SetDisk(ctx, who, DiskState{Bytes: st.StoreBytes + st.LogBytes + 1<<20}))
 		room := s.begin(Fault{Text: "there is 1 MiB left on the disk of " + who, Nodes: []string{who}, Undo: func(ctx context.Context) error {
+			defer s.Release(who)
 			return s.SetDisk(ctx, who, DiskState{})
 		}})
 		for round := 0; round == 0 || felt != nil && !felt(); round++ { // what is refused is refused, and is nowhere
@@ -174,7 +177,6 @@ func diskFull(ctx context.Context, s *Stage) {
 			s.some(ctx, 20)
 		}
 		room(ctx)
-		s.ok(s.Revive(ctx, who))
 		revoke()
 		for _, name := range s.Members() {
 			s.writes(ctx, name, 10)

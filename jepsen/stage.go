@@ -14,9 +14,6 @@ import (
 // scriptClient is the client that a script is in the history.
 const scriptClient = 1_000
 
-// unsyncedTime is how long what is written stays without a sync before power is lost.
-const unsyncedTime = 50 * time.Millisecond
-
 // Stage is where a script plays. Its methods are steps: one that cannot be taken, or does not bring about what it is
 // for, ends the script, so that this reads from top to bottom. They are for the script's own goroutine, unless they say otherwise.
 type Stage struct {
@@ -187,18 +184,9 @@ func (s *Stage) killed(ctx context.Context, names ...string) (start func(context
 	return s.down(fmt.Sprintf("killed %v", names), names)
 }
 
-// powerless has nodes lose their power at once, while what they write waits for its sync; the returned function starts those that do not run
-// again.
+// powerless has nodes lose their power at once; the returned function starts those that do not run again.
 func (s *Stage) powerless(ctx context.Context, names ...string) (start func(context.Context)) {
-	slow := func(d time.Duration) {
-		for _, name := range names {
-			s.ok(s.SetDisk(ctx, name, DiskState{SyncDelay: d}))
-		}
-	}
-	slow(2 * unsyncedTime)
-	s.lasts(ctx, unsyncedTime)
 	s.ok(s.LosePower(ctx, names...))
-	slow(0)
 	return s.down(fmt.Sprintf("%v lost power, and what was not synced", names), names)
 }
 
