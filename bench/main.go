@@ -58,6 +58,7 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&o.Big, "big", 1_000_000, "how many keys there are where the table says 1M")
 	flag.IntVar(&o.Watchers, "watchers", 1000, "how many watch one key")
 	flag.IntVar(&o.Kills, "kills", 20, "how often the leader is killed")
+	flag.DurationVar(&o.Hour, "hour", 0, "how long Confman takes a steady mixed load, with samples every 10 s; 0: not")
 	grow := flag.String("grow", "", "a regular expression: of what grows (keys, bytes of a value, nodes, ms from node to node)")
 	keys := flag.String("grow-keys", "100000,1000000", "how many keys there are then")
 	flag.DurationVar(&o.Steady, "steady", 0, "how long elections are counted under full load; 0: not")
@@ -68,6 +69,7 @@ func run(ctx context.Context) (err error) {
 	o.Times.Settle, o.Times.Warm = time.Second, time.Second
 	o.Quiesce, o.KillPause, o.WatchPuts = 10*time.Second, 2*time.Second, 100
 	o.Written = 2 * o.Times.Measure
+	o.HourEvery = 10 * time.Second
 	if o.Which, err = regexp.Compile(*which); err != nil {
 		return err
 	}
@@ -85,6 +87,8 @@ func run(ctx context.Context) (err error) {
 	if *short {
 		o.Smoke, o.Rounds, o.Keys = true, 1, 1000
 		o.Times = work.Times{Settle: 50 * time.Millisecond, Warm: 100 * time.Millisecond, Measure: 300 * time.Millisecond}
+		o.Grow.Which = regexp.MustCompile(".")
+		o.Hour, o.HourEvery = time.Second, 250*time.Millisecond
 		o.Quiesce, o.KillPause, o.WatchPuts = 200*time.Millisecond, 200*time.Millisecond, 10
 		o.Big, o.Watchers, o.Kills, o.Steady, o.Written = 5000, 100, 1, 500*time.Millisecond, 500*time.Millisecond
 	}

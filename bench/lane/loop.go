@@ -32,6 +32,7 @@ const (
 type Loop struct {
 	epoll  int
 	lanes  []*lane
+	pace   time.Duration
 	failed error
 	events [events]unix.EpollEvent
 }
@@ -43,7 +44,11 @@ type lane struct {
 	waits   bool // for an answer
 	writes  bool // it is told when its socket takes more
 	askedAt time.Time
+	due     time.Time // of the next request
 }
+
+// Pace has each client wait so long from one request to the next, if the answer does not take longer.
+func (l *Loop) Pace(d time.Duration) { l.pace = d }
 
 // New makes a loop of askers, the addresses in turn.
 func New(askers []Asker, addrs ...string) (_ *Loop, err error) {
@@ -95,23 +100,24 @@ func (l *Loop) run(until time.Time, h *hist.Hist) error {
 }
 
 func (l *Loop) work(until time.Time, h *hist.Hist) error {
-	now := time.Now()
-	if h != nil {
-		for i, lane := range l.lanes {
-			if !lane.waits {
-				if err := l.ask(i, now); err != nil {
-					return err
-				}
-			}
-		}
-	}
 	var answer Answer
-	for h != nil || l.outstanding() > 0 {
-		if now = time.Now(); !now.Before(until) {
+	for first := true; h != nil || l.outstanding() > 0; first = false {
+		now := time.Now()
+		if !now.Before(until) {
 			break
 		}
+		wake := until
+		if h != nil && (first || l.pace > 0) {
+			next, err := l.askDue(now)
+			if err != nil {
+				return err
+			}
+			if !next.IsZero() && next.Before(until) {
+				wake = next
+			}
+		}
 		// Rounded up, so as not to spin through the last millisecond.
-		n, err := unix.EpollWait(l.epoll, l.events[:], int((until.Sub(now)+time.Millisecond-1)/time.Millisecond))
+		n, err := unix.EpollWait(l.epoll, l.events[:], int((wake.Sub(now)+time.Millisecond-1)/time.Millisecond))
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return err
 		}
@@ -145,6 +151,9 @@ func (l *Loop) work(until time.Time, h *hist.Hist) error {
 				continue
 			}
 			h.Add(now.Sub(lane.askedAt))
+			if lane.due.After(now) {
+				continue
+			}
 			if err := l.ask(i, now); err != nil {
 				return err
 			}
@@ -153,10 +162,26 @@ func (l *Loop) work(until time.Time, h *hist.Hist) error {
 	return l.late(time.Now(), h == nil)
 }
 
+// askDue begins the requests of all lanes that have none and are to have one, and returns when the next one is due, if one is.
+func (l *Loop) askDue(now time.Time) (next time.Time, err error) {
+	for i, lane := range l.lanes {
+		switch {
+		case lane.waits:
+		case !lane.due.After(now):
+			if err := l.ask(i, now); err != nil {
+				return next, err
+			}
+		case next.IsZero() || lane.due.Before(next):
+			next = lane.due
+		}
+	}
+	return next, nil
+}
+
 // ask begins a lane's next request.
 func (l *Loop) ask(i int, now time.Time) error {
 	lane := l.lanes[i]
-	lane.waits, lane.askedAt = true, now
+	lane.waits, lane.askedAt, lane.due = true, now, now.Add(l.pace)
 	if err := lane.send(lane.asker.Ask()); err != nil {
 		return err
 	}

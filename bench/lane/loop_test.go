@@ -81,6 +81,25 @@ func TestLoop(t *testing.T) {
 	assert.LessOrEqual(t, uint64(heard), counted+3*uint64(len(askers)))
 }
 
+// TestPace: with a pace clients ask no more often, also over a drain in between.
+func TestPace(t *testing.T) {
+	var askers []Asker
+	for range 5 {
+		askers = append(askers, newEcho("x"))
+	}
+	l, err := New(askers, serve(t, false))
+	require.NoError(t, err)
+	defer l.Close()
+	l.Pace(20 * time.Millisecond)
+	for range 2 {
+		h, err := l.Run(110 * time.Millisecond)
+		require.NoError(t, err)
+		require.NoError(t, l.Drain())
+		assert.Positive(t, h.Count())
+		assert.LessOrEqual(t, h.Count(), uint64(5*6))
+	}
+}
+
 func TestErrorsEndALoop(t *testing.T) {
 	bad := newEcho("x")
 	bad.fail = errors.New("not what I asked for")

@@ -63,6 +63,7 @@ func Markdown(r *work.Results) string {
 	loads(&b, r)
 	tasks(&b, r)
 	growth(&b, r)
+	drift(&b, r)
 	return b.String()
 }
 

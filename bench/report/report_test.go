@@ -132,6 +132,20 @@ func TestGrowth(t *testing.T) {
 	assert.Contains(t, text, "| nodes |  | fill, s |")
 }
 
+// TestHour: what drifts is seen.
+func TestHour(t *testing.T) {
+	r := &work.Results{}
+	for i := range 40 {
+		r.Hour = append(r.Hour, work.Sample{At: float64(10 * i), Rate: 1000, P50: 1, P99: 3, Anon: 50 + float64(i), Files: 200, Goroutines: 99})
+	}
+	text := Markdown(r)
+	assert.Contains(t, text, "| anonymous memory | MiB | 64.5 [60.0–69.0] | 84.5 [80.0–89.0] | 1.31 |\n")
+	assert.Contains(t, text, "| goroutines |  | 99.0 [99.0–99.0] | 99.0 [99.0–99.0] | 1.00 |\n")
+	dir := t.TempDir()
+	require.NoError(t, Write(dir, text, r))
+	assert.FileExists(t, filepath.Join(dir, "hour.svg"))
+}
+
 func TestWrite(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	require.NoError(t, Write(dir, "text", results()))

@@ -23,5 +23,8 @@ func Write(dir, markdown string, r *work.Results) error {
 	if err := os.WriteFile(filepath.Join(dir, "bench.json"), append(text, '\n'), 0o600); err != nil {
 		return err
 	}
+	if err := hour(dir, r); err != nil {
+		return err
+	}
 	return curves(dir, r)
 }

@@ -73,6 +73,8 @@ const (
 	// largeTime is how long large values are written: their history stays on the disk.
 	largeTime  = 2 * time.Second
 	largeValue = 64 << 10
+	// smokeDelay is that of the only point that a smoke test measures.
+	smokeDelay = 10 * time.Millisecond
 )
 
 // points are all that are asked for.
@@ -86,6 +88,9 @@ func (r *Run) points() (all []point) {
 		p.axis, p.at = axis, at
 		change(&p)
 		if r.Smoke {
+			if p.delay != smokeDelay {
+				return
+			}
 			p.keys, p.clients = min(p.keys, 200), min(p.clients, 64)
 		}
 		all = append(all, p)
@@ -94,9 +99,6 @@ func (r *Run) points() (all []point) {
 		add(axisKeys, n, func(p *point) { p.keys = n })
 	}
 	for _, n := range []int{16, 256, 4 << 10, largeValue, 1 << 20} {
-		if r.Smoke && n > largeValue {
-			break // its time is too short for one
-		}
 		add(axisValues, n, func(p *point) { p.value, p.keys = n, min(p.keys, valueBytes/n) })
 	}
 	for _, n := range []int{1, 3, 5} {

@@ -38,6 +38,8 @@ type Options struct {
 	Written             time.Duration // how long puts go on whose bytes are counted
 	Steady              time.Duration // how long elections are counted; 0: not
 	Grow                Grow
+	Hour                time.Duration // how long the mixed load goes on; 0: it is not
+	HourEvery           time.Duration // from sample to sample
 	// Smoke judges nothing, and repeats nothing.
 	Smoke bool
 	Log   io.Writer
@@ -50,6 +52,7 @@ type Results struct {
 	Tasks   []Task   `json:"tasks"`
 	Figures []Figure `json:"figures"`
 	Growth  []Growth `json:"growth,omitempty"`
+	Hour    []Sample `json:"hour,omitempty"`
 }
 
 // Run is a comparison.
@@ -83,7 +86,7 @@ func New(o Options) (*Run, error) {
 			r.Tasks = append(r.Tasks, t)
 		}
 	}
-	if len(r.Loads)+len(r.Tasks)+len(r.points()) == 0 {
+	if len(r.Loads)+len(r.Tasks)+len(r.points()) == 0 && o.Hour == 0 {
 		return nil, fmt.Errorf("nothing is called %q", o.Which)
 	}
 	return r, nil
@@ -119,7 +122,13 @@ func (r *Run) Do(ctx context.Context) error {
 			}
 		}
 	}
-	return r.grow(ctx)
+	if err := r.grow(ctx); err != nil {
+		return err
+	}
+	if r.Options.Hour > 0 {
+		return r.hour(ctx)
+	}
+	return nil
 }
 
 // fleet is clusters that run, and their directory.

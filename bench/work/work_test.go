@@ -108,6 +108,8 @@ func TestPoints(t *testing.T) {
 	assert.Equal(t, point{axis: axisDelay, at: 50, keys: 1000, value: 256, nodes: 3, delay: 50 * time.Millisecond, clients: delayClients}, all[13])
 	r.Grow.Which = regexp.MustCompile("^nodes$")
 	require.Len(t, r.points(), 3)
+	r.Grow.Which, r.Smoke = regexp.MustCompile("."), true
+	require.Len(t, r.points(), 1)
 }
 
 func TestRoom(t *testing.T) {
