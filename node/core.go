@@ -38,6 +38,7 @@ type Core struct {
 	digesting
 	maintaining
 	membership
+	succeeding
 
 	heard     map[uint64]time.Duration // when each peer was last heard
 	peers     []uint64                 // the other members that there are, ascending
@@ -194,6 +195,8 @@ func (c *Core) take(in Input) {
 		c.damaged(in.Err)
 	case Unreachable:
 		c.raft.ReportUnreachable(in.Peer)
+	case Gone:
+		c.gone(in.Peer)
 	case TransferLeadership:
 		c.handAt = 0
 		c.handOver(func(id uint64) bool { return in.Peer == 0 || id == in.Peer })
@@ -221,6 +224,7 @@ func (c *Core) tick(in Tick) {
 	c.tickDigest()
 	c.tickMaintenance()
 	c.tickMembers()
+	c.tickGone()
 	c.reachable = c.reachable[:0]
 	for _, id := range c.peers {
 		if c.role == Follower && id != c.leader {
@@ -339,6 +343,9 @@ func (c *Core) changeLeader(leader uint64, role Role) {
 		c.leads()
 	}
 	c.role, c.leader = role, leader
+	if leader != 0 {
+		c.standAt = 0
+	}
 	c.leaderChanged()
 	c.restartReads()
 }

@@ -152,6 +152,10 @@ type FlushNow struct{}
 // Unreachable says that messages to Peer were lost.
 type Unreachable struct{ Peer uint64 }
 
+// Gone says that the process that was Peer has ended: nobody listens at its address. If it led, it leads no more. It may
+// be wrong, and may come again and again.
+type Gone struct{ Peer uint64 }
+
 // TransferLeadership asks a leader to hand over to Peer, a voter that is heard, or to the one that has
 // most of the log if it is zero. No answer: watch Status.
 type TransferLeadership struct{ Peer uint64 }
@@ -183,6 +187,7 @@ func (Swapped) isInput()            {}
 func (Damaged) isInput()            {}
 func (FlushNow) isInput()           {}
 func (Unreachable) isInput()        {}
+func (Gone) isInput()               {}
 func (TransferLeadership) isInput() {}
 func (Drain) isInput()              {}
 func (Dismissed) isInput()          {}

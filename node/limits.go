@@ -66,6 +66,10 @@ const (
 	// askElections is how many election timeouts a node that lost its store waits before it asks another peer for an image.
 	askElections = 4
 
+	// standTicks is how long the first voter waits before it stands for election after it heard that the leader's process
+	// ended: so long that the others have heard it, too. turnTicks is how much later each other one does.
+	standTicks, turnTicks = 2, 3
+
 	// flushEntries is how many entries may be applied and not in the database, however little
 	// they changed: a restart applies them again, and until then the log keeps them.
 	flushEntries = 50_000

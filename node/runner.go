@@ -517,7 +517,8 @@ func (h handler) Receive(m transport.Message) {
 		h.inbox.message(m)
 	}
 }
-func (h handler) Unreachable(peer uint64) { h.inbox.unreachable(peer) }
+func (h handler) Unreachable(peer uint64) { h.inbox.hint(Unreachable{Peer: peer}) }
+func (h handler) Gone(peer uint64)        { h.inbox.hint(Gone{Peer: peer}) }
 func (h handler) Dismissed(peer uint64)   { h.inbox.report(Dismissed{Peer: peer}) }
 
 // Outdated ends a node that joins: another directory came with its seat before, and its raft id has spoken since.

@@ -88,15 +88,15 @@ func (b *inbox) message(m transport.Message) {
 	b.add(item{in: Receive{Message: m}})
 }
 
-// unreachable takes a report that may be lost: raft finds out by itself, only later.
-func (b *inbox) unreachable(peer uint64) {
+// hint takes a report that may be lost: raft finds out by itself, only later.
+func (b *inbox) hint(in Input) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed || b.messages >= MaxQueuedMessages {
 		return
 	}
 	b.messages++
-	b.add(item{in: Unreachable{Peer: peer}})
+	b.add(item{in: in})
 }
 
 // report takes what a worker or an operator has to say; there is always room.

@@ -60,8 +60,8 @@ func TestInboxMakesReceiversWait(t *testing.T) {
 			t.Fatal("a message came in past the bound")
 		default:
 		}
-		b.report(Proved{}) // workers never wait
-		b.unreachable(2)   // dropped
+		b.report(Proved{})           // workers never wait
+		b.hint(Unreachable{Peer: 2}) // dropped
 		require.Len(t, b.take(), MaxQueuedMessages+1)
 		<-arrived
 		require.Len(t, b.take(), 1)

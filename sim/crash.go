@@ -109,6 +109,9 @@ func (r *replica) crash(how ending) {
 			r.disk = r.disk.Kill()
 		}
 	}
+	if how == killed {
+		w.net.gone(r)
+	}
 	w.clients.dropped(r)
 	w.after(w.nemesis.downtime(r), event{kind: evStart, node: r, life: r.life})
 }
@@ -256,13 +259,15 @@ func (r *replica) traceInputs(ins []node.Input) {
 		case node.Applied:
 			t.add(6, uint64(len(in.Results)), uint64(in.OverlayBytes))
 		case node.Flushed:
-			t.add(7, uint64(in.Index), uint64(in.OverlayBytes))
+			t.add(7, uint64(in.Index), uint64(in.OverlayBytes), uint64(in.Took))
 		case node.Proved:
 			t.add(8)
 		case node.Scrubbed:
 			t.add(9)
 		case node.Unreachable:
 			t.add(10, in.Peer)
+		case node.Gone:
+			t.add(25, in.Peer)
 		case node.TransferLeadership:
 			t.add(11, in.Peer)
 		case node.Truncated:

@@ -152,6 +152,15 @@ func (n *network) reset(from, to *replica) int {
 	return lost
 }
 
+// gone lets the others, if they can, find out that a process ended on a machine that lives on: it refuses connections.
+func (n *network) gone(r *replica) {
+	for _, to := range n.w.nodes {
+		if l := n.link(r.id, to.id); to != r && to.up && l.blocked == 0 && n.link(to.id, r.id).blocked == 0 {
+			n.w.after(n.delay(l), event{kind: evGone, node: to, life: to.life, n: r.id})
+		}
+	}
+}
+
 // maxEcho is how long a repeated message may wander: long enough to meet another
 // leader, another term, and another life of its receiver.
 const maxEcho = 5 * time.Second

@@ -17,6 +17,7 @@ const (
 	evTick eventKind = iota + 1
 	evDeliver
 	evUnreachable
+	evGone
 	evLoop
 	evAppended
 	evApply

@@ -228,6 +228,8 @@ func (w *World) happen(e *event) {
 		r.tick()
 	case evDeliver:
 		w.net.deliver(e.mail)
+	case evGone:
+		r.take(node.Gone{Peer: e.n})
 	case evUnreachable:
 		r.unreachable(e.n)
 	case evLoop:

@@ -237,6 +237,9 @@ type Handler interface {
 	// Unreachable says that messages to peer were dropped or its connection was
 	// lost: once for each burst of losses. It may be called from within Send.
 	Unreachable(peer uint64)
+	// Gone says that nobody listens at peer's address, so that the process that was there has ended. It comes with each
+	// attempt to connect.
+	Gone(peer uint64)
 	// Dismissed says that peer refused this node's stream since this node's raft id is not a
 	// member of their cluster any more; also if this node belongs to none yet. It is the word of one peer,
 	// which may be mistaken, and may come again and again.

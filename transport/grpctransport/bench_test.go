@@ -39,6 +39,7 @@ func (c *counter) Receive(m transport.Message) {
 }
 
 func (c *counter) Unreachable(uint64) {}
+func (c *counter) Gone(uint64)        {}
 func (c *counter) Dismissed(uint64)   {}
 
 // bothWays runs a benchmark in plain text and with TLS.

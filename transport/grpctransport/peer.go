@@ -108,6 +108,7 @@ func (p *peer) run() {
 		if connected && time.Since(started) > silencePatience {
 			wait = minBackoff
 			p.said.forget()
+			continue // nobody who listens is told from one who is far away by connecting only
 		}
 		if errors.Is(err, errRestart) || status.Code(err) == codes.Aborted {
 			wait = minBackoff // one of the two became a member

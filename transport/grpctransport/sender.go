@@ -2,11 +2,13 @@ package grpctransport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -44,7 +46,11 @@ func (p *peer) dial(address string) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(security),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "tcp", address)
+			conn, err := dialer.DialContext(ctx, "tcp", address)
+			if errors.Is(err, syscall.ECONNREFUSED) {
+				p.t.cfg.Handler.Gone(p.id)
+			}
+			return conn, err
 		}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: maxBackoff, Multiplier: 1, MaxDelay: maxBackoff}, MinConnectTimeout: handshakePatience}),
 		// Where the system has it, gRPC makes Timeout the socket's TCP_USER_TIMEOUT:

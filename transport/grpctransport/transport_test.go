@@ -26,6 +26,7 @@ type inbox struct {
 	mu          sync.Mutex
 	got         []transport.Message
 	unreachable map[uint64]int
+	gone        map[uint64]int
 	dismissed   map[uint64]int
 }
 
@@ -42,6 +43,15 @@ func (b *inbox) Unreachable(peer uint64) {
 		b.unreachable = make(map[uint64]int)
 	}
 	b.unreachable[peer]++
+}
+
+func (b *inbox) Gone(peer uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.gone == nil {
+		b.gone = make(map[uint64]int)
+	}
+	b.gone[peer]++
 }
 
 func (b *inbox) Dismissed(peer uint64) {
@@ -423,4 +433,22 @@ func TestCloseEndsEverything(t *testing.T) {
 	eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, "goroutines end")
 	_, err := net.Dial("tcp", addresses[0])
 	require.Error(t, err)
+}
+
+// That a process has ended is told by who connects to where it listened, at once.
+func TestAProcessThatEndedIsTold(t *testing.T) {
+	t.Parallel()
+	addresses := freePorts(t, 2)
+	a, b := start(t, addresses, 0), start(t, addresses, 1)
+	a.SetCluster(cluster)
+	b.SetCluster(cluster)
+	eventually(t, func() bool { a.Send([]transport.Message{beat(1, 2)}); return len(b.inbox.messages()) > 0 }, "connected")
+	gone := func() int {
+		a.inbox.mu.Lock()
+		defer a.inbox.mu.Unlock()
+		return a.inbox.gone[2]
+	}
+	before := gone() // it may have been there later than a
+	require.NoError(t, b.Close())
+	eventually(t, func() bool { return gone() > before }, "nobody listens any more")
 }
