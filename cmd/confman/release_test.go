@@ -17,4 +17,5 @@ func TestReleaseHasNoFailpoints(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(symbols), "confman/wal.(*Log).Append", "the symbols are not those of the program")
 	assert.NotContains(t, string(symbols), "pingcap/failpoint")
+	assert.NotContains(t, string(symbols), "confman/faultpoint", "it is not inlined to nothing")
 }
