@@ -59,6 +59,7 @@ var contenders = []string{work.Confman, work.EtcdGRPC, work.EtcdHTTP, work.Empty
 // Markdown is all that was measured, in tables.
 func Markdown(r *work.Results) string {
 	var b strings.Builder
+	machine(&b, r)
 	b.WriteString("Median of all rounds, the range in brackets. Ratios are made round by round, against etcd driven in the way that did more.\n\n")
 	loads(&b, r)
 	tasks(&b, r)

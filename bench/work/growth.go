@@ -157,8 +157,8 @@ func (r *Run) growAt(ctx context.Context, p product, c *servers.Cluster, at poin
 		return err
 	}
 	start := time.Now()
-	if err := p.fill(ctx, at.keys, values, c.Addrs()...); err != nil {
-		return fmt.Errorf("filling: %w", err)
+	if err := fill(ctx, p.fill, c, at.keys, values); err != nil {
+		return err
 	}
 	got[growFill] = time.Since(start).Seconds()
 	if err := pause(ctx, r.Quiesce); err != nil {

@@ -3,7 +3,6 @@ package work
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/confman/confman/bench/lane"
@@ -34,8 +33,8 @@ var (
 func (r *Run) hour(ctx context.Context) error {
 	p := r.products()[0]
 	return r.once(ctx, p, servers.Options{Size: r.Nodes, Settings: hourSettings}, func(ctx context.Context, c *servers.Cluster) (err error) {
-		if err := p.fill(ctx, r.Keys, r.values, c.Addrs()...); err != nil {
-			return fmt.Errorf("filling: %w", err)
+		if err := fill(ctx, p.fill, c, r.Keys, r.values); err != nil {
+			return err
 		}
 		d, err := p.drive(hourLoad.of(r.Keys, r.values, 1), c.Addrs()...)
 		if err != nil {

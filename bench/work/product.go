@@ -13,13 +13,23 @@ import (
 type product struct {
 	name  string
 	start func(context.Context, *fleet, servers.Options) (*servers.Cluster, error)
-	fill  func(ctx context.Context, n int, v *load.Values, addrs ...string) error
+	fill  fillFunc
 	put   func(*load.Values) load.MakePut
 	drive func(load.Work, ...string) (load.Driver, error)
 	watch []watchWay
 	// best is the better way to drive it where only one is measured, and backup reads all of it.
 	best   func(load.Work, ...string) (load.Driver, error)
 	backup func(ctx context.Context, addr string) error
+}
+
+type fillFunc func(ctx context.Context, n int, v *load.Values, addrs ...string) error
+
+// fill fills a cluster, and waits until every node has all of it: right after it a local read may find nothing yet, and be right.
+func fill(ctx context.Context, by fillFunc, c *servers.Cluster, n int, v *load.Values) error {
+	if err := by(ctx, n, v, c.Addrs()...); err != nil {
+		return fmt.Errorf("filling %s: %w", c.Product, err)
+	}
+	return c.Ready(ctx)
 }
 
 type watchWay struct {

@@ -47,6 +47,7 @@ type Options struct {
 
 // Results are all that was measured.
 type Results struct {
+	Machine Machine  `json:"machine"`
 	Loads   []Load   `json:"loads"` // what was to be measured
 	Cells   []Cell   `json:"cells"`
 	Tasks   []Task   `json:"tasks"`
@@ -97,7 +98,10 @@ func (r *Run) say(format string, args ...any) {
 }
 
 // Do does all of it. What was measured before an error is in Results.
-func (r *Run) Do(ctx context.Context) error {
+func (r *Run) Do(ctx context.Context) (err error) {
+	if r.Machine, err = r.machine(ctx); err != nil {
+		return err
+	}
 	if len(r.Loads) > 0 {
 		for round := range r.Rounds {
 			if err := r.round(ctx, round); err != nil {
@@ -183,8 +187,8 @@ func (r *Run) round(ctx context.Context, round int) (err error) {
 		return err
 	}
 	start := time.Now()
-	if err := load.FillConfman(ctx, r.Keys, r.values, confman.Addrs()...); err != nil {
-		return fmt.Errorf("filling Confman: %w", err)
+	if err := fill(ctx, load.FillConfman, confman, r.Keys, r.values); err != nil {
+		return err
 	}
 	r.say("round %d: Confman has %d keys after %.1f s", round+1, r.Keys, time.Since(start).Seconds())
 	all := []Contender{{Confman, confman, load.NewConfman}}
@@ -194,8 +198,8 @@ func (r *Run) round(ctx context.Context, round int) (err error) {
 			return err
 		}
 		start := time.Now()
-		if err := load.FillEtcd(ctx, r.Keys, r.values, etcd.Addrs()...); err != nil {
-			return fmt.Errorf("filling etcd: %w", err)
+		if err := fill(ctx, load.FillEtcd, etcd, r.Keys, r.values); err != nil {
+			return err
 		}
 		r.say("round %d: etcd has %d keys after %.1f s", round+1, r.Keys, time.Since(start).Seconds())
 		all = append(all, Contender{EtcdGRPC, etcd, r.newEtcdGRPC}, Contender{EtcdHTTP, etcd, load.NewEtcdHTTP})

@@ -119,3 +119,15 @@ func TestRoom(t *testing.T) {
 	r.Smoke = true
 	require.NoError(t, r.room(1<<40, 256, 3))
 }
+
+func TestMachine(t *testing.T) {
+	assert.Equal(t, "EPYC 9", model("processor\t: 0\nmodel name\t: EPYC 9\nprocessor\t: 1\nmodel name\t: other\n"))
+	assert.Empty(t, model("nothing"))
+	r := &Run{Options: Options{Data: t.TempDir(), Confman: "/bin/echo", Etcd: "/nowhere/etcd"}}
+	m, err := r.machine(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "version", m.Confman)
+	assert.Equal(t, "version", m.Names(), "a program that says nothing is not named")
+	assert.Positive(t, m.Sync)
+	assert.Contains(t, Machine{Command: []string{"/a/bench", "-short"}}.CommandLine(), "bench -short")
+}

@@ -18,7 +18,7 @@ var writtenLoad = Load{Clients: 64}
 // written is how many bytes go to the disk for each acknowledged put: all nodes', the file system's own, and what is written later. The
 // disk counts for everybody: what it was written before, at rest, for as long, is taken off.
 func (r *Run) written(ctx context.Context, p product, c *servers.Cluster, round int) (err error) {
-	if err := p.fill(ctx, r.Keys, r.values, c.Addrs()...); err != nil {
+	if err := fill(ctx, p.fill, c, r.Keys, r.values); err != nil {
 		return err
 	}
 	if err := pause(ctx, r.Quiesce); err != nil {
@@ -72,7 +72,7 @@ func (r *Run) writes(meanwhile func() error) (int64, error) {
 
 // steady counts the elections under full load.
 func (r *Run) steady(ctx context.Context, p product, c *servers.Cluster, round int) (err error) {
-	if err := p.fill(ctx, r.Keys, r.values, c.Addrs()...); err != nil {
+	if err := fill(ctx, p.fill, c, r.Keys, r.values); err != nil {
 		return err
 	}
 	before, err := c.Term(ctx)
