@@ -504,7 +504,10 @@ func (r *Runner) Close() error {
 	return r.Err()
 }
 
-var _ transport.OutdatedHandler = handler{}
+var (
+	_ transport.OutdatedHandler = handler{}
+	_ transport.BatchHandler    = handler{}
+)
 
 // handler takes what the transport hears.
 type handler struct {
@@ -512,11 +515,12 @@ type handler struct {
 	outdated func() // nil: the node is a member, and the peers tell its operator
 }
 
-func (h handler) Receive(m transport.Message) {
-	if !lost("receive", &m) {
-		h.inbox.message(m)
-	}
+func (h handler) Receive(m transport.Message) { h.ReceiveAll([]transport.Message{m}) }
+
+func (h handler) ReceiveAll(msgs []transport.Message) {
+	h.inbox.receive(slices.DeleteFunc(msgs, func(m transport.Message) bool { return lost("receive", &m) }))
 }
+
 func (h handler) Unreachable(peer uint64) { h.inbox.hint(Unreachable{Peer: peer}) }
 func (h handler) Gone(peer uint64)        { h.inbox.hint(Gone{Peer: peer}) }
 func (h handler) Dismissed(peer uint64)   { h.inbox.report(Dismissed{Peer: peer}) }

@@ -72,20 +72,23 @@ func (b *inbox) request(w *waiter, command []byte, deadline time.Duration) error
 	return nil
 }
 
-// message takes a message from a peer. It waits for room; after close it drops.
-func (b *inbox) message(m transport.Message) {
-	size := messageSize(m)
+// receive takes messages from a peer, of one frame. It waits for room; after close it drops.
+func (b *inbox) receive(msgs []transport.Message) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for !b.closed && (b.messages >= MaxQueuedMessages || b.messageBytes > 0 && b.messageBytes+size > MaxQueuedMessageBytes) {
-		b.room.Wait()
+	for i := range msgs {
+		m := &msgs[i]
+		size := messageSize(m)
+		for !b.closed && (b.messages >= MaxQueuedMessages || b.messageBytes > 0 && b.messageBytes+size > MaxQueuedMessageBytes) {
+			b.room.Wait()
+		}
+		if b.closed {
+			return
+		}
+		b.messages++
+		b.messageBytes += size
+		b.add(item{in: Receive{Message: *m}})
 	}
-	if b.closed {
-		return
-	}
-	b.messages++
-	b.messageBytes += size
-	b.add(item{in: Receive{Message: m}})
 }
 
 // hint takes a report that may be lost: raft finds out by itself, only later.
@@ -138,7 +141,7 @@ func (b *inbox) close() []item {
 }
 
 // messageSize is what a message counts for in the inbox: its payload and about what it takes besides.
-func messageSize(m transport.Message) int {
+func messageSize(m *transport.Message) int {
 	const overhead = 128
 	size := overhead
 	for _, e := range m.Raft.GetEntries() {

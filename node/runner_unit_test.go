@@ -47,11 +47,11 @@ func TestInboxMakesReceiversWait(t *testing.T) {
 		b := newInbox()
 		m := transport.Message{Forward: &transport.Forward{}}
 		for range MaxQueuedMessages {
-			b.message(m)
+			b.receive([]transport.Message{m})
 		}
 		arrived := make(chan struct{})
 		go func() {
-			b.message(m)
+			b.receive([]transport.Message{m})
 			close(arrived)
 		}()
 		synctest.Wait()
@@ -68,8 +68,8 @@ func TestInboxMakesReceiversWait(t *testing.T) {
 
 		// Bytes bound as well, and closing lets everyone go.
 		big := transport.Message{Forward: &transport.Forward{Command: make([]byte, MaxQueuedMessageBytes)}}
-		b.message(big)
-		go b.message(m)
+		b.receive([]transport.Message{big})
+		go b.receive([]transport.Message{m})
 		synctest.Wait()
 		require.Len(t, b.close(), 1)
 		synctest.Wait()

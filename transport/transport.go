@@ -246,6 +246,12 @@ type Handler interface {
 	Dismissed(peer uint64)
 }
 
+// BatchHandler may a Handler be to which messages that came together can be given together.
+type BatchHandler interface {
+	// ReceiveAll takes msgs as Receive would one by one; they and the slice are the handler's.
+	ReceiveAll(msgs []Message)
+}
+
 // OutdatedHandler may a Handler be that wants to hear the same of its data directory.
 type OutdatedHandler interface {
 	// Outdated says that peer refused this node's stream since it has heard a later incarnation of it. It comes as

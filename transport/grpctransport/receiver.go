@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 
 	"google.golang.org/grpc"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/confman/confman/faultpoint"
+	"github.com/confman/confman/transport"
 	"github.com/confman/confman/transport/grpctransport/wire"
 )
 
@@ -75,35 +77,46 @@ func (r *receiver) Stream(s grpc.BidiStreamingServer[wire.Frame, wire.Pong]) err
 
 func (t *Transport) receive(ctx context.Context, s grpc.BidiStreamingServer[wire.Frame, wire.Pong], in *incoming) error {
 	for {
-		f, err := s.Recv()
-		if err != nil {
+		f := &inFrame{}
+		if err := s.RecvMsg(f); err != nil {
 			return err
 		}
-		if n := f.GetPing(); n != 0 {
-			if err := s.Send(&wire.Pong{Ping: n}); err != nil {
+		if f.ping != 0 {
+			if err := s.Send(&wire.Pong{Ping: f.ping}); err != nil {
 				return err
 			}
 			if m, ok := t.claimFor(in); ok {
 				t.cfg.Handler.Receive(m)
 			}
 		}
-		msgs, err := messagesOf(f, in.from, t.cfg.RaftID, in.version)
+		msgs, err := f.messages(in.from, t.cfg.RaftID, in.version)
 		if err != nil {
 			t.log.Error("a peer sent what this protocol does not have", slog.String("peer", t.name(in.from)), slog.Any("error", err))
 			return status.Error(codes.InvalidArgument, err.Error())
 		}
-		for _, m := range msgs {
-			if ctx.Err() != nil {
-				return ctx.Err() // the peer may be no member any more
-			}
-			if faultpoint.On && faultpoint.HitPeer("transport/grpctransport/receive", t.name(in.from)) != nil {
-				continue
-			}
-			if in.member || isForm(m) {
-				t.cfg.Handler.Receive(m)
-			}
+		msgs = slices.DeleteFunc(msgs, func(m transport.Message) bool {
+			lost := faultpoint.On && faultpoint.HitPeer("transport/grpctransport/receive", t.name(in.from)) != nil
+			return lost || !in.member && !isForm(m)
+		})
+		if err := t.deliver(ctx, msgs); err != nil {
+			return err
 		}
 	}
+}
+
+// deliver hands a frame's messages to the handler.
+func (t *Transport) deliver(ctx context.Context, msgs []transport.Message) error {
+	if t.batches != nil && len(msgs) > 0 && ctx.Err() == nil {
+		t.batches.ReceiveAll(msgs)
+		return nil
+	}
+	for _, m := range msgs {
+		if ctx.Err() != nil {
+			return ctx.Err() // the peer may be no member any more
+		}
+		t.cfg.Handler.Receive(m)
+	}
+	return ctx.Err()
 }
 
 // accept decides whether a stream may be opened, and whether both its ends are

@@ -59,7 +59,7 @@ func (p *peer) dial(address string) (*grpc.ClientConn, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveInterval, Timeout: wirePatience}),
 		grpc.WithInitialWindowSize(streamWindowBytes),
 		grpc.WithInitialConnWindowSize(streamWindowBytes),
-		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(MaxReceiveBytes)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(MaxReceiveBytes), grpc.ForceCodecV2(newCodec())),
 	)
 }
 
@@ -148,9 +148,8 @@ func (p *peer) send(ctx context.Context, cancel context.CancelCauseFunc, s outgo
 		if faultpoint.HitPeer("transport/grpctransport/send", p.name) != nil {
 			continue
 		}
-		frame := frameOf(msgs)
-		frame.Ping = f.sending(bulkBytes, time.Now())
-		if err := s.Send(frame); err != nil {
+		frame := &outFrame{msgs: msgs, ping: f.sending(bulkBytes, time.Now())}
+		if err := s.SendMsg(frame); err != nil {
 			// gRPC says io.EOF here and the reason to Recv, whose goroutine cancels.
 			<-ctx.Done()
 			return err

@@ -69,7 +69,8 @@ type Transport struct {
 	listener net.Listener
 	lobby    *lobby // of listener
 	server   *grpc.Server
-	newest   int // wire version
+	newest   int                    // wire version
+	batches  transport.BatchHandler // the handler, if it is one
 	members  atomic.Pointer[membership]
 	ctx      context.Context //nolint:containedctx // the transport's life, ended by Close
 	end      context.CancelFunc
@@ -119,12 +120,14 @@ func New(cfg Config) (*Transport, error) {
 		first.peers[id] = newPeer(t, id, cfg.Names[id], address)
 	}
 	t.members.Store(first)
+	t.batches, _ = cfg.Handler.(transport.BatchHandler)
 	security := newPlain()
 	if cfg.TLS != nil {
 		security = credentials.NewTLS(t.serverTLS())
 	}
 	t.server = grpc.NewServer(
 		grpc.Creds(door{security, t}),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(MaxReceiveBytes),
 		grpc.InitialWindowSize(streamWindowBytes),
 		grpc.InitialConnWindowSize(streamWindowBytes),
