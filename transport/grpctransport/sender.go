@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"slices"
 	"strconv"
 	"syscall"
@@ -133,6 +134,7 @@ func (p *peer) send(ctx context.Context, cancel context.CancelCauseFunc, s outgo
 		if len(msgs) == 0 && !f.pingDue() {
 			select {
 			case <-p.queue.wake:
+				runtime.Gosched() // whoever can run puts what it has beside it: a frame of many costs little more than one
 			case <-f.wake:
 			case <-p.again:
 				return errRestart
