@@ -195,11 +195,15 @@ func (c *Core) startStorage() {
 	conf := c.confIndex > c.durable && c.applied >= c.confIndex
 	wanted := c.flushWanted > c.durable && c.applied > c.durable // a rebuilt store can be behind the wish
 	c.startSwap()
-	if !c.flushing && !c.swapping && (old || many || conf || wanted || c.overlayBytes >= c.cfg.FlushBytes || full) {
+	if !c.flushing && !c.swapping && (old || many || conf || wanted || c.overlayBytes >= c.flushBytes() || full) {
 		c.flushing = true
 		c.emit(Flush{})
 	}
 }
+
+// flushBytes is the size of the overlay at which this node flushes. It is another one at each, since all apply the same: who flushes
+// is slow for a while, and a quorum should not be at once.
+func (c *Core) flushBytes() int { return c.cfg.FlushBytes - c.cfg.FlushBytes/6*int(2-c.cfg.ID%3) }
 
 // emitApply has the store do what waits, up to the index at which the replicas' state hashes are to
 // be compared. Raft bounds it by MaxApplyBytes.
