@@ -140,8 +140,10 @@ func (f *Flush) check(b *base) (err error) {
 	}
 	for _, in := range records {
 		v := pathVerifier{t: b.tree(in)}
+		key := make([]byte, 0, MaxKeyBytes+endedBytes+1)
 		f.frozen.tree(in).Scan(func(e *entry) bool {
-			err = v.verify([]byte(e.key), e.value == nil)
+			key = append(key[:0], e.key...)
+			err = v.verify(key, e.value == nil)
 			return err == nil
 		})
 		if err != nil {
