@@ -5,9 +5,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"runtime/debug"
 	"time"
+
+	"github.com/tidwall/btree"
 
 	"github.com/confman/confman/faultpoint"
 )
@@ -202,7 +203,11 @@ type applier struct {
 	base    *base
 	changed []pendingChange
 	writes  []write // of the command's answer, or of maintenance
+	content []byte  // what Change.Content is the hash of
 	members membersBeing
+	probe   entry // what stored looks for
+	// hints are where in the active overlay's trees stored looked last: what is put is mostly that.
+	hints [len(records)]btree.PathHint
 }
 
 // write is a record of a bucket that is to be put or removed, with what there was.
@@ -527,12 +532,14 @@ func (a *applier) lookup(key string) (b body, value []byte, delta tally, err err
 // stored returns what bucket in has under key, nil if nothing, and the delta of its entry in
 // the active overlay. What it returns may alias the mapping.
 func (a *applier) stored(in bucket, key string) (value []byte, delta tally, err error) {
-	probe := entry{key: key}
-	e, found := a.s.active.tree(in).Get(&probe)
+	a.probe.key = key
+	hint := &a.hints[in-current]
+	*hint = btree.PathHint{} // one that leads elsewhere costs more than none
+	e, found := a.s.active.tree(in).GetHint(&a.probe, hint)
 	if found {
 		delta = e.delta
 	} else if a.frozen != nil {
-		e, found = a.frozen.tree(in).Get(&probe)
+		e, found = a.frozen.tree(in).Get(&a.probe)
 	}
 	if found {
 		return e.value, delta, nil
@@ -558,7 +565,7 @@ func (a *applier) put(w *write) (come tally) {
 		e.delta.add(come)
 		s.state.tally(w.in).add(come)
 	}
-	s.active.put(w.in, e)
+	s.active.put(w.in, e, &a.hints[w.in-current])
 	return come
 }
 
@@ -569,11 +576,11 @@ func (a *applier) commit(cmd *Command, r *Result) {
 	st.revision++
 	st.acceptedAt = max(st.acceptedAt, cmd.AcceptedAt)
 	by := cmd.Principal.String()
-	content := sha256.New()
+	a.content = a.content[:0]
 	ops := make([]ChangedKey, 0, len(a.changed))
 	for i := range a.changed {
 		c := &a.changed[i]
-		a.change(c, by, content)
+		a.change(c, by)
 		changed := ChangedKey{Kind: c.op.Kind, Key: c.op.Key}
 		if c.old != nil {
 			changed.Old = c.old.revision()
@@ -583,8 +590,8 @@ func (a *applier) commit(cmd *Command, r *Result) {
 	ch := Change{
 		Revision: st.revision, Origin: cmd.Origin, RequestID: cmd.RequestID,
 		At: st.acceptedAt, Time: time.Duration(st.time), Source: cmd.Source, Comment: cmd.Comment, Principal: cmd.Principal, Ops: ops,
+		Content: sha256.Sum256(a.content),
 	}
-	content.Sum(ch.Content[:0])
 	s.active.log(ch.Revision, encodeChange(&ch, st.chain))
 	st.chain = ch.Chain
 	r.Revision = st.revision
@@ -592,9 +599,9 @@ func (a *applier) commit(cmd *Command, r *Result) {
 
 // change puts one operation's effect into the overlay: the new record, and the
 // old one among the superseded.
-func (a *applier) change(c *pendingChange, by string, content hash.Hash) {
+func (a *applier) change(c *pendingChange, by string) {
 	if c.op.Kind.isNamespace() {
-		a.changeNamespace(c, by, content)
+		a.changeNamespace(c, by)
 		return
 	}
 	if c.op.Kind.isMembers() {
@@ -619,6 +626,6 @@ func (a *applier) change(c *pendingChange, by string, content hash.Hash) {
 		now.value = encodeCurrent(&rec)
 	}
 	if come := a.put(&now); c.op.Kind == Put {
-		_, _ = content.Write(come.sum.append(nil))
+		a.content = come.sum.append(a.content)
 	}
 }

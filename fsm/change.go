@@ -75,7 +75,9 @@ const (
 
 // changeKey is where bucket changes keeps the change of revision rev.
 func changeKey(rev Revision) string {
-	return string(binary.BigEndian.AppendUint64(nil, uint64(rev)))
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(rev))
+	return string(b[:])
 }
 
 // encodeChange returns ch as stored and sets ch.Chain, given the chain before it.
@@ -104,7 +106,10 @@ func encodeChange(ch *Change, before [32]byte) []byte {
 		v = appendText(v, ch.Ops[i].Key)
 		v = binary.AppendUvarint(v, uint64(ch.Ops[i].Old))
 	}
-	ch.Chain = chainHash(before, ch.Revision, v[changeAt:])
+	// What chainHash takes is as long as what stands before the rest: it is put there first.
+	copy(v, before[:])
+	binary.LittleEndian.PutUint64(v[len(before):], uint64(ch.Revision))
+	ch.Chain = sha256.Sum256(v)
 	copy(v[changeChainAt:], ch.Chain[:])
 	seal(changes, changeKey(ch.Revision), v)
 	return v

@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"hash"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -135,7 +134,7 @@ func (p *Policy) misses(after *Namespace) bool {
 }
 
 // changeNamespace puts the effect of an operation on a namespace into the overlay, as change does.
-func (a *applier) changeNamespace(c *pendingChange, by string, content hash.Hash) {
+func (a *applier) changeNamespace(c *pendingChange, by string) {
 	st := &a.s.state
 	path := c.op.Key
 	now := write{in: namespaces, key: namespaceMark + path, old: c.oldValue, delta: c.oldDelta}
@@ -158,7 +157,7 @@ func (a *applier) changeNamespace(c *pendingChange, by string, content hash.Hash
 	}
 	now.value = encodeRecord(namespaces, now.key, &rec)
 	come := a.put(&now)
-	_, _ = content.Write(come.sum.append(nil))
+	a.content = come.sum.append(a.content)
 	ns, err := namespaceRecord(path, now.value[checksumBytes:])
 	must(err == nil, "namespace %q does not decode any more: %v", path, err)
 	a.s.policy = a.s.policy.with(path, ns)

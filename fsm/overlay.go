@@ -75,10 +75,11 @@ func (o *overlay) tree(in bucket) *btree.BTreeG[*entry] {
 	return o.trees[in-current]
 }
 
-func (o *overlay) put(in bucket, e *entry) {
+// put takes e in. hint is where a similar key was, and then where e is.
+func (o *overlay) put(in bucket, e *entry, hint *btree.PathHint) {
 	o.bytes += e.size()
 	o.copies[in-current] = nil
-	if before, replaced := o.tree(in).Set(e); replaced {
+	if before, replaced := o.tree(in).SetHint(e, hint); replaced {
 		o.bytes -= before.size()
 	}
 }

@@ -194,10 +194,9 @@ const pastBytes = 9
 // supersededKey is where bucket superseded keeps key's record of revision rev: newer ones
 // come first, so that what a key had at some revision is the first one from there on.
 func supersededKey(key string, rev Revision) string {
-	b := make([]byte, 0, len(key)+pastBytes)
-	b = append(b, key...)
-	b = append(b, 0)
-	return string(binary.BigEndian.AppendUint64(b, ^uint64(rev)))
+	var behind [pastBytes]byte
+	binary.BigEndian.PutUint64(behind[1:], ^uint64(rev))
+	return key + string(behind[:])
 }
 
 // encodeSuperseded returns b as bucket superseded stores it under skey. With b nil it stands,

@@ -185,6 +185,9 @@ type merge struct {
 	hi     string // the merge ends before this key; "": it has no end
 	key    string
 	value  []byte // as stored; it may alias the mapping
+	// What is sought, for the layers and for base.
+	probe entry
+	bytes []byte
 }
 
 // layer is an overlay's tree with where the merge is in it.
@@ -222,9 +225,10 @@ func (m *merge) seek(key string) (bool, error) { return m.seekIn(key, "") }
 // and next ends there, too. So it does not pass over what was deleted behind hi.
 func (m *merge) seekIn(key, hi string) (bool, error) {
 	m.hi = hi
+	m.probe.key = key
 	for i := range m.layers {
 		l := &m.layers[i]
-		l.move(l.iter.Seek(&entry{key: key}))
+		l.move(l.iter.Seek(&m.probe))
 	}
 	if err := m.seekBase(key); err != nil {
 		return false, err
@@ -234,7 +238,8 @@ func (m *merge) seekIn(key, hi string) (bool, error) {
 
 func (m *merge) seekBase(key string) (err error) {
 	defer catchFault(debug.SetPanicOnFault(true), &err)
-	m.atBase, err = m.base.seek([]byte(key))
+	m.bytes = append(m.bytes[:0], key...)
+	m.atBase, err = m.base.seek(m.bytes)
 	return err
 }
 

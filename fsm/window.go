@@ -13,6 +13,7 @@ type window struct {
 	last        uint64
 	ring        []windowSlot // ringSize(last) long
 	sum         sum          // of the leaves of the filled slots and of the head
+	head        sum          // the leaf of the head
 	dirty       bool         // changed since the last flush
 }
 
@@ -24,7 +25,7 @@ type windowSlot struct {
 
 func newWindow(node uint64) *window {
 	w := &window{node: node, ring: make([]windowSlot, ringSize(0))}
-	w.sum.add(w.headLeaf())
+	w.addHead()
 	return w
 }
 
@@ -83,7 +84,7 @@ func (w *window) seen(o Origin) (first windowSlot, repeated bool) {
 
 // record remembers the result of o, which seen has passed.
 func (w *window) record(o Origin, result windowSlot) {
-	w.sum.sub(w.headLeaf())
+	w.sum.sub(w.head)
 	if o.Incarnation > w.incarnation {
 		w.clear(w.floor()+1, w.last)
 		w.incarnation, w.last = o.Incarnation, 0
@@ -99,7 +100,7 @@ func (w *window) record(o Origin, result windowSlot) {
 		}
 		w.last = last
 	}
-	w.sum.add(w.headLeaf())
+	w.addHead()
 	*w.slot(o.Seq) = result
 	w.sum.add(w.slotLeaf(o.Seq, result))
 	w.dirty = true
@@ -115,6 +116,12 @@ func (w *window) clear(from, to uint64) {
 			*slot = windowSlot{}
 		}
 	}
+}
+
+// addHead adds the head as it is now to the sum.
+func (w *window) addHead() {
+	w.head = w.headLeaf()
+	w.sum.add(w.head)
 }
 
 // headLeaf hashes what holds for the whole window:
@@ -195,7 +202,7 @@ func decodeWindow(key string, value []byte) (*window, error) {
 	if uint64(len(slots)) != windowSlotBytes*(w.last-w.floor()) {
 		return nil, damaged("window of node %d: %d bytes for %d results", w.node, len(slots), w.last-w.floor())
 	}
-	w.sum.add(w.headLeaf())
+	w.addHead()
 	for i := range w.last - w.floor() {
 		seq := w.floor() + 1 + i
 		slot := windowSlot{Outcome(slots[0]), Revision(binary.LittleEndian.Uint64(slots[1:]))}
