@@ -305,11 +305,8 @@ func (v *pathVerifier) verify(key []byte, beside bool) error {
 	var lo, hi []byte
 	id := v.t.root
 	for range maxTreeDepth {
-		n, err := v.t.node(id)
+		n, err := v.enter(id, lo, hi)
 		if err != nil {
-			return err
-		}
-		if err := n.verify(v.t.in, lo, hi); err != nil {
 			return err
 		}
 		if n.isLeaf {
@@ -333,6 +330,20 @@ func (v *pathVerifier) verify(key []byte, beside bool) error {
 	return damaged("bucket %s: deeper than %d pages", v.t.in, maxTreeDepth)
 }
 
+// enter checks page id. One that was gone over in this transaction, because a read or a put came
+// there, is looked at from outside only: that it is the page which the one above means, and as long
+// as it says.
+func (v *pathVerifier) enter(id uint64, lo, hi []byte) (node, error) {
+	n, err := v.t.visit(id, lo, hi, false)
+	if err == nil {
+		err = n.within(lo, hi)
+	}
+	if err == nil {
+		err = n.fits()
+	}
+	return n, err
+}
+
 // neighbours checks the children beside child i of n.
 func (v *pathVerifier) neighbours(n node, i int, lo, hi []byte) error {
 	for _, j := range [...]int{i - 1, i + 1} {
@@ -343,11 +354,7 @@ func (v *pathVerifier) neighbours(n node, i int, lo, hi []byte) error {
 		if err != nil {
 			return err
 		}
-		child, err := v.t.node(n.child(j))
-		if err != nil {
-			return err
-		}
-		if err := child.verify(v.t.in, childLo, childHi); err != nil {
+		if _, err := v.enter(n.child(j), childLo, childHi); err != nil {
 			return err
 		}
 	}

@@ -403,12 +403,25 @@ func (n node) verify(in bucket, lo, hi []byte) error {
 	if err := n.within(lo, hi); err != nil {
 		return err
 	}
-	want := at
+	return n.fits()
+}
+
+// fits checks that the page is as long as its last element needs.
+func (n node) fits() error {
+	end := pageHeaderBytes
+	if last := n.n - 1; last >= 0 {
+		e := n.element(last)
+		end += elementBytes*last + n.position(last) + int(binary.LittleEndian.Uint32(e[n.keyAt()+4:]))
+		if n.isLeaf {
+			end += int(binary.LittleEndian.Uint32(e[12:]))
+		}
+	}
+	want := end
 	if n.id() != 0 { // else it lies in a bucket's value, which is as long as needed
-		want = (at + pageBytes - 1) / pageBytes * pageBytes
+		want = (end + pageBytes - 1) / pageBytes * pageBytes
 	}
 	if want != len(n.b) {
-		return damaged("page %d: %d bytes for elements that end at %d", n.id(), len(n.b), at)
+		return damaged("page %d: %d bytes for elements that end at %d", n.id(), len(n.b), end)
 	}
 	return nil
 }
