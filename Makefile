@@ -96,7 +96,7 @@ chaos-ci: build ## three minutes of chaos: some scenarios, some cells of workloa
 chaos-short: build failpoint-build ## ten minutes of chaos, other cells every day
 	bin/jepsen scenario $(CHAOS_CI) partition-ring partition-flapping kill-all power-loss-in-partition answer-lost learner-promoted \
 	  flip-log-then-lead flip-database-then-lead sync-error read-only wall-clock minority-fails-fast cold-start --for 5m $(made)
-	bin/jepsen matrix --together --for 4m --time 10s --from $(CHAOS_FROM) $(made)
+	bin/jepsen matrix --together --for 6m --time 10s --from $(CHAOS_FROM) $(made)
 
 chaos-long: build failpoint-build ## all scenarios, then cells for FOR, with seeds that nobody has seen
 	bin/jepsen scenario --all --from "$$(date +%s)" $(made)
