@@ -69,17 +69,53 @@ func Own() (time.Duration, error) {
 
 // Machine is what all processors have done since the machine began.
 type Machine struct {
-	Busy  time.Duration // for processes and interrupts
-	Steal time.Duration // what the host took away
+	Processes time.Duration // the kernel's own threads, too
+	Kernel    time.Duration // of that, these threads
+	Interrupt time.Duration // what interrupts took; what is sent over loopback is, for the most part
+	Steal     time.Duration // what the host took away
 }
 
-// ReadMachine reads /proc/stat.
+// ReadMachine reads /proc/stat, and what the kernel's threads used.
 func ReadMachine() (Machine, error) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return Machine{}, err
 	}
-	return parseMachine(text)
+	m, err := parseMachine(text)
+	if err != nil {
+		return m, err
+	}
+	m.Kernel, err = kernelThreads()
+	return m, err
+}
+
+// kernelThreads is the processor time of all threads of the kernel that there are.
+func kernelThreads() (sum time.Duration, err error) {
+	all, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0, err
+	}
+	for _, dir := range all {
+		if _, err := strconv.Atoi(dir.Name()); err != nil {
+			continue
+		}
+		text, err := os.ReadFile("/proc/" + dir.Name() + "/stat")
+		if err != nil || !ofKernel(text) {
+			continue // it has ended, or is none
+		}
+		used, err := parseStat(text)
+		if err != nil {
+			return 0, err
+		}
+		sum += used
+	}
+	return sum, nil
+}
+
+// ofKernel says whether /proc/PID/stat is of a thread of the kernel: a child of number 2.
+func ofKernel(text []byte) bool {
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	return len(fields) > 1 && fields[1] == "2"
 }
 
 // parseMachine takes the first line: user, nice, system, idle, iowait, irq, softirq, steal. What guests used is in user.
@@ -97,7 +133,7 @@ func parseMachine(text []byte) (m Machine, err error) {
 		}
 		n[i] = time.Duration(v) * tick
 	}
-	return Machine{Busy: n[0] + n[1] + n[2] + n[5] + n[6], Steal: n[7]}, nil
+	return Machine{Processes: n[0] + n[1] + n[2], Interrupt: n[5] + n[6], Steal: n[7]}, nil
 }
 
 // Anon is a process's anonymous memory in bytes: what no file backs.

@@ -23,7 +23,7 @@ func TestParseStat(t *testing.T) {
 func TestParseMachine(t *testing.T) {
 	m, err := parseMachine([]byte("cpu  100 20 30 4000 500 6 7 80 9 0\ncpu0 1 2\n"))
 	require.NoError(t, err)
-	assert.Equal(t, Machine{Busy: 1630 * time.Millisecond, Steal: 800 * time.Millisecond}, m)
+	assert.Equal(t, Machine{Processes: 1500 * time.Millisecond, Interrupt: 130 * time.Millisecond, Steal: 800 * time.Millisecond}, m)
 	for _, bad := range []string{"", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8 9", "cpu 1 2 3 4 x 6 7 8"} {
 		_, err := parseMachine([]byte(bad))
 		require.Error(t, err, "%q", bad)
@@ -50,7 +50,9 @@ func TestOfThisProcess(t *testing.T) {
 	assert.Positive(t, own)
 	m, err := ReadMachine()
 	require.NoError(t, err)
-	assert.Positive(t, m.Busy)
+	assert.Positive(t, m.Processes)
+	assert.False(t, ofKernel([]byte("1 (init) S 0 1")))
+	assert.True(t, ofKernel([]byte("9 (kworker/0:1) I 2 0")))
 	_, err = CPU(1 << 30)
 	require.Error(t, err)
 }

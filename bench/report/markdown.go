@@ -9,9 +9,9 @@ import (
 
 // column is what one contender did under one load in all rounds.
 type column struct {
-	by                        string
-	rate, p50, p99, p999, cpu []float64
-	servers, load, others     []float64
+	by                            string
+	rate, p50, p99, p999, cpu     []float64
+	servers, load, kernel, others []float64
 }
 
 // columns are those of a load, in order of contenders; what was not measured is not in it.
@@ -28,7 +28,7 @@ func columns(r *work.Results, l string) map[string]*column {
 		}
 		col.rate, col.p50, col.p99, col.p999 = append(col.rate, c.Rate), append(col.p50, c.P50), append(col.p99, c.P99), append(col.p999, c.P999)
 		col.cpu, col.servers = append(col.cpu, c.CPU), append(col.servers, 100*c.Servers)
-		col.load, col.others = append(col.load, 100*c.Load_), append(col.others, 100*c.Others)
+		col.load, col.kernel, col.others = append(col.load, 100*c.Load_), append(col.kernel, 100*c.Kernel), append(col.others, 100*c.Others)
 	}
 	return all
 }
@@ -125,12 +125,12 @@ func loads(b *strings.Builder, r *work.Results) {
 		}
 	}
 	b.WriteString("\n")
-	head(b, "% of all processors", "", "servers", "load", "others and host")
+	head(b, "% of all processors", "", "servers", "load", "kernel", "others and host")
 	for _, l := range r.Loads {
 		all := columns(r, l.Name)
 		for _, by := range contenders {
 			if c := all[by]; c != nil {
-				row(b, l.Name, by, Of(c.servers).text(), Of(c.load).text(), Of(c.others).text())
+				row(b, l.Name, by, Of(c.servers).text(), Of(c.load).text(), Of(c.kernel).text(), Of(c.others).text())
 			}
 		}
 	}

@@ -43,13 +43,14 @@ type Cell struct {
 	Servers float64 `json:"share_servers"`
 	Load_   float64 `json:"share_load"` //nolint:revive // the name Load is taken
 	Idle    float64 `json:"share_idle_clusters"`
+	Kernel  float64 `json:"share_kernel"` // its own threads, and interrupts
 	Others  float64 `json:"share_others"` // with what the host took away
 	// Disturbed: the others took more than MaxOthers.
 	Disturbed bool `json:"disturbed"`
 }
 
-// MaxOthers is the share of all processors that others may take, the kernel's own threads and the host included, for a
-// measurement to count.
+// MaxOthers is the share of all processors that others may take, the host included, for a measurement to count. What the kernel
+// does by itself, interrupts and writing to the disk, it does for the servers, and more of it for the faster one.
 const MaxOthers = 0.10
 
 // reading is all meters at one time.
@@ -74,12 +75,14 @@ func cell(before, after reading, h *hist.Hist, processors int) Cell {
 	took := after.at.Sub(before.at)
 	all := took.Seconds() * float64(processors)
 	servers, own, idle := after.servers-before.servers, after.own-before.own, after.idle-before.idle
-	busy := after.machine.Busy - before.machine.Busy + after.machine.Steal - before.machine.Steal
+	kernel := after.machine.Kernel - before.machine.Kernel
+	others := after.machine.Processes - before.machine.Processes - kernel - servers - own - idle + after.machine.Steal - before.machine.Steal
+	kernel += after.machine.Interrupt - before.machine.Interrupt
 	c := Cell{
 		Ops: h.Count(), Rate: float64(h.Count()) / took.Seconds(),
 		P50: millis(h.Quantile(0.5)), P99: millis(h.Quantile(0.99)), P999: millis(h.Quantile(0.999)), Max: millis(h.Max()),
 		Servers: servers.Seconds() / all, Load_: own.Seconds() / all, Idle: idle.Seconds() / all,
-		Others: max(0, (busy-servers-own-idle).Seconds()/all),
+		Kernel: kernel.Seconds() / all, Others: max(0, others.Seconds()/all),
 	}
 	if c.Ops > 0 {
 		c.CPU = float64(servers.Microseconds()) / float64(c.Ops)

@@ -20,10 +20,12 @@ func TestCell(t *testing.T) {
 	for range 1000 {
 		h.Add(2 * time.Millisecond)
 	}
-	before := reading{at: start, servers: time.Second, own: time.Second, machine: meter.Machine{Busy: 10 * time.Second, Steal: time.Second}}
+	before := reading{at: start, servers: time.Second, own: time.Second, machine: meter.Machine{Processes: 10 * time.Second, Kernel: time.Second, Interrupt: time.Second, Steal: time.Second}}
 	after := reading{
 		at: start.Add(2 * time.Second), servers: 2 * time.Second, own: 1200 * time.Millisecond, idle: 100 * time.Millisecond,
-		machine: meter.Machine{Busy: 11500 * time.Millisecond, Steal: 1100 * time.Millisecond},
+		machine: meter.Machine{
+			Processes: 11700 * time.Millisecond, Kernel: 1200 * time.Millisecond, Interrupt: 1400 * time.Millisecond, Steal: 1100 * time.Millisecond,
+		},
 	}
 	c := cell(before, after, h, 2)
 	assert.EqualValues(t, 1000, c.Ops)
@@ -32,7 +34,8 @@ func TestCell(t *testing.T) {
 	assert.InDelta(t, 0.25, c.Servers, 1e-9)
 	assert.InDelta(t, 0.05, c.Load_, 1e-9)
 	assert.InDelta(t, 0.025, c.Idle, 1e-9)
-	assert.InDelta(t, 0.075, c.Others, 1e-9, "1.5 s of work and 0.1 s of the host's, less 1.3 s of ours, of 4 s")
+	assert.InDelta(t, 0.075, c.Others, 1e-9, "1.7 s of work and 0.1 s of the host's, less 1.3 s of ours and 0.2 s of the kernel's, of 4 s")
+	assert.InDelta(t, 0.15, c.Kernel, 1e-9)
 	assert.False(t, c.Disturbed)
 	assert.InEpsilon(t, 2, c.P999, 0.02)
 

@@ -15,6 +15,9 @@ import (
 // writtenLoad is what bytes are counted under.
 var writtenLoad = Load{Clients: 64}
 
+// maxOtherBytes: what others write should be less than one of so many parts of all.
+const maxOtherBytes = 5
+
 // written is how many bytes go to the disk for each acknowledged put: all nodes', the file system's own, and what is written later. The
 // disk counts for everybody: what it was written before, at rest, for as long, is taken off.
 func (r *Run) written(ctx context.Context, p product, c *servers.Cluster, round int) (err error) {
@@ -51,6 +54,9 @@ func (r *Run) written(ctx context.Context, p product, c *servers.Cluster, round 
 	}
 	others := int64(float64(rest) * (r.Written + r.Quiesce).Seconds() / r.Quiesce.Seconds())
 	r.say("%s: %d puts, %d MiB written, of which %d MiB would have been without them", p.name, h.Count(), busy>>20, others>>20)
+	if others > busy/maxOtherBytes {
+		r.say("disturbed: others write to this disk, so the figure is worth little")
+	}
 	// The last answer of each client came after the time, but its bytes are there.
 	r.took(taskBytes, p.name, round, float64(busy-others)/float64(h.Count()+uint64(writtenLoad.Clients)))
 	return nil
