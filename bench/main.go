@@ -55,7 +55,7 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&o.Connections, "connections", 0, "how many connections etcd's gRPC clients share; 0: each has its own")
 	flag.BoolVar(&o.Curves, "curves", false, "with the loads that only plots need")
 	flag.DurationVar(&o.Times.Measure, "time", 5*time.Second, "how long each load is measured")
-	flag.IntVar(&o.Big, "big", 1_000_000, "how many keys there are where the table says 1M")
+	flag.IntVar(&o.Big, "big", 1_000_000, "how many keys are loaded in bulk, and then there at restarts")
 	flag.IntVar(&o.Watchers, "watchers", 1000, "how many watch one key")
 	flag.IntVar(&o.Kills, "kills", 20, "how often the leader is killed")
 	flag.DurationVar(&o.Hour, "hour", 0, "how long Confman takes a steady mixed load, with samples every 10 s; 0: not")

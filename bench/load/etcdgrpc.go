@@ -46,14 +46,10 @@ func DialEtcd(addr string) (*clientv3.Client, error) {
 	})
 }
 
-// NewEtcdGRPC makes clients of an etcd cluster by gRPC, spread over its nodes and over connections, of which each has one of its own if
-// connections is 0.
+// NewEtcdGRPC makes clients of an etcd cluster by gRPC, spread over connections, and these over its nodes.
 func NewEtcdGRPC(w Work, connections int, addrs ...string) (_ Driver, err error) {
 	d := &grpcDriver{book: newBook(w), failed: make(chan error, 1)}
 	d.ctx, d.end = context.WithCancel(context.Background())
-	if connections == 0 {
-		connections = w.Clients
-	}
 	for i := range min(connections, w.Clients) {
 		c, err := DialEtcd(addrs[i%len(addrs)])
 		if err != nil {

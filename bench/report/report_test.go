@@ -80,7 +80,7 @@ func TestWithoutEtcd(t *testing.T) {
 // TestTasks: of what less is better of, the better way to drive etcd took less.
 func TestTasks(t *testing.T) {
 	r := &work.Results{Tasks: []work.Task{
-		{Name: "restart", Unit: "s", Want: 0.5}, {Name: "watch", Unit: "ms", Want: 1, Against: work.EtcdGRPC}, {Name: "kill", Unit: "ms", Pooled: true},
+		{Name: "restart", Of: "5 keys", Unit: "s", Want: 0.5}, {Name: "watch", Unit: "ms", Want: 1, Against: work.EtcdGRPC}, {Name: "kill", Unit: "ms", Pooled: true},
 	}}
 	r.Figures = []work.Figure{
 		{Task: "restart", By: work.Confman, Value: 1},
@@ -96,7 +96,7 @@ func TestTasks(t *testing.T) {
 	}
 	text := Markdown(r)
 	for _, line := range []string{
-		"| restart | s | 2.00 [1.00–3.00] | 4.00 [4.00–4.00] | 0.500 [0.250–0.750] | ≤ 0.5: yes |",
+		"| restart, 5 keys | s | 2.00 [1.00–3.00] | 4.00 [4.00–4.00] | 0.500 [0.250–0.750] | ≤ 0.5: yes |",
 		"| watch | ms | 9.00 | gRPC 8.00, HTTP 20.0 | 1.12 | ≤ 1: **no** |",
 		"| kill | ms | 5.00 | 20.0 [10.0–30.0] | 0.250 |  |",
 	} {

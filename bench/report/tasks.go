@@ -39,16 +39,20 @@ func tasks(b *strings.Builder, r *work.Results) {
 				against = by
 			}
 		}
+		name := t.Name
+		if t.Of != "" {
+			name += ", " + t.Of
+		}
 		all := ratios(mine, of[against])
 		if t.Pooled {
 			all = ratios([]float64{Of(mine).Median}, []float64{Of(of[against]).Median})
 		}
 		ratio := Of(all)
 		if t.Want != 0 {
-			row(b, t.Name, t.Unit, Of(mine).text(), strings.Join(theirs, ", "), ratio.text(), verdict(fmt.Sprintf("≤ %.3g", t.Want), ratio, ratio.Median <= t.Want))
+			row(b, name, t.Unit, Of(mine).text(), strings.Join(theirs, ", "), ratio.text(), verdict(fmt.Sprintf("≤ %.3g", t.Want), ratio, ratio.Median <= t.Want))
 			continue
 		}
-		row(b, t.Name, t.Unit, Of(mine).text(), strings.Join(theirs, ", "), ratio.text(), "")
+		row(b, name, t.Unit, Of(mine).text(), strings.Join(theirs, ", "), ratio.text(), "")
 	}
 	b.WriteString("\n")
 }

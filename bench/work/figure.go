@@ -1,5 +1,7 @@
 package work
 
+import "fmt"
+
 // Etcd is who is compared where it does not matter how etcd is driven.
 const Etcd = "etcd"
 
@@ -7,6 +9,7 @@ const Etcd = "etcd"
 type Task struct {
 	Name string `json:"name"`
 	Unit string `json:"unit"`
+	Of   string `json:"of,omitempty"` // how much of what
 	// Want is what Confman must reach: at most, by etcd's, whichever way it is driven.
 	Want float64 `json:"want,omitempty"`
 	// Against is the one to compare with, if it is not the better one.
@@ -25,26 +28,27 @@ type Figure struct {
 
 // Tasks.
 const (
-	taskBulk      = "bulk load, 1M keys"
-	taskMemory    = "memory of a node, 1M keys"
-	taskRestart   = "restart of one node, 1M keys"
-	taskRestarts  = "restart of the whole cluster, 1M keys"
-	taskWatch     = "put to the last of 1,000 watchers, p50"
-	taskWatch99   = "put to the last of 1,000 watchers, p99"
+	taskBulk      = "bulk load"
+	taskMemory    = "memory of a node"
+	taskRestart   = "restart of one node"
+	taskRestarts  = "restart of the whole cluster"
+	taskWatch     = "put to the last watcher, p50"
+	taskWatch99   = "put to the last watcher, p99"
 	taskKill      = "leader killed: longest gap in acknowledged writes"
 	taskBytes     = "bytes written to disk per put, all nodes"
 	taskElections = "elections under full load"
 )
 
-// Tasks is the table.
-func Tasks() []Task {
+// tasks is the table.
+func (o Options) tasks() []Task {
+	keys, watchers := fmt.Sprintf("%d keys", o.Big), fmt.Sprintf("%d watchers", o.Watchers)
 	return []Task{
-		{Name: taskBulk, Unit: "s", Want: 0.5},
-		{Name: taskMemory, Unit: "MiB", Want: 1.0 / 6},
-		{Name: taskRestart, Unit: "s", Want: 1.0 / 3},
-		{Name: taskRestarts, Unit: "s", Want: 1.0 / 3},
-		{Name: taskWatch, Unit: "ms", Want: 1, Against: EtcdGRPC},
-		{Name: taskWatch99, Unit: "ms"},
+		{Name: taskBulk, Of: keys, Unit: "s", Want: 0.5},
+		{Name: taskMemory, Of: keys, Unit: "MiB", Want: 1.0 / 6},
+		{Name: taskRestart, Of: keys, Unit: "s", Want: 1.0 / 3},
+		{Name: taskRestarts, Of: keys, Unit: "s", Want: 1.0 / 3},
+		{Name: taskWatch, Of: watchers, Unit: "ms", Want: 1, Against: EtcdGRPC},
+		{Name: taskWatch99, Of: watchers, Unit: "ms"},
 		{Name: taskKill, Unit: "ms", Want: 0.5, Pooled: true},
 		{Name: taskBytes, Unit: "bytes", Want: 0.5},
 		{Name: taskElections, Unit: "elections"},

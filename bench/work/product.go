@@ -77,6 +77,13 @@ func (r *Run) once(ctx context.Context, p product, o servers.Options, do func(co
 	return do(ctx, c)
 }
 
+// maxConnections is how many of etcd's gRPC clients have a connection of their own: thousands of them would be the load's own weight.
+const maxConnections = 256
+
 func (r *Run) newEtcdGRPC(w load.Work, addrs ...string) (load.Driver, error) {
-	return load.NewEtcdGRPC(w, r.Connections, addrs...)
+	connections := r.Connections
+	if connections == 0 {
+		connections = min(w.Clients, maxConnections)
+	}
+	return load.NewEtcdGRPC(w, connections, addrs...)
 }

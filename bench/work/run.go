@@ -82,7 +82,7 @@ func New(o Options) (*Run, error) {
 			r.Loads = append(r.Loads, l)
 		}
 	}
-	for _, t := range Tasks() {
+	for _, t := range o.tasks() {
 		if o.Which.MatchString(t.Name) && (t.Name != taskElections || o.Steady > 0) {
 			r.Tasks = append(r.Tasks, t)
 		}
