@@ -70,8 +70,14 @@ func read(servers, idle []int) (r reading, err error) {
 	return r, errors.Join(errs[:]...)
 }
 
-// cell makes a cell of two readings and what was counted between them.
-func cell(before, after reading, h *hist.Hist, processors int) Cell {
+// begun is a reading that another goroutine took.
+type begun struct {
+	reading
+	err error
+}
+
+// cell makes a cell of two readings and what was counted between them, in the time that the load ran.
+func cell(before, after reading, h *hist.Hist, ran time.Duration, processors int) Cell {
 	took := after.at.Sub(before.at)
 	all := took.Seconds() * float64(processors)
 	servers, own, idle := after.servers-before.servers, after.own-before.own, after.idle-before.idle
@@ -79,7 +85,7 @@ func cell(before, after reading, h *hist.Hist, processors int) Cell {
 	others := after.machine.Processes - before.machine.Processes - kernel - servers - own - idle + after.machine.Steal - before.machine.Steal
 	kernel += after.machine.Interrupt - before.machine.Interrupt
 	c := Cell{
-		Ops: h.Count(), Rate: float64(h.Count()) / took.Seconds(),
+		Ops: h.Count(), Rate: float64(h.Count()) / ran.Seconds(),
 		P50: millis(h.Quantile(0.5)), P99: millis(h.Quantile(0.99)), P999: millis(h.Quantile(0.999)), Max: millis(h.Max()),
 		Servers: servers.Seconds() / all, Load_: own.Seconds() / all, Idle: idle.Seconds() / all,
 		Kernel: kernel.Seconds() / all, Others: max(0, others.Seconds()/all),
@@ -119,12 +125,15 @@ func (t Times) measure(ctx context.Context, c Contender, w load.Work, idle []int
 		return Cell{}, err
 	}
 	pids := c.Cluster.PIDs()
-	before, err := read(pids, idle)
-	if err != nil {
-		return Cell{}, err
-	}
+	// Beside the load: while it waited for the meters, answers would, and seem slow.
+	began := make(chan begun, 1)
+	go func() {
+		r, err := read(pids, idle)
+		began <- begun{r, err}
+	}()
 	h, err := d.Run(t.Measure)
-	if err != nil {
+	before := <-began
+	if err := errors.Join(err, before.err); err != nil {
 		return Cell{}, err
 	}
 	after, err := read(pids, idle)
@@ -134,7 +143,7 @@ func (t Times) measure(ctx context.Context, c Contender, w load.Work, idle []int
 	if err := d.Drain(); err != nil {
 		return Cell{}, err
 	}
-	got := cell(before, after, h, meter.Processors())
+	got := cell(before.reading, after, h, t.Measure, meter.Processors())
 	got.By = c.Name
 	if got.Ops == 0 {
 		return got, errors.New("nothing was answered in time")

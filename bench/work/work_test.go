@@ -27,7 +27,7 @@ func TestCell(t *testing.T) {
 			Processes: 11700 * time.Millisecond, Kernel: 1200 * time.Millisecond, Interrupt: 1400 * time.Millisecond, Steal: 1100 * time.Millisecond,
 		},
 	}
-	c := cell(before, after, h, 2)
+	c := cell(before, after, h, 2*time.Second, 2)
 	assert.EqualValues(t, 1000, c.Ops)
 	assert.InDelta(t, 500, c.Rate, 1e-9)
 	assert.InDelta(t, 1000, c.CPU, 1e-9, "a second of the servers for a thousand operations")
@@ -40,9 +40,9 @@ func TestCell(t *testing.T) {
 	assert.InEpsilon(t, 2, c.P999, 0.02)
 
 	after.machine.Steal += 200 * time.Millisecond
-	assert.True(t, cell(before, after, h, 2).Disturbed)
+	assert.True(t, cell(before, after, h, 2*time.Second, 2).Disturbed)
 	after.machine = before.machine
-	assert.Zero(t, cell(before, after, h, 2).Others, "ticks are coarse")
+	assert.Zero(t, cell(before, after, h, 2*time.Second, 2).Others, "ticks are coarse")
 }
 
 // TestPass: disturbed passes are repeated, all contenders together, but not for ever.
