@@ -29,6 +29,9 @@ const (
 	MaxQueuedMessages = 4096
 	MaxQueuedBytes    = 32 << 20 // more than raft lets be in flight to one peer
 
+	// keptItems bounds the room of a queue that is kept while it is empty.
+	keptItems = 64
+
 	// pingInterval is the time between pings on a stream. silencePatience is how
 	// long the peer may leave them unanswered before the connection is given up: as
 	// long as a starved machine needs. Bulk on its way adds what it takes at

@@ -1,6 +1,7 @@
 package grpctransport
 
 import (
+	"slices"
 	"sync"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -123,20 +124,24 @@ func (q *queue) take(room bool) (msgs []transport.Message, bulkBytes int) {
 // take appends to msgs what is of at most limit bytes together, or one message.
 func (l *lane) take(msgs []transport.Message, limit int) (_ []transport.Message, size int) {
 	n := 0
-	for _, it := range l.items {
-		if n > 0 && size+it.size > limit {
-			break
-		}
+	for n < len(l.items) && (n == 0 || size+l.items[n].size <= limit) {
+		size += l.items[n].size
 		n++
-		size += it.size
+	}
+	msgs = slices.Grow(msgs, n)
+	for _, it := range l.items[:n] {
 		msgs = append(msgs, it.m)
 	}
 	clear(l.items[:n])
-	l.items = l.items[n:]
-	l.bytes -= size
-	if len(l.items) == 0 {
+	switch {
+	case n < len(l.items):
+		l.items = l.items[n:]
+	case cap(l.items) <= keptItems:
+		l.items = l.items[:0] // most of the time the next ones need no more room
+	default:
 		l.items = nil
 	}
+	l.bytes -= size
 	if len(l.items) <= MaxQueuedMessages/2 && l.bytes <= MaxQueuedBytes/2 {
 		l.dropping = false
 	}
