@@ -21,11 +21,11 @@ func curves(dir string, r *work.Results) error {
 	return nil
 }
 
-// curveNames are those that have two points or more.
+// curveNames are those of which two points or more were measured.
 func curveNames(r *work.Results) (names []string) {
 	points := map[string]int{}
 	for _, l := range r.Loads {
-		if l.Curve == "" {
+		if l.Curve == "" || len(columns(r, l.Name)) == 0 {
 			continue
 		}
 		if points[l.Curve]++; points[l.Curve] == 2 {

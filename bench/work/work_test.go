@@ -11,7 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/confman/confman/bench/hist"
+	"github.com/confman/confman/bench/lane"
+	"github.com/confman/confman/bench/load"
 	"github.com/confman/confman/bench/meter"
+	"github.com/confman/confman/bench/servers"
 )
 
 func TestCell(t *testing.T) {
@@ -133,4 +136,30 @@ func TestMachine(t *testing.T) {
 	assert.Equal(t, "version", m.Names(), "a program that says nothing is not named")
 	assert.Positive(t, m.Sync)
 	assert.Contains(t, Machine{Command: []string{"/a/bench", "-short"}}.CommandLine(), "bench -short")
+}
+
+// slow is a driver that answers nothing at first.
+type slow struct{ runs, answersFrom int }
+
+func (s *slow) Run(time.Duration) (*hist.Hist, error) {
+	h := &hist.Hist{}
+	if s.runs++; s.runs >= s.answersFrom {
+		h.Add(time.Millisecond)
+	}
+	return h, nil
+}
+func (*slow) Drain() error { return nil }
+func (*slow) Close() error { return nil }
+
+// TestNothingInTime: a busy machine may answer nothing for a short time; for a long one that is a fault.
+func TestNothingInTime(t *testing.T) {
+	times := Times{Measure: lane.Patience / 4}
+	who := func(s *slow) Contender {
+		return Contender{"a", &servers.Cluster{}, func(load.Work, ...string) (load.Driver, error) { return s, nil }}
+	}
+	c, err := times.measure(t.Context(), who(&slow{answersFrom: 4}), load.Work{}, nil) // the first run is the warming up
+	require.NoError(t, err)
+	assert.InEpsilon(t, 1/(3*times.Measure.Seconds()), c.Rate, 1e-9)
+	_, err = times.measure(t.Context(), who(&slow{answersFrom: 10}), load.Work{}, nil)
+	require.ErrorContains(t, err, "nothing was answered")
 }
