@@ -49,6 +49,7 @@ func run(ctx context.Context) (err error) {
 	flag.StringVar(&o.Etcd, "etcd-program", filepath.Join(filepath.Dir(self), "etcd"), "its program")
 	flag.StringVar(&o.Data, "data", os.TempDir(), "a directory on a disk, where all data goes meanwhile")
 	flag.IntVar(&o.Rounds, "rounds", 5, "how often everything is done")
+	flag.IntVar(&o.Attempts, "attempts", work.Attempts, "how often a load is measured at most in a round, until nobody disturbs it")
 	flag.IntVar(&o.Keys, "keys", 100_000, "how many keys there are")
 	flag.IntVar(&o.Value, "value", 256, "how many bytes a value has")
 	flag.IntVar(&o.Nodes, "nodes", 3, "how many nodes a cluster has: 1, 3 or 5")
@@ -85,7 +86,7 @@ func run(ctx context.Context) (err error) {
 		o.Etcd = ""
 	}
 	if *short {
-		o.Smoke, o.Rounds, o.Keys = true, 1, 1000
+		o.Smoke, o.Rounds, o.Attempts, o.Keys = true, 1, 1, 1000
 		o.Times = work.Times{Settle: 50 * time.Millisecond, Warm: 100 * time.Millisecond, Measure: 300 * time.Millisecond}
 		o.Grow.Which = regexp.MustCompile(".")
 		o.Hour, o.HourEvery = time.Second, 250*time.Millisecond

@@ -242,6 +242,23 @@ func TestNothingIsAllocated(t *testing.T) {
 	assert.Zero(t, testing.AllocsPerRun(1000, func() { e.Ask() }))
 }
 
+// TestNoTwoPutsAreTheSame: also of clients that come later, which use the same keys.
+func TestNoTwoPutsAreTheSame(t *testing.T) {
+	seen := map[uint64]bool{}
+	for range 3 {
+		b := newBook(Work{Clients: 2, Keys: 3, Seed: 1})
+		for client := range 2 {
+			c := newChooser(b, client)
+			for range 100 {
+				o := c.next()
+				require.True(t, o.put)
+				require.False(t, seen[o.serial])
+				seen[o.serial] = true
+			}
+		}
+	}
+}
+
 func TestShare(t *testing.T) {
 	var mu sync.Mutex
 	seen := map[int]int{}

@@ -31,18 +31,18 @@ type Work struct {
 	Seed    uint64
 }
 
+// serials numbers the puts of all Drivers of this process: a value that is there already would change nothing, and have no revision of its own.
+var serials atomic.Uint64
+
 // book is what the clients of a Driver know together, to judge answers by. It may be used by many goroutines.
 type book struct {
 	work   Work
-	serial atomic.Uint64
 	newest atomic.Uint64   // the greatest revision that a put was answered with
 	acked  []atomic.Uint64 // the same of each key
 }
 
 func newBook(w Work) *book {
-	b := &book{work: w, acked: make([]atomic.Uint64, w.Keys)}
-	b.serial.Store(w.Seed * 1_000_003 % maxSerial)
-	return b
+	return &book{work: w, acked: make([]atomic.Uint64, w.Keys)}
 }
 
 // op is one operation of one client, and what its answer must not fall below.
@@ -67,7 +67,7 @@ func (c *chooser) next() op {
 	o := op{key: c.random.IntN(c.work.Keys)}
 	switch {
 	case c.work.Reads == 0 || c.work.Reads < 1 && c.random.Float64() >= c.work.Reads:
-		o.put, o.serial = true, c.serial.Add(1)
+		o.put, o.serial = true, serials.Add(1)
 		o.floor = c.newest.Load()
 	case !c.work.Local:
 		o.floor = c.acked[o.key].Load()

@@ -1,11 +1,11 @@
 package work
 
-// maxAttempts is how often a pass is made at most until nobody else disturbs it.
-const maxAttempts = 4
+// Attempts is how often a pass is made at most, if nothing else is asked for, until nobody else disturbs it.
+const Attempts = 4
 
 // pass has all contenders measured under one load, one right after the other, again while others disturb one of them. It
 // returns the cells of the least disturbed attempt, and tells what it repeats.
-func pass(contenders []Contender, again bool, measure func(Contender) (Cell, error), say func(string, ...any)) ([]Cell, error) {
+func pass(contenders []Contender, attempts int, measure func(Contender) (Cell, error), say func(string, ...any)) ([]Cell, error) {
 	var best []Cell
 	for attempt := 1; ; attempt++ {
 		var cells []Cell
@@ -20,10 +20,10 @@ func pass(contenders []Contender, again bool, measure func(Contender) (Cell, err
 		if best == nil || worst(cells) < worst(best) {
 			best = cells
 		}
-		if worst(best) <= MaxOthers || !again {
+		if worst(best) <= MaxOthers || attempts <= 1 {
 			return best, nil
 		}
-		if attempt == maxAttempts {
+		if attempt >= attempts {
 			say("disturbed: others took %.0f%% of the processors in the best of %d attempts, which is kept", 100*worst(best), attempt)
 			return best, nil
 		}

@@ -20,10 +20,12 @@ type Options struct {
 	Etcd    string // its program; "": without it
 	Data    string // a directory on a disk
 	Rounds  int
-	Keys    int
-	Value   int
-	Nodes   int
-	Which   *regexp.Regexp // of what is to be done, by name
+	// Attempts is how often a load is measured at most in a round, until nobody disturbs it.
+	Attempts int
+	Keys     int
+	Value    int
+	Nodes    int
+	Which    *regexp.Regexp // of what is to be done, by name
 	// Connections are how many etcd's gRPC clients share; 0: each has its own, as services have.
 	Connections int
 	Curves      bool // with what only plots need
@@ -214,7 +216,7 @@ func (r *Run) round(ctx context.Context, round int) (err error) {
 			who = append(who[:len(who):len(who)], Contender{Empty, empty, load.NewEmpty})
 		}
 		seed := uint64(1 + round*100 + i)
-		cells, err := pass(turn(who, round), !r.Smoke, func(c Contender) (Cell, error) {
+		cells, err := pass(turn(who, round), r.Attempts, func(c Contender) (Cell, error) {
 			seed += 10_000
 			var idle []int
 			for _, other := range f.all {

@@ -54,19 +54,19 @@ func TestPass(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		others []float64 // of the measurements, in turn
-		again  bool
+		times  int
 		want   float64
 		makes  int
 		says   int
 	}{
-		{name: "quiet", others: []float64{0, MaxOthers}, again: true, want: MaxOthers, makes: 2},
-		{name: "disturbed once", others: []float64{0, 0.5, 0, 0}, again: true, makes: 4, says: 1},
-		{name: "disturbed always", others: []float64{0.4, 0.5, 0.2, 0.3, 0.4, 0.3, 0.9, 0.3}, again: true, want: 0.3, makes: 8, says: 4},
-		{name: "judged by nothing", others: []float64{0.4, 0.5}, want: 0.5, makes: 2},
+		{name: "quiet", others: []float64{0, MaxOthers}, times: Attempts, want: MaxOthers, makes: 2},
+		{name: "disturbed once", others: []float64{0, 0.5, 0, 0}, times: Attempts, makes: 4, says: 1},
+		{name: "disturbed always", others: []float64{0.4, 0.5, 0.2, 0.3, 0.4, 0.3, 0.9, 0.3}, times: Attempts, want: 0.3, makes: 8, says: 4},
+		{name: "judged by nothing", others: []float64{0.4, 0.5}, times: 1, want: 0.5, makes: 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			made, said := 0, 0
-			cells, err := pass(two, c.again, func(who Contender) (Cell, error) {
+			cells, err := pass(two, c.times, func(who Contender) (Cell, error) {
 				made++
 				return Cell{By: who.Name, Others: c.others[made-1]}, nil
 			}, func(string, ...any) { said++ })
@@ -79,7 +79,7 @@ func TestPass(t *testing.T) {
 		})
 	}
 	bad := errors.New("a wrong answer")
-	_, err := pass(two, true, func(Contender) (Cell, error) { return Cell{}, bad }, func(string, ...any) {})
+	_, err := pass(two, Attempts, func(Contender) (Cell, error) { return Cell{}, bad }, func(string, ...any) {})
 	require.ErrorIs(t, err, bad)
 }
 
