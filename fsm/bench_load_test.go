@@ -13,7 +13,7 @@ import (
 )
 
 // BenchmarkPuts is per put of a random one of 100,000 keys of 256 bytes, all of them in the
-// database, as a busy node sees them: 25 commands to an Apply, a Maintenance for as many as it
+// database, as a busy node sees them: 25 commands to an Apply, a Maintenance for as many as one
 // looks at, a flush for 10,000. It reports what Apply and Commit take of the processor, and how
 // many bytes of pages a put has a flush write.
 func BenchmarkPuts(b *testing.B) {
@@ -44,13 +44,13 @@ func BenchmarkPuts(b *testing.B) {
 	var inApply, inFlush time.Duration
 	written := 0
 	round := func(n int) {
-		ents := make([]Entry, 0, n+n/MaxMaintenance)
+		ents := make([]Entry, 0, n+2*n/MaxMaintenance)
 		for i := range n {
 			ents = append(ents, next(Command{
 				Origin: Origin{1, 1, uint64(index) + 1}, AcceptedAt: 1, RequestID: "0123456789abcdef",
 				Ops: []Op{putOf(random.IntN(keys))},
 			}))
-			if i%MaxMaintenance == MaxMaintenance-1 {
+			if i%(MaxMaintenance/2) == 0 {
 				ents = append(ents, next(Command{Maintenance: &Maintenance{Elapsed: time.Second, KeepFor: 90 * 24 * time.Hour, KeepVersions: 1000}}))
 			}
 		}

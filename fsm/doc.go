@@ -95,7 +95,8 @@
 // Each value carries a checksum over key and value, verified on every read.
 // Readers go through the pages on their own, each step bounded and each page
 // checked when it is first used in a transaction; before bbolt writes, the pages
-// that it will trust are checked, those that were used already from outside only. What is left, a record that seems never to have
-// been, [Store.Scrub] finds. Whatever finds damage says [ErrDamaged]: the replica
-// must be replaced from its peers.
+// that it will trust are checked, of those that were used already all but the
+// order of keys. What is left, a record that seems never to have been,
+// [Store.Scrub] finds. Whatever finds damage says [ErrDamaged]: the replica must
+// be replaced from its peers.
 package fsm

@@ -119,6 +119,12 @@ func (f *flipped) spans(t *testing.T) (out [][2]int) {
 // each structure.
 func (f *flipped) eachByte(t *testing.T, first, stride int, check func()) {
 	t.Helper()
+	f.eachByteAfter(t, first, stride, func() {}, check)
+}
+
+// eachByteAfter is eachByte, with before called each time while the file is still whole.
+func (f *flipped) eachByteAfter(t *testing.T, first, stride int, before, check func()) {
+	t.Helper()
 	spans := f.spans(t)
 	file, err := os.OpenFile(f.path, os.O_RDWR, 0)
 	require.NoError(t, err)
@@ -130,6 +136,7 @@ func (f *flipped) eachByte(t *testing.T, first, stride int, check func()) {
 		for i := range bad {
 			bad[i] ^= mask
 		}
+		before()
 		_, err := file.WriteAt(bad, int64(from))
 		require.NoError(t, err)
 		func() {
@@ -354,12 +361,7 @@ func TestBytesFlippedThenWritten(t *testing.T) {
 		ents := slices.Clone(f.log[s.State().Applied:])
 		ops := []Op{put("some/key/07", "new"), put("some/key/08", "new"), del("some/key/14"), put("a", "first")}
 		last := len(f.log)
-		cmd := Command{Origin: Origin{1, 1, uint64(last + 1)}, Ops: ops}
-		sweep := Command{Maintenance: &Maintenance{Elapsed: IdempotencyRetention, KeepFor: 1, KeepVersions: 1}}
-		ents = append(ents,
-			Entry{Index: Index(last + 1), Term: 1, Data: encode(t, cmd)},
-			Entry{Index: Index(last + 2), Term: 1, Data: encode(t, sweep)},
-		)
+		ents = append(ents, f.more(t, ops)...)
 		_, err = s.Apply(ents)
 		if err == nil {
 			err = s.BeginFlush().Commit()
@@ -383,6 +385,61 @@ func TestBytesFlippedThenWritten(t *testing.T) {
 		}
 		checkWritten(t, s, want, ops)
 		require.NoError(t, s.Close())
+	})
+	t.Logf("%d bytes: %d stopped, %d flushed", len(f.image), stopped, flushed)
+	assert.Positive(t, stopped)
+	assert.Positive(t, flushed)
+}
+
+// more are ops, and a compaction, behind the log.
+func (f *flipped) more(t *testing.T, ops []Op) []Entry {
+	t.Helper()
+	last := len(f.log)
+	cmd := Command{Origin: Origin{1, 1, uint64(last + 1)}, Ops: ops}
+	sweep := Command{Maintenance: &Maintenance{Elapsed: IdempotencyRetention, KeepFor: 1, KeepVersions: 1}}
+	return []Entry{
+		{Index: Index(last + 1), Term: 1, Data: encode(t, cmd)},
+		{Index: Index(last + 2), Term: 1, Data: encode(t, sweep)},
+	}
+}
+
+// For bytes that are flipped when all of the database was read and a flush is due, which does not
+// look at all of its keys again: the node may refuse and stop, but nothing wrong is answered then.
+func TestBytesFlippedOnceRead(t *testing.T) {
+	t.Parallel()
+	f := newFlipped(t)
+	ops := []Op{put("some/key/07", "new"), put("some/key/08", "new"), del("some/key/14"), put("a", "first")}
+	want := f.states[Index(len(f.log))].records
+	var s *Store
+	var stopped, flushed int
+	f.eachByteAfter(t, 0, 7, func() {
+		var err error
+		s, err = Open(f.path, flipOptions)
+		require.NoError(t, err)
+		require.NoError(t, scrub(s))
+		_, err = s.Apply(f.more(t, ops))
+		require.NoError(t, err)
+	}, func() {
+		if err := s.BeginFlush().Commit(); err != nil {
+			require.ErrorIs(t, err, ErrDamaged)
+			stopped++
+		} else {
+			flushed++
+			checkWritten(t, s, want, ops)
+		}
+		require.NoError(t, s.Close())
+		s, err := Open(f.path, flipOptions)
+		if err != nil {
+			require.ErrorIs(t, err, ErrDamaged)
+			return
+		}
+		defer func() { require.NoError(t, s.Close()) }()
+		switch applied := s.State().Applied; {
+		case int(applied) > len(f.log):
+			checkWritten(t, s, want, ops)
+		default:
+			checkWritten(t, s, f.states[applied].records, nil)
+		}
 	})
 	t.Logf("%d bytes: %d stopped, %d flushed", len(f.image), stopped, flushed)
 	assert.Positive(t, stopped)

@@ -330,18 +330,20 @@ func (v *pathVerifier) verify(key []byte, beside bool) error {
 	return damaged("bucket %s: deeper than %d pages", v.t.in, maxTreeDepth)
 }
 
-// enter checks page id. One that was gone over in this transaction, because a read or a put came
-// there, is looked at from outside only: that it is the page which the one above means, and as long
-// as it says.
+// enter checks page id. If a read or a put went over it in this transaction, its keys ascend: what
+// bbolt could stumble over, places and lengths, is checked again, so close to its writing.
 func (v *pathVerifier) enter(id uint64, lo, hi []byte) (node, error) {
-	n, err := v.t.visit(id, lo, hi, false)
-	if err == nil {
-		err = n.within(lo, hi)
+	if !v.t.pages.seen(id) {
+		return v.t.visit(id, lo, hi, false)
 	}
-	if err == nil {
-		err = n.fits()
+	n, err := v.t.node(id)
+	if err != nil {
+		return node{}, err
 	}
-	return n, err
+	if err := n.layout(v.t.in, false); err != nil {
+		return node{}, err
+	}
+	return n, n.within(lo, hi)
 }
 
 // neighbours checks the children beside child i of n.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash/fnv"
 	"math/bits"
+	"sync/atomic"
 )
 
 // The pages of a bbolt database, read here without bbolt: its own reader follows
@@ -131,6 +132,11 @@ type pages struct {
 	verified []uint64
 	// freelist is the header of the freelist's page when the transaction began.
 	freelist [pageHeaderBytes]byte
+}
+
+// seen tells whether a reader went over page id. Of an inline bucket, 0, nobody remembers it.
+func (p *pages) seen(id uint64) bool {
+	return id != 0 && atomic.LoadUint64(&p.verified[id/64])&(1<<(id%64)) != 0
 }
 
 // newPages reads the transaction txid in mem, the mapped database.
@@ -370,6 +376,14 @@ func (n node) descend(key []byte) (int, error) {
 // after the other without a gap, and as many pages as they need. hi nil: no end.
 // The elements of leaves are buckets if in is names, and none is otherwise.
 func (n node) verify(in bucket, lo, hi []byte) error {
+	if err := n.layout(in, true); err != nil {
+		return err
+	}
+	return n.within(lo, hi)
+}
+
+// layout is verify without the keys' bounds, and unless ascending without a look at keys.
+func (n node) layout(in bucket, ascending bool) error {
 	at := pageHeaderBytes + elementBytes*n.n
 	keyAt := n.keyAt()
 	var kind uint32
@@ -394,34 +408,17 @@ func (n node) verify(in bucket, lo, hi []byte) error {
 		if end > len(n.b) {
 			return n.beyond(i)
 		}
-		k := n.b[at:keyEnd]
-		if len(k) == 0 || bytes.Compare(before, k) >= 0 {
+		if keyEnd == at || ascending && bytes.Compare(before, n.b[at:keyEnd]) >= 0 {
 			return damaged("page %d: element %d is out of order", n.id(), i)
 		}
-		at, before = end, k
+		before, at = n.b[at:keyEnd], end
 	}
-	if err := n.within(lo, hi); err != nil {
-		return err
-	}
-	return n.fits()
-}
-
-// fits checks that the page is as long as its last element needs.
-func (n node) fits() error {
-	end := pageHeaderBytes
-	if last := n.n - 1; last >= 0 {
-		e := n.element(last)
-		end += elementBytes*last + n.position(last) + int(binary.LittleEndian.Uint32(e[n.keyAt()+4:]))
-		if n.isLeaf {
-			end += int(binary.LittleEndian.Uint32(e[12:]))
-		}
-	}
-	want := end
+	want := at
 	if n.id() != 0 { // else it lies in a bucket's value, which is as long as needed
-		want = (end + pageBytes - 1) / pageBytes * pageBytes
+		want = (at + pageBytes - 1) / pageBytes * pageBytes
 	}
 	if want != len(n.b) {
-		return damaged("page %d: %d bytes for elements that end at %d", n.id(), len(n.b), end)
+		return damaged("page %d: %d bytes for elements that end at %d", n.id(), len(n.b), at)
 	}
 	return nil
 }

@@ -49,12 +49,11 @@ func (t *tree) visit(id uint64, lo, hi []byte, strict bool) (node, error) {
 	if err != nil {
 		return node{}, err
 	}
-	seen, bit := &t.pages.verified[id/64], uint64(1)<<(id%64)
-	if strict || id == 0 || atomic.LoadUint64(seen)&bit == 0 {
+	if strict || !t.pages.seen(id) {
 		if err := n.verify(t.in, lo, hi); err != nil {
 			return node{}, err
 		}
-		atomic.OrUint64(seen, bit)
+		atomic.OrUint64(&t.pages.verified[id/64], 1<<(id%64))
 	}
 	return n, nil
 }
