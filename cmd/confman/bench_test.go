@@ -106,7 +106,12 @@ func listening(p *proc) bool {
 // cpuTime is what the process has used of the processors since its start.
 func cpuTime(b *testing.B, p *proc) time.Duration {
 	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	return cpuTimeOf(b, p.cmd.Process.Pid)
+}
+
+func cpuTimeOf(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	require.NoError(b, err)
 	// After the name, which ends with the last ")": fields 3 and on; 14 and 15 are ticks of 10 ms.
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
@@ -248,6 +253,7 @@ func BenchmarkRead(b *testing.B) {
 			drive(b, floor, readSlice/4, same, http.StatusOK)
 			drive(b, node, readSlice/4, same, http.StatusOK)
 			var floorTime, nodeTime time.Duration
+			floorCPU, nodeCPU := cpuTimeOf(b, empty.Process.Pid), cpuTime(b, p)
 			n := 0
 			for range b.N {
 				for range readTurns {
@@ -261,9 +267,55 @@ func BenchmarkRead(b *testing.B) {
 			b.ReportMetric(float64(n)/floorTime.Seconds(), "empty-reads/s")
 			b.ReportMetric(float64(n)/nodeTime.Seconds(), "reads/s")
 			b.ReportMetric(100*floorTime.Seconds()/nodeTime.Seconds(), "%empty")
+			perRead := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(n) }
+			b.ReportMetric(perRead(cpuTimeOf(b, empty.Process.Pid)-floorCPU), "empty-cpu-µs/read")
+			b.ReportMetric(perRead(cpuTime(b, p)-nodeCPU), "node-cpu-µs/read")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
+}
+
+// BenchmarkConsistency reads random keys of 256 bytes with 64 clients, spread over the three
+// nodes, bounded and linearizable in turns. What the nodes say to each other is in both.
+func BenchmarkConsistency(b *testing.B) {
+	onRealDisk(b)
+	f := up(b, 3)
+	const clients, keys, size = 64, 10_000, 256
+	var addrs []string
+	for _, p := range f.nodes {
+		addrs = append(addrs, p.addr())
+	}
+	all := lanes(b, clients, addrs...)
+	value := strings.Repeat("v", size)
+	drive(b, all, keys, func(i int, buf []byte) []byte {
+		return fmt.Appendf(buf, "PUT %sbench/%d HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", configPath, i, size, value)
+	}, http.StatusCreated)
+	f.converge()
+	kinds := [...]string{"bounded", "linearizable"}
+	var took, cpu [len(kinds)]time.Duration
+	var each [len(kinds)][]time.Duration
+	for range b.N {
+		for range readTurns {
+			for k, kind := range kinds {
+				before := fleetTime(b, f)
+				d, times := drive(b, all, readSlice, func(i int, buf []byte) []byte {
+					return fmt.Appendf(buf, "GET %sbench/%d?consistency=%s HTTP/1.1\r\nHost: localhost\r\n\r\n", configPath, (i*7919)%keys, kind)
+				}, http.StatusOK)
+				took[k] += d
+				cpu[k] += fleetTime(b, f) - before
+				each[k] = append(each[k], times...)
+			}
+		}
+	}
+	for k, kind := range kinds {
+		slices.Sort(each[k])
+		n := float64(len(each[k]))
+		b.ReportMetric(n/took[k].Seconds(), kind+"/s")
+		b.ReportMetric(float64(cpu[k].Microseconds())/n, kind+"-cpu-µs")
+		b.ReportMetric(percentile(each[k], 50), kind+"-p50-ms")
+		b.ReportMetric(percentile(each[k], 99), kind+"-p99-ms")
+	}
+	b.ReportMetric(0, "ns/op")
 }
 
 // BenchmarkPut puts values of 256 bytes with 64 clients, spread over the three
