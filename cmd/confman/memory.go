@@ -18,19 +18,32 @@ import (
 // runtime cannot help exceeding for moments.
 const memoryShare = 75
 
+const (
+	// heapBallast is memory that is never touched, and so takes none, but counts for Go's runtime as in use: it
+	// collects garbage when the heap has doubled, and that of a node which holds little is a few MiB, which
+	// requests fill many times a second. So up to this much more garbage lies around at a time.
+	heapBallast = 16 << 20
+	// minBallastLimit is the least limit of memory with a ballast, which counts there, too.
+	minBallastLimit = 16 * heapBallast
+)
+
 // limitMemory tells Go's runtime how much memory to stay below, so that a node collects garbage in
 // time and is not killed: what GOMEMLIMIT says, or else the setting, or else memoryShare of what
 // the control group of this process allows. Without any there is no limit. root is that of the
-// file system.
-func limitMemory(environ []string, setting int, root string, log *slog.Logger) {
+// file system. What it returns is the ballast, to be kept while the node runs.
+func limitMemory(environ []string, setting int, root string, log *slog.Logger) (ballast []byte) {
 	limit, source := memoryLimit(environ, setting, root)
+	if limit == 0 || limit >= minBallastLimit {
+		ballast = make([]byte, heapBallast)
+	}
 	if limit == 0 {
-		return
+		return ballast
 	}
 	if source != goMemLimit { // which the runtime knows itself
 		debug.SetMemoryLimit(limit)
 	}
 	log.Info("memory is limited", slog.Int64("bytes", debug.SetMemoryLimit(-1)), slog.String("by", source))
+	return ballast
 }
 
 const goMemLimit = "GOMEMLIMIT"

@@ -75,10 +75,12 @@ func TestMemoryIsLimited(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
 	defer debug.SetMemoryLimit(before)
 	var said bytes.Buffer
-	limitMemory(nil, 1<<40, machine(t, nil), slog.New(slog.NewTextHandler(&said, nil)))
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	assert.Len(t, limitMemory(nil, 1<<40, machine(t, nil), log), heapBallast)
 	assert.Equal(t, int64(1<<40), debug.SetMemoryLimit(-1))
 	assert.Contains(t, said.String(), "bytes=1099511627776 by=Limits.MemoryBytes")
 	said.Reset()
-	limitMemory(nil, 0, machine(t, nil), slog.New(slog.NewTextHandler(&said, nil)))
+	assert.Len(t, limitMemory(nil, 0, machine(t, nil), log), heapBallast)
 	assert.Empty(t, said.String())
+	assert.Empty(t, limitMemory(nil, config.MinMemoryBytes, machine(t, nil), log), "there is no room for more garbage")
 }

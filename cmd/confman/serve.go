@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -76,7 +77,7 @@ stops by itself, the reason and what to do about it are printed, and the exit co
 		if err != nil {
 			return err
 		}
-		limitMemory(e.environ, cfg.Limits.MemoryBytes, "/", log)
+		defer runtime.KeepAlive(limitMemory(e.environ, cfg.Limits.MemoryBytes, "/", log))
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(ctx, stop) // from then on a signal ends the process at once
