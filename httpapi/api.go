@@ -274,11 +274,16 @@ func leaderName(s *node.NodeStatus, id uint64) string {
 	return s.State.Members[i].Name
 }
 
-// leaderHeaderOf is the Confman-Leader header; the same slice until the leader changes.
+// leaderHeaderOf is the Confman-Leader header; the same slice until the leader changes. A nil status is the
+// node's, which is only asked for then.
 func (a *api) leaderHeaderOf(s *node.NodeStatus) []string {
 	h := a.leader.Load()
-	if h.id == s.Leader {
+	if s == nil && h.id == a.Node.Leader() || s != nil && h.id == s.Leader {
 		return h.value
+	}
+	if s == nil {
+		status := a.Node.Status()
+		s = &status
 	}
 	name := leaderName(s, s.Leader)
 	if name == "" {

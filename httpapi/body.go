@@ -19,7 +19,9 @@ type body struct {
 	src     io.ReadCloser
 	caller  string // whose share it holds; "": of nobody
 	held    int64  // of MaxBodyMemoryBytes
-	got     int64  // bytes
+	ended   bool   // it was read to its end
+	reads   int
+	got     int64 // bytes
 	waited  time.Duration
 }
 
@@ -35,9 +37,12 @@ func (b *body) Read(p []byte) (int, error) {
 	// Only a test's recorder has no deadlines; the answer's one follows the body,
 	// else a long upload would leave no time to answer.
 	now := b.c.api.Now()
-	left := b.c.api.transfer - b.waited + time.Duration(float64(b.got)/MinBodyRate*float64(time.Second))
-	_ = b.control.SetReadDeadline(now.Add(min(left, b.c.api.transfer)))
-	_ = b.control.SetWriteDeadline(now.Add(b.c.api.transfer + WriteWait))
+	if b.reads > 0 || b.c.api.transfer != TransferTimeout { // else they are as the server set them with the request's headers
+		left := b.c.api.transfer - b.waited + time.Duration(float64(b.got)/MinBodyRate*float64(time.Second))
+		_ = b.control.SetReadDeadline(now.Add(min(left, b.c.api.transfer)))
+		_ = b.control.SetWriteDeadline(now.Add(b.c.api.transfer + WriteWait))
+	}
+	b.reads++
 	n, err := b.src.Read(p)
 	b.got += int64(n)
 	b.waited += b.c.api.Now().Sub(now)
@@ -48,6 +53,7 @@ func (b *body) Read(p []byte) (int, error) {
 		err = problemf(kindBodyTimeout, "no more of the body arrived in time: %d bytes did in %v; the first are waited for up to %v, and it takes %d bytes a second",
 			b.got, b.waited.Round(time.Millisecond), TransferTimeout, MinBodyRate)
 	case errors.Is(err, io.EOF):
+		b.ended = true
 		_ = b.control.SetReadDeadline(time.Time{})
 	default: // the client left, or its chunks are not well formed
 		err = problemf(kindIncompleteBody, "the body cannot be read to its end: %v", err)
@@ -129,6 +135,9 @@ func (b *body) all(limit int64) ([]byte, error) {
 		text := make([]byte, length)
 		if _, err := io.ReadFull(b, text); err != nil {
 			return nil, err
+		}
+		if b.ended { // the end came with the last of it
+			return text, nil
 		}
 		// One more read meets the end, and lifts the deadline.
 		_, err := b.Read(make([]byte, 1))

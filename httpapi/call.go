@@ -22,6 +22,8 @@ type call struct {
 	param string // the catch-all part of the path
 	id    string
 	buf   []byte // for the answer's body
+	// values are those of headers that are made for this answer, which so share one piece of memory: see head.
+	values *[5]string
 	// proposed: a command may have left; a failure that knows no better is unknown.
 	proposed bool
 	begun    bool // the answer's headers are out of our hands
@@ -107,7 +109,9 @@ func (c *call) setID() {
 		return
 	}
 	c.id = c.api.newID()
-	h["X-Request-Id"] = []string{c.id}
+	c.values = new([5]string)
+	c.values[4] = c.id
+	h["X-Request-Id"] = c.values[4:5:5]
 }
 
 // standing is how an answer relates to the cluster's history.
@@ -144,7 +148,7 @@ type answer struct {
 }
 
 // head writes the headers of an answer. All values that are made for it share
-// one string and one slice: every read pays for this.
+// one string and one slice: every read pays for this. status may be nil: see leaderHeaderOf.
 //
 // It panics, which is answered with internal, if the handler would give something out to a caller
 // whom nobody found to be allowed that.
@@ -168,10 +172,11 @@ func (c *call) head(a answer, st standing, status *node.NodeStatus) {
 	if st.memento != 0 {
 		c.memento(st)
 	}
-	var (
-		text   [96]byte
-		values = new([4]string)
-	)
+	values := c.values
+	if values == nil { // the request has an id of its own
+		values = new([5]string)
+	}
+	var text [96]byte
 	b := strconv.AppendUint(text[:0], uint64(st.revision), 10)
 	revision := len(b)
 	b = appendStaleness(b, st)

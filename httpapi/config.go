@@ -30,8 +30,10 @@ type Node interface {
 	Watch(path string, from fsm.Revision) (*node.Watcher, error)
 	// Backup opens an image that holds every write acknowledged before the call.
 	Backup(ctx context.Context) (*node.Backup, error)
-	// Status is called for every request: it must be cheap.
+	// Status is called for every write, Leader for every request: they must be cheap.
 	Status() node.NodeStatus
+	// Leader is the raft id of the leader, as Status has it.
+	Leader() uint64
 	// Measures is what the node counted; it is asked at each scrape of /metrics.
 	Measures() node.Measures
 	// Place is where a member listens of whom neither the state nor Config.Members says it; zero: not known.

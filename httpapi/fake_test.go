@@ -194,6 +194,8 @@ func (n *fakeNode) Measures() node.Measures {
 	return n.measures
 }
 
+func (n *fakeNode) Leader() uint64 { return n.Status().Leader }
+
 func (n *fakeNode) Status() node.NodeStatus {
 	s := n.status
 	s.State = n.store.State()

@@ -64,14 +64,13 @@ func (c *call) sendRecord(rec *fsm.Record, want int, st standing) error {
 			return &readError{st, compareFailed(rec.Key, rec.Revision)}
 		}
 	}
-	status := c.api.Node.Status()
 	a := answer{status: http.StatusOK, contentType: jsonHeader, etag: rec.Revision}
 	h := c.w.Header()
 	h["Vary"] = varyHeader
 	h["Cache-Control"] = noCacheHeader
 	if k, ok := listed(c.r.Header["If-None-Match"], rec.Revision, true); ok { // it has the value already
 		a.status, a.contentType, a.coding = http.StatusNotModified, nil, k
-		c.send(a, st, &status)
+		c.send(a, st, nil)
 		return nil
 	}
 	if want == 0 {
@@ -82,7 +81,7 @@ func (c *call) sendRecord(rec *fsm.Record, want int, st standing) error {
 		a.contentType = bareHeaders[want]
 		c.buf = append(c.buf, rec.Value...)
 	}
-	c.send(a, st, &status)
+	c.send(a, st, nil)
 	return nil
 }
 

@@ -25,9 +25,10 @@ func (a *api) isOwn(host string) bool {
 	} else if name, _, one := strings.Cut(host, ":"); one {
 		host = name
 	}
-	if _, err := netip.ParseAddr(host); err == nil {
+	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") || slices.Contains(a.Hosts, name) {
 		return true
 	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || slices.Contains(a.Hosts, host)
+	_, err := netip.ParseAddr(host) // the last, for its error is made anew each time
+	return err == nil
 }

@@ -42,7 +42,7 @@ func (c *call) open(f freshness, fn func(*fsm.View) error) (*fsm.View, standing,
 	if f.consistency != linearizable {
 		v, st, err := c.try(f, fn, c.wrote)
 		// A revision, or a policy, that is not here yet may be at other nodes.
-		ahead := (errors.Is(err, fsm.ErrFuture) || isStale(err)) && f.consistency == bounded
+		ahead := err != nil && f.consistency == bounded && (errors.Is(err, fsm.ErrFuture) || isStale(err))
 		if err != nil && !ahead || f.consistency == local || err == nil && st.within(f.maxStaleness) {
 			return v, st, err
 		}
@@ -55,9 +55,7 @@ func (c *call) open(f freshness, fn func(*fsm.View) error) (*fsm.View, standing,
 		}
 	}
 	asked := c.api.Now()
-	ctx, cancel := context.WithTimeout(c.r.Context(), ReadWait)
-	defer cancel()
-	if err := c.api.Node.Linearize(ctx); err != nil {
+	if err := c.api.Node.Linearize(dueIn(c.r.Context(), ReadWait)); err != nil {
 		if f.consistency == bounded && (errors.Is(err, node.ErrNoQuorum) || errors.Is(err, context.DeadlineExceeded)) {
 			err = &readError{tried, tooStale(f, tried)}
 		}

@@ -26,6 +26,8 @@ func contentTypeOf(header string, value []byte) (string, error) {
 	case "", typeForm: // curl -d sends the latter without being asked to
 		return guessType(value), nil
 	case typeJSON:
+	case plainText, typeText, typeOctets: // what most say
+		return header, nil
 	default:
 		if reason := checkContentType(header); reason != "" {
 			return "", invalidHeader("Content-Type", reason)

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -172,9 +171,7 @@ func (c *call) propose(cmd *fsm.Command) (fsm.Result, error) {
 	if err := c.mayPropose(cmd); err != nil {
 		return fsm.Result{}, err
 	}
-	ctx, cancel := context.WithTimeout(c.r.Context(), WriteWait)
-	defer cancel()
-	ctx, done := c.traced(ctx, cmd)
+	ctx, done := c.traced(dueIn(c.r.Context(), WriteWait), cmd)
 	res, err := c.api.Node.Propose(ctx, cmd)
 	done(err)
 	if err != nil {

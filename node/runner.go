@@ -106,6 +106,7 @@ type Runner struct {
 	member   atomic.Pointer[member]     // nil until the cluster is formed
 	drained  atomic.Bool                // clients should go elsewhere
 	progress atomic.Pointer[[]Progress] // of a leader, after its last tick
+	ahead    atomic.Int64               // of Go's clock, bootTime at the last tick
 	changed  occasion                   // the status
 	status   atomic.Pointer[Status]     // the core's, after its last step; nil until formed
 	waiting  atomic.Pointer[[]string]

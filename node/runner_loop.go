@@ -161,7 +161,7 @@ func (r *Runner) step(m *member, items []item, tick bool) {
 	clear(r.loop.ins)
 	ins := r.loop.ins[:0]
 	if tick {
-		ins = r.tellRoom(append(ins, Tick{Now: bootTime()}))
+		ins = r.tellRoom(append(ins, Tick{Now: r.tickTime()}))
 	}
 	for i := range items {
 		switch it := &items[i]; {

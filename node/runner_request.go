@@ -62,7 +62,7 @@ func (r *Runner) propose(ctx context.Context, m *member, cmd *fsm.Command, comma
 	}
 	a, ok := w.wait(ctx)
 	if !ok {
-		return fsm.Result{}, &WriteError{Outcome: Unknown, Leader: r.leader(), Err: ctx.Err()}
+		return fsm.Result{}, &WriteError{Outcome: Unknown, Leader: r.Leader(), Err: ctx.Err()}
 	}
 	r.meter.passed(&t.Stages)
 	if stages, _ := ctx.Value(stagesKey{}).(*Stages); stages != nil {
@@ -126,7 +126,7 @@ func (w *waiter) wait(ctx context.Context) (answer, bool) {
 // deadline is ctx's on the core's clock, a few ticks earlier if there is time
 // for that; or wait from now.
 func (r *Runner) deadline(ctx context.Context, wait time.Duration) time.Duration {
-	now := bootTime()
+	now := r.aboutBootTime()
 	at, ok := ctx.Deadline()
 	if !ok {
 		return now + wait
@@ -144,11 +144,11 @@ func (r *Runner) notYet() error {
 }
 
 func (r *Runner) notApplied(err error) *WriteError {
-	return &WriteError{Outcome: NotApplied, Leader: r.leader(), Err: err}
+	return &WriteError{Outcome: NotApplied, Leader: r.Leader(), Err: err}
 }
 
-// leader is the raft id of the leader, 0 if none is known.
-func (r *Runner) leader() uint64 {
+// Leader is the raft id of the leader, 0 if none is known: that of Status, for less.
+func (r *Runner) Leader() uint64 {
 	if st := r.status.Load(); st != nil {
 		return st.Leader
 	}
