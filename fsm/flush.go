@@ -21,6 +21,7 @@ type Flush struct {
 	state   logical
 	windows [][2][]byte // key and value of those that changed
 	durable logical     // what the database holds; once Commit began
+	written int         // pages, by Commit
 	// tallies are those of the database that it is written to.
 	tallies map[bucket][]rangeTally
 }
@@ -55,6 +56,9 @@ func (f *Flush) Applied() Index { return f.state.applied }
 
 // Bytes is what the frozen overlay takes in memory.
 func (f *Flush) Bytes() int { return f.frozen.bytes }
+
+// Written is how many pages Commit wrote. Those that held the same before are free now.
+func (f *Flush) Written() int { return f.written }
 
 // Term is that of the entry at Applied.
 func (f *Flush) Term() uint64 { return f.state.term }
@@ -215,7 +219,10 @@ func (f *Flush) write(txid uint64) (err error) {
 		_ = tx.Rollback()
 		return err
 	}
-	return f.commit(tx)
+	err = f.commit(tx)
+	stats := tx.Stats()
+	f.written = int(stats.GetPageAlloc() / pageBytes)
+	return err
 }
 
 func (f *Flush) fill(tx *bbolt.Tx) error {

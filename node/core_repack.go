@@ -20,7 +20,8 @@ type repacking struct {
 	packAt   time.Duration // when the last copy ended, whatever came of it
 }
 
-// measure takes how much of the database is free.
+// measure takes how much of the database is free, less what the next flush will take of it: bbolt never writes a page in its
+// place, so under a steady load of changes as much is free as a flush writes.
 func (c *Core) measure(pages, free int) {
 	c.sparse = c.cfg.RepackBytes >= 0 && pages*fsm.PageBytes >= c.cfg.RepackBytes && float64(free) > c.cfg.RepackShare*float64(pages)
 }

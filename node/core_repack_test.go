@@ -54,6 +54,15 @@ func (p packer) flush(pages, free int) {
 	require.Empty(p.t, p.step(Flushed{Index: fsm.Index(p.applied), Pages: pages, Free: free}))
 }
 
+// What each flush takes of the free pages, and leaves as others, is none that could be given back.
+func TestNoRepackOfWhatFlushesUse(t *testing.T) {
+	p := newPacker(t)
+	p.overlayBytes = p.cfg.FlushBytes
+	require.Equal(t, []Effect{Flush{}}, p.step())
+	require.Empty(t, p.step(Flushed{Index: fsm.Index(p.applied), Pages: 10_000, Free: 6_000, Written: 5_000}))
+	require.Empty(t, p.after(time.Second))
+}
+
 var aStep = []Effect{Repack{Budget: 1 << 20}}
 
 func TestRepackWhenMostIsFree(t *testing.T) {

@@ -296,7 +296,7 @@ func (c *Core) flushed(in Flushed) {
 	c.overlayBytes = in.OverlayBytes
 	c.flushAt = c.now
 	c.flushRest = min(max(flushRests*in.Took, c.cfg.FlushInterval), max(c.cfg.FlushInterval, maxFlushInterval))
-	c.measure(in.Pages, in.Free)
+	c.measure(in.Pages, in.Free-in.Written)
 	c.truncate()
 	c.offerImage()
 }

@@ -61,8 +61,8 @@ type Flushed struct {
 	Index        fsm.Index
 	Term         uint64
 	OverlayBytes int
-	// Pages is how many pages the database has, Free how many of them are free.
-	Pages, Free int
+	// Pages is how many pages the database has, Free how many of them are free, Written how many the flush wrote.
+	Pages, Free, Written int
 	// Took is how long it was under way.
 	Took time.Duration
 }

@@ -294,7 +294,7 @@ func (r *Runner) flush(m *member, f *fsm.Flush) {
 		r.flushed.notify()
 		store := m.store.Load()
 		pages, free := store.Pages()
-		r.inbox.report(Flushed{Index: f.Applied(), Term: f.Term(), OverlayBytes: store.OverlayBytes(), Pages: pages, Free: free, Took: took})
+		r.inbox.report(Flushed{Index: f.Applied(), Term: f.Term(), OverlayBytes: store.OverlayBytes(), Pages: pages, Free: free, Written: f.Written(), Took: took})
 	}
 }
 
