@@ -613,6 +613,7 @@ func (a *applier) change(c *pendingChange, by string) {
 	if c.old != nil {
 		key := supersededKey(now.key, c.old.revision())
 		a.put(&write{in: superseded, key: key, value: encodeSuperseded(key, st.revision, c.old)})
+		a.s.pasts.changed(now.key)
 	}
 	if c.op.Kind == Put {
 		rec := Record{

@@ -162,7 +162,7 @@ func (c *compaction) trim(keep int) (more bool, err error) {
 			}
 			done[key] = true
 			here := c.a.s.policy.keepVersions(key, keep)
-			if here == 0 {
+			if here == 0 || c.a.s.pasts.few(key, here) {
 				continue // all
 			}
 			all, err := c.trimKey(key, here, &room)
@@ -184,9 +184,10 @@ func (c *compaction) trimKey(key string, keep int, room *int) (all bool, err err
 		ended   Revision // the first of them
 		last    string   // of them
 		old     []byte   // what last is
+		seen    int
 	)
 	ok, err := m.seekIn(supersededKey(key, math.MaxUint64), pastOf(key))
-	for seen := 0; ok && err == nil && surplus < MaxMaintenance; ok, err = m.next() {
+	for ; ok && err == nil && surplus < MaxMaintenance; ok, err = m.next() {
 		end, err := endOf(key, m.value)
 		if err != nil {
 			return false, err
@@ -214,5 +215,6 @@ func (c *compaction) trimKey(key string, keep int, room *int) (all bool, err err
 	if surplus > 1 || surplus == 1 && !isTrimmed(old) {
 		c.a.replace(superseded, last, old, encodeSuperseded(last, ended, nil))
 	}
+	c.a.s.pasts.looked(key, seen)
 	return surplus < MaxMaintenance, nil
 }

@@ -38,6 +38,7 @@ type Store struct {
 	policy  *Policy
 	active  *overlay
 	windows map[uint64]*window
+	pasts   pasts
 	scratch []byte
 
 	// mu guards what Apply and Commit both publish. Held for moments only.
@@ -251,7 +252,7 @@ func openStore(path string, opts Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{opts: opts, path: path, database: newDatabase(file), active: newOverlay()}
+	s := &Store{opts: opts, path: path, database: newDatabase(file), active: newOverlay(), pasts: pasts{}}
 	defer func() {
 		if err != nil {
 			s.abandon()
