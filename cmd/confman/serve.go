@@ -81,6 +81,7 @@ stops by itself, the reason and what to do about it are printed, and the exit co
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(ctx, stop) // from then on a signal ends the process at once
+		go giveMemoryBack(ctx)
 		return (&server{config: cfg, log: log, seat: seat}).run(ctx)
 	}
 	return cmd
