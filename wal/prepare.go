@@ -12,7 +12,7 @@ const spareName = segmentPrefix + "spare" + newSuffix
 // spare is room for the next segment.
 type spare struct {
 	wanted chan struct{}               // capacity 1: see Wanted
-	ready  atomic.Pointer[preparation] // durable zeros throughout
+	ready  atomic.Pointer[preparation] // durable zeros throughout; until it has the segment's name
 
 	// Of the goroutine that calls Prepare.
 
@@ -66,8 +66,13 @@ func (l *Log) prepare(s *spare) (more bool, err error) {
 	if err == nil {
 		err = m.file.Sync()
 	}
+	if err = asFull(err); errors.Is(err, ErrFull) {
+		// On some file systems what was allocated can still want room. Nobody was promised anything of it.
+		s.making = nil
+		return false, errors.Join(m.file.Close(), l.fsys.Remove(spareName))
+	}
 	if err != nil {
-		return false, fmt.Errorf("wal: preparing the next segment, %s: %w", spareName, asFull(err))
+		return false, fmt.Errorf("wal: preparing the next segment, %s: %w", spareName, err)
 	}
 	if m.written = to; to < m.size {
 		return true, nil
@@ -87,14 +92,6 @@ func (l *Log) want() {
 	case l.spare.wanted <- struct{}{}:
 	default:
 	}
-}
-
-// take returns a file for a segment of at least size bytes, or nil.
-func (s *spare) take(size int64) *preparation {
-	if p := s.ready.Load(); p == nil || p.size < size {
-		return nil
-	}
-	return s.ready.Swap(nil)
 }
 
 // close closes what was prepared in vain.

@@ -200,3 +200,29 @@ func TestPrepareBesideAppend(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.NoError(t, l.Close())
 }
+
+// TestPrepareDuringASwitch: what was made ahead has its name until it is renamed, whoever wants the next one meanwhile.
+func TestPrepareDuringASwitch(t *testing.T) {
+	opts := Options{SegmentBytes: prepareBytes, ReserveBytes: 1 << 10}
+	w := newWritten(t, opts)
+	size := int(opts.SegmentBytes / 3 * 2)
+	w.append(t, Batch{Entries: entries(1, 1, 1, size), Sync: true})
+	require.NoError(t, w.tryPrepare())
+	require.True(t, w.has(spareName))
+	during := 0
+	w.fsys.fault = func(op, name string) error {
+		if op == "sync" && name == spareName && during == 0 { // a file keeps the name here that it was made under
+			during++
+			more, err := w.log.Prepare()
+			require.NoError(t, err)
+			require.False(t, more)
+		}
+		return nil
+	}
+	w.append(t, Batch{Entries: entries(2, 1, 1, size), Sync: true})
+	w.fsys.fault = nil
+	require.Equal(t, 1, during)
+	require.Len(t, w.log.segments, 2)
+	require.NoError(t, w.model.differsEntries(w.log))
+	w.reopen(t, opts)
+}

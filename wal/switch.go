@@ -77,9 +77,11 @@ func (l *Log) enter(s *segment) {
 // makeSegment makes the segment h, of what was prepared if it is large enough; if there is no room, of the reserve, whatever
 // its size is if it is at least least.
 func (l *Log) makeSegment(h segmentHeader, least int64) (*segment, error) {
-	if p := l.spare.take(h.size); p != nil {
+	if p := l.spare.ready.Load(); p != nil && p.size >= h.size {
 		h.size = p.size
-		return finishSegment(l.fsys, p.file, spareName, h)
+		s, err := finishSegment(l.fsys, p.file, spareName, h)
+		l.spare.ready.Store(nil) // not before: Prepare removes what has the name that is the segment's until it is renamed
+		return s, err
 	}
 	name := segmentName(h.number) + newSuffix
 	f, err := allocateFile(l.fsys, name, h.size)
