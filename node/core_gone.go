@@ -16,9 +16,10 @@ type succeeding struct {
 // §4.2.3 for the votes). One that only this node thinks gone stays the leader: the others do not grant theirs.
 //
 // The voters stand one after the other, so that they do not split the votes; the first of them once the others, too, can have
-// heard. Those who drain come last.
+// heard. Those who drain, or could serve nobody, come last.
 func (c *Core) gone(peer uint64) {
-	if c.role != Follower || c.leader != peer || c.frozen() {
+	// In the same step raft may have heard of another leader, before it says so.
+	if c.role != Follower || c.leader != peer || c.raft.BasicStatus().Lead != peer || c.frozen() {
 		return
 	}
 	c.cfg.mark("leader forgotten: its process has ended")
@@ -30,7 +31,7 @@ func (c *Core) gone(peer uint64) {
 			turn++
 		}
 	}
-	if c.draining {
+	if c.draining || c.why != nil || c.noRoom() {
 		turn += len(c.conf.Voters)
 	}
 	if slices.Contains(c.conf.Voters, c.cfg.ID) {

@@ -91,6 +91,7 @@ func (c *Core) tell(b *batched, r transport.ForwardReply) {
 		c.reporting = r.Verdict == transport.Accepted // it is said again
 	case b.local == nil:
 		c.proposed = r.Verdict == transport.Accepted // maintenance: the next tick makes another
+	case c.inFlight(b.local.seq) != b.local: // it was given up while it gathered with others
 	case r.Verdict != transport.Accepted:
 		c.copyRefused(b.local, b.attempt, r.Verdict)
 	default:
@@ -177,11 +178,9 @@ func (c *Core) dispatch(p *proposal) {
 	}})
 }
 
-// enqueue adds to the batch of commands that become one append to each follower.
+// enqueue adds to the batch of commands. It only collects: of what else the step brings raft may hear before it is handed the
+// batch, but not between that and saying where it put it.
 func (c *Core) enqueue(b batched) {
-	if c.batchBytes > 0 && c.batchBytes+len(b.data) > maxProposeBatchBytes {
-		c.proposeBatch()
-	}
 	c.batch = append(c.batch, b)
 	c.batchBytes += len(b.data)
 }
@@ -193,14 +192,27 @@ func (c *Core) gathering() bool {
 	return c.role == Leader && len(c.appends) > 0 && c.appends[0].at == c.now && c.batchBytes < maxProposeBatchBytes/2
 }
 
-// proposeBatch hands the batch to raft. What raft does not take was never
-// appended, so every copy in it can be refused for certain.
+// proposeBatch hands the batch to raft, in parts that become one append to each follower.
 func (c *Core) proposeBatch() {
-	if len(c.batch) == 0 {
-		return
+	rest := c.batch
+	for len(rest) > 0 {
+		n, bytes := 1, len(rest[0].data)
+		for n < len(rest) && bytes+len(rest[n].data) <= maxProposeBatchBytes {
+			bytes += len(rest[n].data)
+			n++
+		}
+		c.proposePart(rest[:n])
+		rest = rest[n:]
 	}
-	ents := make([]*raftpb.Entry, len(c.batch))
-	for i, b := range c.batch {
+	clear(c.batch)
+	c.batch, c.batchBytes = c.batch[:0], 0
+}
+
+// proposePart hands raft what it takes or refuses together. What it does not take was never
+// appended, so every copy in it can be refused for certain.
+func (c *Core) proposePart(part []batched) {
+	ents := make([]*raftpb.Entry, len(part))
+	for i, b := range part {
 		ents[i] = &raftpb.Entry{Data: b.data}
 		if b.conf {
 			ents[i].Type = raftpb.EntryConfChangeV2.Enum()
@@ -208,20 +220,18 @@ func (c *Core) proposeBatch() {
 	}
 	err := c.raft.Step(&raftpb.Message{Type: raftpb.MsgProp.Enum(), From: &c.cfg.ID, Entries: ents})
 	if err == nil {
-		c.placing = append(c.placing, c.batch...)
-	} else {
-		verdict := transport.Overloaded
-		// In the same step raft may have heard of another leader, before it says so.
-		if b := c.raft.BasicStatus(); b.RaftState != raft.StateLeader || b.LeadTransferee != 0 {
-			verdict = transport.NotLeader
-		}
-		c.cfg.mark("raft refuses a batch of writes")
-		for i := range c.batch {
-			c.tell(&c.batch[i], transport.ForwardReply{Verdict: verdict})
-		}
+		c.placing = append(c.placing, part...)
+		return
 	}
-	clear(c.batch)
-	c.batch, c.batchBytes = c.batch[:0], 0
+	verdict := transport.Overloaded
+	// In the same step raft may have heard of another leader, before it says so.
+	if b := c.raft.BasicStatus(); b.RaftState != raft.StateLeader || b.LeadTransferee != 0 {
+		verdict = transport.NotLeader
+	}
+	c.cfg.mark("raft refuses a batch of writes")
+	for i := range part {
+		c.tell(&part[i], transport.ForwardReply{Verdict: verdict})
+	}
 }
 
 // placeProposals sees where raft put what proposeBatch handed to it: nothing

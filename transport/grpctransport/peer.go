@@ -108,7 +108,11 @@ func (p *peer) run() {
 		if connected && time.Since(started) > silencePatience {
 			wait = minBackoff
 			p.said.forget()
-			continue // nobody who listens is told from one who is far away by connecting only
+			if reason := reasonOf(err); !errors.Is(err, errRestart) && p.due(reason) {
+				p.t.log.Warn("the connection to a peer is lost; trying again",
+					slog.String("peer", p.t.name(p.id)), slog.String("address", *p.address.Load()), slog.String("error", reason))
+			}
+			continue // at once: that nobody listens any more only a connection tells
 		}
 		if errors.Is(err, errRestart) || status.Code(err) == codes.Aborted {
 			wait = minBackoff // one of the two became a member
