@@ -340,12 +340,12 @@ func (v *pathVerifier) verify(key []byte, beside bool) error {
 // enter checks page id. If a read or a put went over it in this transaction, its keys ascend: what
 // bbolt could stumble over, places and lengths, is checked again, so close to its writing.
 func (v *pathVerifier) enter(id uint64, lo, hi []byte) (node, error) {
-	if !v.t.pages.seen(id) {
-		return v.t.visit(id, lo, hi, false)
-	}
-	n, err := v.t.node(id)
+	n, err := v.t.node(id) // there is such a page
 	if err != nil {
 		return node{}, err
+	}
+	if !v.t.pages.seen(id) {
+		return v.t.visit(id, lo, hi, false)
 	}
 	if err := n.layout(v.t.in, false); err != nil {
 		return node{}, err

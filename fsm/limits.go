@@ -35,8 +35,9 @@ const (
 	// keys; changes, their keys, and records of those, to be trimmed. The last change swept, and the
 	// last key trimmed, is finished beyond. A full one takes some 15 ms of each replica.
 	MaxMaintenance = 2048
-	// maxPasts bounds the keys of which it is known how many superseded records they have, some 100 bytes each.
-	maxPasts = 1 << 17
+	// maxPasts bounds the keys of which it is known how many superseded records they have, and maxPastKeyBytes their length:
+	// some 100 bytes each, at most 25 MiB.
+	maxPasts, maxPastKeyBytes = 1 << 17, 128
 
 	// keptForOne is how many records that a trim goes over, and keeps, count for one that it lets
 	// go. With a thousand versions to keep, two keys would use up all of MaxMaintenance else.

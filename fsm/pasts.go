@@ -22,6 +22,9 @@ func (p pasts) few(key string, keep int) bool {
 
 // looked remembers that key had n records, at the time of the newest change.
 func (p pasts) looked(key string, n int) {
+	if len(key) > maxPastKeyBytes {
+		return
+	}
 	if len(p) >= maxPasts {
 		clear(p)
 	}

@@ -25,25 +25,18 @@ type memoryUse struct {
 	live      uint64 // on the heap, when it was last collected
 }
 
-// resting tells when memory is to be given back.
+// resting tells when memory is to be given back: once each time that the node comes to rest.
 type resting struct {
 	before memoryUse
 	still  bool // it was at rest when it was looked last
-	gave   bool // it was due when it was looked last
-	floor  uint64
+	gave   bool // since it was not
 }
 
 func (r *resting) due(now memoryUse) bool {
 	at := now.allocated-r.before.allocated <= restBytes
-	switch {
-	case !at:
-		r.floor = 0
-	case r.gave:
-		r.floor = now.held // stacks, for one, cannot be given back
-	}
-	r.gave = at && r.still && now.held > max(now.live, r.floor)+surplusBytes
-	r.before, r.still = now, at && !r.gave
-	return r.gave
+	due := at && r.still && !r.gave && now.held > now.live+surplusBytes
+	r.before, r.still, r.gave = now, at, at && (r.gave || due)
+	return due
 }
 
 // giveMemoryBack gives back what a node at rest holds without need, until ctx ends.

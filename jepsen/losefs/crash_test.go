@@ -180,17 +180,22 @@ func lose(t *testing.T, child string, times int) error {
 	}
 	t.Logf("%d steps; %v", steps, total)
 	require.Greater(t, steps, times, "it does not get on")
-	require.Positive(t, total.PiecesLost)
-	require.Positive(t, total.PiecesTorn)
+	require.Positive(t, total.Lost())
+	if times >= manyTimes { // of a few losses, none need have been in the middle of a piece
+		require.Positive(t, total.PiecesLost)
+		require.Positive(t, total.PiecesTorn)
+	}
 	return nil
 }
 
-// times is how often power is lost.
+// manyTimes is how often power is lost, but in short tests.
+const manyTimes = 200
+
 func times() int {
 	if testing.Short() {
 		return 25
 	}
-	return 200
+	return manyTimes
 }
 
 func TestSyncedCommitsSurvive(t *testing.T) {
