@@ -95,7 +95,8 @@ func (r *Runner) appendLoop(m *member) {
 }
 
 // prepareLoop makes the next segment of the log while the current one is filled, by small pieces: what is appended
-// meanwhile waits for the same disk.
+// meanwhile waits for the same disk. Where there is not much room it makes none: a segment that is there already would have
+// the log find the disk full only when the database, which must not, has found it before.
 func (r *Runner) prepareLoop(m *member) {
 	wanted, rested := m.log.Wanted(), (<-chan time.Time)(nil)
 	for more := false; ; {
@@ -106,6 +107,9 @@ func (r *Runner) prepareLoop(m *member) {
 		case <-r.stop:
 			return
 		case <-wanted:
+			if r.room.free.Load() < prepareRoom {
+				continue // the next segment is allocated when it is needed
+			}
 		case <-rested:
 		}
 		rested = nil

@@ -4,7 +4,7 @@ const (
 	// DefaultSegmentBytes is the size of a segment: large enough that switching,
 	// with its five syncs, is rare; small enough to read in a fraction of a second at start, and that the next
 	// one can be prepared while a half of it is filled.
-	DefaultSegmentBytes = 16 << 20
+	DefaultSegmentBytes = 64 << 20
 
 	// DefaultReserveBytes is the size of the reserve: all that a node may have in flight, and a quarter more.
 	DefaultReserveBytes = 80 << 20
