@@ -11,8 +11,9 @@ import (
 )
 
 // senderMiB is how much more memory a node may take that sends its database: the
-// window of pieces, the wire's buffers and the collector's slack, which heapBallast adds to.
-const senderMiB = 32 + heapBallast>>20
+// window of pieces, the wire's buffers and the collector's slack, which heapBallast adds to; and an
+// overlay on its way to a flush of 16 MiB, with as much again until it is collected.
+const senderMiB = 32 + heapBallast>>20 + 2*16
 
 // keepNoLog makes the nodes of a fleet keep no more of the log than they must.
 func (f *fleet) keepNoLog() { f.edit("Data", "CatchUpBytes", 1) }
