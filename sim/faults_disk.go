@@ -350,9 +350,10 @@ func (n *nemesis) loseDisk(r *replica) bool {
 }
 
 // forgets tells whether r may lose its disk. While nobody is a member, none that comes
-// back with an empty disk did anything before.
+// back with an empty disk did anything before. One that formed its cluster alone, and whose configuration lists nobody
+// else, cannot find out that it was a member: it forms another cluster, as docs/membership.md warns.
 func (n *nemesis) forgets(r *replica) bool {
-	return n.w.judge.cluster != (fsm.ClusterID{}) && !n.w.renewal.forming(n.w) && !r.forgot && !r.out && n.atlas.loseLog(r)
+	return (r.seat != nil || len(r.names) > 1) && n.w.judge.cluster != (fsm.ClusterID{}) && !n.w.renewal.forming(n.w) && !r.forgot && !r.out && n.atlas.loseLog(r)
 }
 
 func (n *nemesis) forget(r *replica) {
