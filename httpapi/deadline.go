@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// due is a context whose end is told to the node, which answers by then, and for which there is no
-// timer: every write, and every read that asks a quorum, would pay for one. It is done when its parent is.
+// due is a context whose end is told to the node, which ends the wait by then, with a timer that it has at
+// hand: every write, and every read that asks a quorum, would pay for one more. It is done when its parent is, so it is
+// for Node's Propose and Linearize alone.
 type due struct {
 	context.Context
 	at time.Time

@@ -41,7 +41,8 @@ type item struct {
 type waiter struct {
 	answer chan answer // of capacity 1, and answered once: the loop never waits
 	write  bool
-	timed  *timed // of a write
+	timed  *timed      // of a write
+	end    *time.Timer // of the wait; of who waits
 }
 
 type answer struct {

@@ -9,7 +9,11 @@ import (
 )
 
 // waiters that nobody else holds any more.
-var waiterPool = sync.Pool{New: func() any { return &waiter{answer: make(chan answer, 1)} }}
+var waiterPool = sync.Pool{New: func() any {
+	w := &waiter{answer: make(chan answer, 1), end: time.NewTimer(0)}
+	w.end.Stop()
+	return w
+}}
 
 // Propose encodes cmd, has it applied, and returns its result once this node has
 // applied it. ctx bounds the wait; with no deadline, MaxWriteWait does. A
@@ -60,9 +64,9 @@ func (r *Runner) propose(ctx context.Context, m *member, cmd *fsm.Command, comma
 	if err := r.inbox.request(w, command, r.deadline(ctx, MaxWriteWait)); err != nil {
 		return fsm.Result{}, r.notApplied(err)
 	}
-	a, ok := w.wait(ctx)
-	if !ok {
-		return fsm.Result{}, &WriteError{Outcome: Unknown, Leader: r.Leader(), Err: ctx.Err()}
+	a, err := w.wait(ctx)
+	if err != nil {
+		return fsm.Result{}, &WriteError{Outcome: Unknown, Leader: r.Leader(), Err: err}
 	}
 	r.meter.passed(&t.Stages)
 	if stages, _ := ctx.Value(stagesKey{}).(*Stages); stages != nil {
@@ -93,9 +97,9 @@ func (r *Runner) linearize(ctx context.Context) error {
 	if err := r.inbox.request(w, nil, r.deadline(ctx, MaxReadWait)); err != nil {
 		return err
 	}
-	a, ok := w.wait(ctx)
-	if !ok {
-		return ctx.Err()
+	a, err := w.wait(ctx)
+	if err != nil {
+		return err
 	}
 	return a.err
 }
@@ -106,21 +110,38 @@ func newWaiter(write bool) *waiter {
 	return w
 }
 
-// wait returns the answer, or false if ctx ended before it. The waiter goes back
-// to the pool with its answer; without, the loop still holds it.
-func (w *waiter) wait(ctx context.Context) (answer, bool) {
-	var a answer
+// wait returns the answer, or why ctx ended before it: also one that only has a deadline, and no timer
+// of its own. The waiter goes back to the pool with its answer; without, the loop still holds it.
+//
+// The core answers by the deadline. But the loop that it runs on can stand still, in a read of a log whose disk hangs.
+func (w *waiter) wait(ctx context.Context) (answer, error) {
+	var end <-chan time.Time
+	if at, ok := ctx.Deadline(); ok {
+		w.end.Reset(time.Until(at))
+		end = w.end.C
+	}
+	var (
+		a   answer
+		err error
+	)
 	select {
 	case a = <-w.answer:
 	case <-ctx.Done():
+		err = ctx.Err()
+	case <-end:
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
 		select {
 		case a = <-w.answer:
 		default:
-			return answer{}, false
+			return answer{}, err
 		}
 	}
+	// Before somebody else has it.
+	w.end.Stop()
 	waiterPool.Put(w)
-	return a, true
+	return a, nil
 }
 
 // deadline is ctx's on the core's clock, a few ticks earlier if there is time
