@@ -54,7 +54,8 @@ func (d *database) release() error {
 	}
 	var err error
 	if d.db == nil || d.broken.Load() {
-		err = d.file.Close() // bbolt may hold its own locks; this one lets others in
+		// bbolt may hold its own locks, and is not asked to let go of its mapping, which keeps the file open.
+		err = errors.Join(unix.Flock(int(d.file.Fd()), unix.LOCK_UN), d.file.Close())
 	} else {
 		err = d.db.Close()
 	}

@@ -492,3 +492,28 @@ func checkWritten(t *testing.T, s *Store, want map[string]Record, ops []Op) {
 		require.ErrorIs(t, err, ErrDamaged, "%d absent", absent)
 	}
 }
+
+// A later flush, which does not go over the use of all pages any more, stops at what is damaged in order: also where a
+// pointer is to a page that there is not.
+func TestBytesFlippedBeforeALaterFlush(t *testing.T) {
+	t.Parallel()
+	f := newFlipped(t)
+	ops := []Op{put("some/key/07", "new"), put("some/key/08", "new"), del("some/key/14"), put("a", "first")}
+	var s *Store
+	stopped := 0
+	f.eachByteAfter(t, 0, 7, func() {
+		var err error
+		s, err = Open(f.path, flipOptions)
+		require.NoError(t, err)
+		s.verified = true
+		_, err = s.Apply(f.more(t, ops))
+		require.NoError(t, err)
+	}, func() {
+		if err := s.BeginFlush().Commit(); err != nil {
+			require.ErrorIs(t, err, ErrDamaged)
+			stopped++
+		}
+		require.NoError(t, s.Close())
+	})
+	assert.Positive(t, stopped)
+}
