@@ -21,12 +21,13 @@ type Settings struct {
 	MaxMessageBytes uint64
 	// MaxApplyBytes bounds the entries handed out to apply at a time (default 8 MiB).
 	MaxApplyBytes uint64
-	// FlushBytes is the overlay's size at which a flush starts (default 16 MiB); at some nodes a third less, so that not all flush at once.
+	// FlushBytes is the overlay's size at which a flush starts (default 48 MiB); at some nodes a third less, so that not all
+	// flush at once, and everywhere a third of it while the disk has little room or an image is sent.
 	FlushBytes int
 	// FlushInterval is the time between two flushes (default 250 ms): the less there is to be written at once, the less do
 	// syncs of the log wait for it. While flushes take long it is a multiple of what the last one took, up to a few seconds.
 	FlushInterval time.Duration
-	// MaxOverlayBytes is the size at which applying waits for the flush (default 64 MiB).
+	// MaxOverlayBytes is the size at which applying waits for the flush (default 96 MiB).
 	MaxOverlayBytes int
 	// TailBytes bounds the newest entries kept in memory (default 8 MiB).
 	TailBytes int

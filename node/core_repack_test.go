@@ -63,6 +63,22 @@ func TestNoRepackOfWhatFlushesUse(t *testing.T) {
 	require.Empty(t, p.after(time.Second))
 }
 
+// A disk with little room, or one that sends an image, too, is not given large flushes.
+func TestFlushesAreSmallWhereThereIsOtherWork(t *testing.T) {
+	p := newPacker(t)
+	for _, c := range []struct {
+		tight bool
+		out   *outgoing
+		want  []Effect
+	}{{}, {tight: true, want: []Effect{Flush{}}}, {out: &outgoing{startedAt: p.now, progressAt: p.now}, want: []Effect{Flush{}}}} {
+		p.overlayBytes, p.tight, p.outgoing = p.cfg.FlushBytes/tightShare, c.tight, c.out
+		require.Equal(t, c.want, p.step(), "%v", c)
+		if c.want != nil {
+			p.step(Flushed{Index: fsm.Index(p.applied), Pages: 100})
+		}
+	}
+}
+
 var aStep = []Effect{Repack{Budget: 1 << 20}}
 
 func TestRepackWhenMostIsFree(t *testing.T) {

@@ -35,6 +35,7 @@ type storing struct {
 	appliedTerm  uint64
 	hash         [32]byte // the state's at applied
 	overlayBytes int
+	tight        bool // Applied.Tight, as it was last
 
 	durable     uint64
 	durableTerm uint64
@@ -202,8 +203,14 @@ func (c *Core) startStorage() {
 }
 
 // flushBytes is the size of the overlay at which this node flushes. It is another one at each, since all apply the same: who flushes
-// is slow for a while, and a quorum should not be at once.
-func (c *Core) flushBytes() int { return c.cfg.FlushBytes - c.cfg.FlushBytes/6*int(2-c.cfg.ID%3) }
+// is slow for a while, and a quorum should not be at once. Where disk or memory have other work it is a tightShare of that.
+func (c *Core) flushBytes() int {
+	most := c.cfg.FlushBytes
+	if c.tight || c.outgoing != nil {
+		most /= tightShare
+	}
+	return most - most/6*int(2-c.cfg.ID%3)
+}
 
 // emitApply has the store do what waits, up to the index at which the replicas' state hashes are to
 // be compared. Raft bounds it by MaxApplyBytes.
@@ -241,7 +248,7 @@ func (c *Core) applyDone(in Applied) {
 	n := len(in.Results)
 	must(0 < n && n <= c.applying, "%d results for %d entries", n, c.applying)
 	c.applying = 0
-	c.overlayBytes = in.OverlayBytes
+	c.overlayBytes, c.tight = in.OverlayBytes, in.Tight
 	for _, r := range in.Results {
 		must(uint64(r.Index) == c.applied+1, "applied %d after %d", r.Index, c.applied)
 		must(r.Term >= c.appliedTerm, "applied term %d after %d", r.Term, c.appliedTerm)

@@ -53,6 +53,8 @@ type Applied struct {
 	// State is the store's after the last of them.
 	State        fsm.State
 	OverlayBytes int
+	// Tight: the disk has so little room that flushes should be small, as they are while an image is sent.
+	Tight bool
 }
 
 // Flushed says that a Flush effect is done.

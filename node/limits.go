@@ -80,6 +80,10 @@ const (
 	flushRests       = 20
 	maxFlushInterval = 4 * time.Second
 
+	// tightShare is what part of Settings.FlushBytes the overlay has at most, at the start of a flush, while the disk
+	// has little room, or an image is sent.
+	tightShare = 3
+
 	// idleMaintenance is how many intervals a Maintenance waits if there is nothing to do.
 	idleMaintenance = 10
 
@@ -119,9 +123,9 @@ func (s Settings) withDefaults() Settings {
 	def(&s.HeartbeatTicks, 1)
 	def(&s.MaxMessageBytes, 1<<20)
 	def(&s.MaxApplyBytes, 8<<20)
-	def(&s.FlushBytes, 16<<20)
+	def(&s.FlushBytes, 48<<20)
 	def(&s.FlushInterval, 250*time.Millisecond)
-	def(&s.MaxOverlayBytes, 64<<20)
+	def(&s.MaxOverlayBytes, 96<<20)
 	def(&s.TailBytes, 8<<20)
 	def(&s.ProbeInterval, 100*time.Millisecond)
 	def(&s.ResendInterval, 500*time.Millisecond)

@@ -14,8 +14,9 @@ const (
 	// is more than is appended meanwhile.
 	prepareRest = 10 * time.Millisecond
 
-	// prepareRoom is what must be free on the disk for the log's next segment to be made ahead of its time.
-	prepareRoom = 1 << 30
+	// tightRoom is what must be free on the disk for the log's next segment to be made ahead of its time, and for flushes of
+	// full size.
+	tightRoom = 1 << 30
 
 	// MaxReadWait bounds a Linearize whose context has no deadline.
 	MaxReadWait = 5 * time.Second

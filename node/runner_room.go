@@ -119,6 +119,9 @@ func diskFree(path string) (int64, error) {
 	return free, err
 }
 
+// tight is whether the disk has little room.
+func (r *Runner) tight() bool { return r.room.free.Load() < tightRoom }
+
 // look measures the room on the disk. What the loop does not know yet it tells the core with its
 // next tick.
 func (r *Runner) look() error {

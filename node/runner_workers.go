@@ -107,7 +107,7 @@ func (r *Runner) prepareLoop(m *member) {
 		case <-r.stop:
 			return
 		case <-wanted:
-			if r.room.free.Load() < prepareRoom {
+			if r.tight() {
 				continue // the next segment is allocated when it is needed
 			}
 		case <-rested:
@@ -258,7 +258,7 @@ func (r *Runner) apply(m *member, e Apply) error {
 		return err
 	}
 	r.applied.notify()
-	r.inbox.report(Applied{Results: results, State: state, OverlayBytes: store.OverlayBytes()})
+	r.inbox.report(Applied{Results: results, State: state, OverlayBytes: store.OverlayBytes(), Tight: r.tight()})
 	return nil
 }
 

@@ -394,7 +394,7 @@ func (r *replica) apply() {
 		if !r.keep(&state) {
 			return
 		}
-		s.reports = append(s.reports, node.Applied{Results: results, State: state, OverlayBytes: r.db.OverlayBytes()})
+		s.reports = append(s.reports, node.Applied{Results: results, State: state, OverlayBytes: r.db.OverlayBytes(), Tight: r.low})
 		s.reportsBy = max(s.reportsBy, r.w.now+int64(r.rng.between(0, 2*r.w.setup.reportDelay)))
 		r.w.queue.push(event{at: s.reportsBy, kind: evApplied, node: r, life: r.life})
 	case node.Swap:

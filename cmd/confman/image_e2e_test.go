@@ -12,7 +12,7 @@ import (
 
 // senderMiB is how much more memory a node may take that sends its database: the
 // window of pieces, the wire's buffers and the collector's slack, which heapBallast adds to; and an
-// overlay on its way to a flush of 16 MiB, with as much again until it is collected.
+// overlay on its way to a flush of 16 MiB, the size of those beside an image, with as much again until it is collected.
 const senderMiB = 32 + heapBallast>>20 + 2*16
 
 // keepNoLog makes the nodes of a fleet keep no more of the log than they must.

@@ -22,28 +22,41 @@ const (
 	// heapBallast is memory that is never touched, and so takes none, but counts for Go's runtime as in use: it
 	// collects garbage when the heap has doubled, and that of a node which holds little is a few MiB, which
 	// requests fill many times a second. So up to this much more garbage lies around at a time.
-	heapBallast = 16 << 20
-	// minBallastLimit is the least limit of memory with a ballast, which counts there, too.
-	minBallastLimit = 16 * heapBallast
+	heapBallast = 48 << 20
+	// minBallastLimit is the least limit of memory with a ballast, which counts there, too, and with flushes of full size.
+	minBallastLimit = 768 << 20
+
+	// What a node under a lower limit than that gathers for a flush, and at most.
+	smallFlushBytes   = 16 << 20
+	smallOverlayBytes = 64 << 20
 )
+
+// memoryPlan is how a node uses what it may.
+type memoryPlan struct {
+	// ballast is to be kept while the node runs.
+	ballast []byte
+	// flushBytes and overlayBytes are those of node.Settings; 0: its defaults.
+	flushBytes, overlayBytes int
+}
 
 // limitMemory tells Go's runtime how much memory to stay below, so that a node collects garbage in
 // time and is not killed: what GOMEMLIMIT says, or else the setting, or else memoryShare of what
 // the control group of this process allows. Without any there is no limit. root is that of the
-// file system. What it returns is the ballast, to be kept while the node runs.
-func limitMemory(environ []string, setting int, root string, log *slog.Logger) (ballast []byte) {
+// file system.
+func limitMemory(environ []string, setting int, root string, log *slog.Logger) memoryPlan {
 	limit, source := memoryLimit(environ, setting, root)
+	m := memoryPlan{flushBytes: smallFlushBytes, overlayBytes: smallOverlayBytes}
 	if limit == 0 || limit >= minBallastLimit {
-		ballast = make([]byte, heapBallast)
+		m = memoryPlan{ballast: make([]byte, heapBallast)}
 	}
 	if limit == 0 {
-		return ballast
+		return m
 	}
 	if source != goMemLimit { // which the runtime knows itself
 		debug.SetMemoryLimit(limit)
 	}
 	log.Info("memory is limited", slog.Int64("bytes", debug.SetMemoryLimit(-1)), slog.String("by", source))
-	return ballast
+	return m
 }
 
 const goMemLimit = "GOMEMLIMIT"

@@ -77,12 +77,13 @@ stops by itself, the reason and what to do about it are printed, and the exit co
 		if err != nil {
 			return err
 		}
-		defer runtime.KeepAlive(limitMemory(e.environ, cfg.Limits.MemoryBytes, "/", log))
+		memory := limitMemory(e.environ, cfg.Limits.MemoryBytes, "/", log)
+		defer runtime.KeepAlive(memory.ballast)
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		context.AfterFunc(ctx, stop) // from then on a signal ends the process at once
 		go giveMemoryBack(ctx)
-		return (&server{config: cfg, log: log, seat: seat}).run(ctx)
+		return (&server{config: cfg, log: log, seat: seat, memory: memory}).run(ctx)
 	}
 	return cmd
 }

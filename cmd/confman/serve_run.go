@@ -44,6 +44,7 @@ func maxConnections(files int) int {
 type server struct {
 	config config.Config
 	log    *slog.Logger
+	memory memoryPlan
 	seat   *node.Seat                           // what it joins by; nil: it forms a cluster
 	after  func(time.Duration) <-chan time.Time // time.After, but in tests
 
@@ -94,6 +95,7 @@ func (s *server) run(ctx context.Context) error {
 	}
 	runner, err := node.Start(node.RunnerConfig{
 		Settings: node.Settings{
+			FlushBytes: s.memory.flushBytes, MaxOverlayBytes: s.memory.overlayBytes,
 			CatchUpBytes: s.config.Data.CatchUpBytes,
 			KeepFor:      s.config.History.KeepFor, KeepVersions: s.config.History.KeepVersions,
 		},
