@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/confman/confman/fsm"
 )
@@ -74,8 +75,29 @@ func TestFlushesAreSmallWhereThereIsOtherWork(t *testing.T) {
 		p.overlayBytes, p.tight, p.outgoing = p.cfg.FlushBytes/tightShare, c.tight, c.out
 		require.Equal(t, c.want, p.step(), "%v", c)
 		if c.want != nil {
-			p.step(Flushed{Index: fsm.Index(p.applied), Pages: 100})
+			require.Empty(t, p.step(Flushed{Index: fsm.Index(p.applied), Pages: 100}), "nothing is left to flush")
 		}
+	}
+	p.tight, p.outgoing, p.cfg.FlushBytes = true, nil, 1
+	require.Empty(t, p.step(), "nothing is there to flush")
+	p.overlayBytes, p.cfg.FlushBytes, p.waiting = p.cfg.MaxOverlayBytes/tightShare, p.cfg.MaxOverlayBytes, []*raftpb.Message{{}}
+	require.Equal(t, []Effect{Flush{}}, p.step(), "what waits to be applied waits for it")
+}
+
+// The store says with what it applied whether the disk is tight.
+func TestTightDisk(t *testing.T) {
+	s := newStage(t, 1, true)
+	s.start(s.nodes[0])
+	c := s.nodes[0].core
+	for _, tight := range []bool{true, false} {
+		c.applying = 1
+		c.applyDone(Applied{Results: []fsm.Result{{Index: fsm.Index(c.applied + 1), Term: c.appliedTerm}}, Tight: tight})
+		require.Equal(t, tight, c.tight)
+	}
+	r := &Runner{}
+	for free, want := range map[int64]bool{-1: true, tightRoom - 1: true, tightRoom: false} {
+		r.room.free.Store(free)
+		require.Equal(t, want, r.tight(), "%d", free)
 	}
 }
 

@@ -184,7 +184,7 @@ func (c *Core) startStorage() {
 	}
 	full := false
 	if c.applying == 0 && len(c.waiting) > 0 {
-		if full = c.overlayBytes >= c.cfg.MaxOverlayBytes; full {
+		if full = c.overlayBytes >= c.overlayShare(c.cfg.MaxOverlayBytes); full {
 			c.cfg.mark("apply waits for room in the overlay")
 		} else {
 			c.emitApply()
@@ -203,13 +203,18 @@ func (c *Core) startStorage() {
 }
 
 // flushBytes is the size of the overlay at which this node flushes. It is another one at each, since all apply the same: who flushes
-// is slow for a while, and a quorum should not be at once. Where disk or memory have other work it is a tightShare of that.
+// is slow for a while, and a quorum should not be at once.
 func (c *Core) flushBytes() int {
-	most := c.cfg.FlushBytes
-	if c.tight || c.outgoing != nil {
-		most /= tightShare
-	}
+	most := c.overlayShare(c.cfg.FlushBytes)
 	return most - most/6*int(2-c.cfg.ID%3)
+}
+
+// overlayShare is what is left of n, a size of the overlay: while the disk has little room, or an image is sent, a part.
+func (c *Core) overlayShare(n int) int {
+	if c.tight || c.outgoing != nil {
+		return max(n/tightShare, 1) // with 0 there would always be something to flush
+	}
+	return n
 }
 
 // emitApply has the store do what waits, up to the index at which the replicas' state hashes are to
@@ -298,7 +303,9 @@ func (c *Core) flushed(in Flushed) {
 	must(c.flushing, "flushed without a Flush")
 	must(uint64(in.Index) >= c.durable, "flushed index went back: %d after %d", in.Index, c.durable)
 	c.flushing = false
-	c.previous = c.durable
+	if uint64(in.Index) > c.durable { // else the database committed nothing, and may still fall back as far
+		c.previous = c.durable
+	}
 	c.durable, c.durableTerm = uint64(in.Index), in.Term
 	c.overlayBytes = in.OverlayBytes
 	c.flushAt = c.now

@@ -80,8 +80,8 @@ const (
 	flushRests       = 20
 	maxFlushInterval = 4 * time.Second
 
-	// tightShare is what part of Settings.FlushBytes the overlay has at most, at the start of a flush, while the disk
-	// has little room, or an image is sent.
+	// tightShare is what Settings.FlushBytes and MaxOverlayBytes are divided by while the disk has little room, or an
+	// image is sent.
 	tightShare = 3
 
 	// idleMaintenance is how many intervals a Maintenance waits if there is nothing to do.

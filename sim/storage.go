@@ -448,8 +448,9 @@ func (r *replica) commit() error {
 		return err
 	}
 	r.w.judge.count("flush")
-	r.prevDurable = r.lastDurable
-	r.lastDurable = r.storage.flush.Applied()
+	if applied := r.storage.flush.Applied(); applied > r.lastDurable {
+		r.prevDurable, r.lastDurable = r.lastDurable, applied
+	}
 	return nil
 }
 

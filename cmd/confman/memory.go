@@ -23,10 +23,12 @@ const (
 	// collects garbage when the heap has doubled, and that of a node which holds little is a few MiB, which
 	// requests fill many times a second. So up to this much more garbage lies around at a time.
 	heapBallast = 48 << 20
-	// minBallastLimit is the least limit of memory with a ballast, which counts there, too, and with flushes of full size.
+	// minBallastLimit is the least limit of memory with a ballast, which counts there, too.
 	minBallastLimit = 768 << 20
 
-	// What a node under a lower limit than that gathers for a flush, and at most.
+	// What a node gathers for a flush, and at most, under a limit of less than minFlushLimit. A flush has all pages that it
+	// changes in memory, two of 4 KiB for each changed key of a large database: 330 MiB for 48 MiB of small values.
+	minFlushLimit     = 1536 << 20
 	smallFlushBytes   = 16 << 20
 	smallOverlayBytes = 64 << 20
 )
@@ -45,9 +47,12 @@ type memoryPlan struct {
 // file system.
 func limitMemory(environ []string, setting int, root string, log *slog.Logger) memoryPlan {
 	limit, source := memoryLimit(environ, setting, root)
-	m := memoryPlan{flushBytes: smallFlushBytes, overlayBytes: smallOverlayBytes}
+	var m memoryPlan
 	if limit == 0 || limit >= minBallastLimit {
-		m = memoryPlan{ballast: make([]byte, heapBallast)}
+		m.ballast = make([]byte, heapBallast)
+	}
+	if limit != 0 && limit < minFlushLimit {
+		m.flushBytes, m.overlayBytes = smallFlushBytes, smallOverlayBytes
 	}
 	if limit == 0 {
 		return m
@@ -75,7 +80,7 @@ func memoryLimit(environ []string, setting int, root string) (bytes int64, sourc
 		return int64(setting), "Limits.MemoryBytes"
 	}
 	if allowed := groupLimit(root); allowed > 0 {
-		return max(allowed/100*memoryShare, config.MinMemoryBytes), fmt.Sprintf("%d%% of the control group's %d bytes", memoryShare, allowed)
+		return max(allowed/100*memoryShare+allowed%100*memoryShare/100, config.MinMemoryBytes), fmt.Sprintf("%d%% of the control group's %d bytes", memoryShare, allowed)
 	}
 	return 0, ""
 }

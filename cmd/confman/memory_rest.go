@@ -8,42 +8,46 @@ import (
 )
 
 // A node at rest makes so little garbage that Go's runtime would keep for minutes what it took under load. So what
-// it holds without need is given back, once, soon after the load ends: it costs one collection.
+// it took is given back soon after the load ends: it costs one collection. How much of it is garbage nobody knows without
+// one: what was alive at the last includes what is flushed by now.
 const (
 	// restInterval is how often it is looked; twice in a row it must be at rest.
 	restInterval = 2 * time.Second
 	// restBytes is how much is allocated meanwhile at most by a node at rest: ticks, scrapes, maintenance.
 	restBytes = 16 << 20
-	// surplusBytes is how much more than what lives is held without being worth a collection.
-	surplusBytes = 48 << 20
+	// surplusBytes is how much more than after the last time is held without being worth a collection.
+	surplusBytes = 32 << 20
 )
 
 // memoryUse is what Go's runtime says of its memory, in bytes.
 type memoryUse struct {
 	allocated uint64 // since the start
 	held      uint64 // of the system's
-	live      uint64 // on the heap, when it was last collected
 }
 
-// resting tells when memory is to be given back: once each time that the node comes to rest.
+// resting tells when memory is to be given back.
 type resting struct {
 	before memoryUse
-	still  bool // it was at rest when it was looked last
-	gave   bool // since it was not
+	still  bool   // it was at rest when it was looked last
+	least  uint64 // that was held since the last time
 }
 
 func (r *resting) due(now memoryUse) bool {
 	at := now.allocated-r.before.allocated <= restBytes
-	due := at && r.still && !r.gave && now.held > now.live+surplusBytes
-	r.before, r.still, r.gave = now, at, at && (r.gave || due)
+	due := at && r.still && now.held > r.least+surplusBytes
+	r.before, r.still, r.least = now, at, min(r.least, now.held)
 	return due
 }
+
+// gave is told what is held afterwards.
+func (r *resting) gave(now memoryUse) { r.before, r.least = now, now.held }
 
 // giveMemoryBack gives back what a node at rest holds without need, until ctx ends.
 func giveMemoryBack(ctx context.Context) {
 	ticker := time.NewTicker(restInterval)
 	defer ticker.Stop()
-	r := resting{before: useOfMemory()}
+	var r resting
+	r.gave(useOfMemory())
 	for {
 		select {
 		case <-ctx.Done():
@@ -51,6 +55,7 @@ func giveMemoryBack(ctx context.Context) {
 		case <-ticker.C:
 			if r.due(useOfMemory()) {
 				debug.FreeOSMemory()
+				r.gave(useOfMemory())
 			}
 		}
 	}
@@ -61,8 +66,7 @@ func useOfMemory() memoryUse {
 		{Name: "/gc/heap/allocs:bytes"},
 		{Name: "/memory/classes/total:bytes"},
 		{Name: "/memory/classes/heap/released:bytes"},
-		{Name: "/gc/heap/live:bytes"},
 	}
 	gometrics.Read(s)
-	return memoryUse{allocated: s[0].Value.Uint64(), held: s[1].Value.Uint64() - s[2].Value.Uint64(), live: s[3].Value.Uint64()}
+	return memoryUse{allocated: s[0].Value.Uint64(), held: s[1].Value.Uint64() - s[2].Value.Uint64()}
 }

@@ -8,32 +8,37 @@ import (
 
 func TestMemoryIsGivenBackAtRest(t *testing.T) {
 	const mib = 1 << 20
-	use := memoryUse{held: 300 * mib, live: 100 * mib}
-	r := resting{before: use}
-	after := func(allocated uint64) bool {
+	use := memoryUse{held: 60 * mib}
+	var r resting
+	r.gave(use)
+	after := func(allocated, held uint64) bool {
 		use.allocated += allocated * mib
+		use.held = held * mib
 		return r.due(use)
 	}
-	assert.False(t, after(500), "busy")
-	assert.False(t, after(1), "not at rest for long")
-	assert.True(t, after(1))
+	assert.False(t, after(500, 300), "busy")
+	assert.False(t, after(1, 300), "not at rest for long")
+	assert.True(t, after(1, 300))
+	use.held = 280 * mib
+	r.gave(use)
 	for range 10 {
-		assert.False(t, after(1), "it was of no use")
+		assert.False(t, after(1, 281), "it was of no use: that much is alive")
 	}
+	assert.False(t, after(0, 120), "the runtime found it out")
+	assert.False(t, after(0, 152), "little more than the least is held")
+	assert.True(t, after(0, 153), "what a flush at rest took")
 	use.held = 120 * mib
-	assert.False(t, after(0), "nothing is held without need")
-	assert.False(t, after(0))
-	use.held = 300 * mib
-	assert.False(t, after(500))
-	assert.False(t, after(0))
-	assert.False(t, after(17), "busy again")
-	assert.False(t, after(0))
-	assert.True(t, after(0))
+	r.gave(use)
+	assert.False(t, after(500, 300))
+	assert.False(t, after(0, 300))
+	assert.False(t, after(17, 300), "busy again")
+	assert.False(t, after(0, 300))
+	assert.True(t, after(0, 300))
 }
 
 func TestUseOfMemoryIsTheRuntimes(t *testing.T) {
 	before := useOfMemory()
-	assert.Greater(t, before.held, before.live)
+	assert.NotZero(t, before.held)
 	kept := make([]byte, 8<<20)
 	assert.GreaterOrEqual(t, useOfMemory().allocated, before.allocated+uint64(len(kept)))
 }

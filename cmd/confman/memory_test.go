@@ -46,10 +46,10 @@ func TestMemoryLimit(t *testing.T) {
 		{name: "nobody says anything", files: map[string]string{self: "0::/\n"}},
 		{name: "no control groups"},
 		{name: "of the older kind", files: map[string]string{self: "4:memory:/a\n", groups + "a/memory.max": "1073741824\n"}},
-		{name: "a group above", files: service, want: 805306350, source: "75% of the control group's 1073741824 bytes"},
+		{name: "a group above", files: service, want: 805306368, source: "75% of the control group's 1073741824 bytes"},
 		{
 			name: "a container", files: map[string]string{self: "0::/\n", groups + "memory.max": "536870912\n"},
-			want: 402653175, source: "75% of the control group's 536870912 bytes",
+			want: 402653184, source: "75% of the control group's 536870912 bytes",
 		},
 		{
 			name: "next to nothing", files: map[string]string{self: "0::/\n", groups + "memory.max": "1000000\n"},
@@ -86,6 +86,10 @@ func TestMemoryIsLimited(t *testing.T) {
 	assert.Len(t, m.ballast, heapBallast)
 	assert.Zero(t, m.flushBytes)
 	assert.Empty(t, said.String())
+	m = limitMemory(nil, minFlushLimit-1, machine(t, nil), log)
+	assert.Len(t, m.ballast, heapBallast)
+	assert.Equal(t, smallFlushBytes, m.flushBytes)
+	assert.Zero(t, limitMemory(nil, minFlushLimit, machine(t, nil), log).flushBytes)
 	m = limitMemory(nil, config.MinMemoryBytes, machine(t, nil), log)
 	assert.Empty(t, m.ballast, "there is no room for more garbage")
 	assert.Equal(t, smallFlushBytes, m.flushBytes)
