@@ -27,7 +27,8 @@ type Settings struct {
 	// FlushInterval is the time between two flushes (default 250 ms): the less there is to be written at once, the less do
 	// syncs of the log wait for it. While flushes take long it is a multiple of what the last one took, up to a few seconds.
 	FlushInterval time.Duration
-	// MaxOverlayBytes is the size at which applying waits for the flush (default 96 MiB), and a third of it likewise.
+	// MaxOverlayBytes is the size at which applying waits for the flush (default 96 MiB); a third of it, but for what one
+	// Apply does, while the disk has little room or an image is sent.
 	MaxOverlayBytes int
 	// TailBytes bounds the newest entries kept in memory (default 8 MiB).
 	TailBytes int

@@ -30,7 +30,7 @@ const (
 	// changes in memory, two of 4 KiB for each changed key of a large database: 330 MiB for 48 MiB of small values.
 	minFlushLimit     = 1536 << 20
 	smallFlushBytes   = 16 << 20
-	smallOverlayBytes = 64 << 20
+	smallOverlayBytes = 32 << 20
 )
 
 // memoryPlan is how a node uses what it may.

@@ -8,7 +8,7 @@ import (
 )
 
 // A node at rest makes so little garbage that Go's runtime would keep for minutes what it took under load. So what
-// it took is given back soon after the load ends: it costs one collection. How much of it is garbage nobody knows without
+// it took is given back, once, soon after the load ends: it costs one collection. How much of it is garbage nobody knows without
 // one: what was alive at the last includes what is flushed by now.
 const (
 	// restInterval is how often it is looked; twice in a row it must be at rest.
@@ -17,6 +17,8 @@ const (
 	restBytes = 16 << 20
 	// surplusBytes is how much more than after the last time is held without being worth a collection.
 	surplusBytes = 32 << 20
+	// restAgain is after how many looks it is worth one all the same: that time an overlay was alive that is flushed now.
+	restAgain = 30
 )
 
 // memoryUse is what Go's runtime says of its memory, in bytes.
@@ -29,18 +31,21 @@ type memoryUse struct {
 type resting struct {
 	before memoryUse
 	still  bool   // it was at rest when it was looked last
-	least  uint64 // that was held since the last time
+	busy   bool   // it was not, since the last time
+	looks  int    // since then
+	least  uint64 // that was held since then
 }
 
 func (r *resting) due(now memoryUse) bool {
 	at := now.allocated-r.before.allocated <= restBytes
-	due := at && r.still && now.held > r.least+surplusBytes
-	r.before, r.still, r.least = now, at, min(r.least, now.held)
+	r.looks++
+	due := at && r.still && r.busy && (now.held > r.least+surplusBytes || r.looks >= restAgain)
+	r.before, r.still, r.busy, r.least = now, at, r.busy || !at, min(r.least, now.held)
 	return due
 }
 
 // gave is told what is held afterwards.
-func (r *resting) gave(now memoryUse) { r.before, r.least = now, now.held }
+func (r *resting) gave(now memoryUse) { *r = resting{before: now, still: r.still, least: now.held} }
 
 // giveMemoryBack gives back what a node at rest holds without need, until ctx ends.
 func giveMemoryBack(ctx context.Context) {
