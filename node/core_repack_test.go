@@ -64,7 +64,7 @@ func TestNoRepackOfWhatFlushesUse(t *testing.T) {
 	require.Empty(t, p.after(time.Second))
 }
 
-// A disk with little room, or one that sends an image, too, is not given large flushes.
+// A node whose disk has little room, or that sends an image, flushes little at a time.
 func TestFlushesAreSmallWhereThereIsOtherWork(t *testing.T) {
 	p := newPacker(t)
 	for _, c := range []struct {
