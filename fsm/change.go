@@ -149,16 +149,38 @@ func decodeChange(key string, value []byte) (Change, error) {
 	ch.RequestID = d.text()
 	ch.Comment = d.text()
 	d.principal(PrincipalKind(value[changeKindAt]), &ch.Principal)
-	if n := d.count(math.MaxInt); n > 0 {
-		ch.Ops = make([]ChangedKey, n)
-	}
-	for i := range ch.Ops {
-		ch.Ops[i] = ChangedKey{Kind: OpKind(d.byte()), Key: d.text(), Old: Revision(d.uvarint())}
-	}
+	ch.Ops = d.changedKeys()
 	if d.err != "" || len(d.b) != 0 {
 		return Change{}, damaged("change of revision %d: %s", ch.Revision, d.trouble())
 	}
 	return ch, nil
+}
+
+func (d *decoder) changedKeys() (ops []ChangedKey) {
+	if n := d.count(math.MaxInt); n > 0 {
+		ops = make([]ChangedKey, n)
+	}
+	for i := range ops {
+		ops[i] = ChangedKey{Kind: OpKind(d.byte()), Key: d.text(), Old: Revision(d.uvarint())}
+	}
+	return ops
+}
+
+// decodeChangedKeys reads of what encodeChange wrote the operations only, once its checksum was verified.
+func decodeChangedKeys(rev Revision, value []byte) ([]ChangedKey, error) {
+	if len(value) < changeSourceAt {
+		return nil, damaged("change of revision %d: %d bytes are no change", rev, len(value))
+	}
+	d := decoder{b: value[changeSourceAt:]}
+	d.address()
+	d.bytes() // request id
+	d.bytes() // comment
+	d.skipPrincipal()
+	ops := d.changedKeys()
+	if d.err != "" || len(d.b) != 0 {
+		return nil, damaged("change of revision %d: %s", rev, d.trouble())
+	}
+	return ops, nil
 }
 
 // openChange verifies the checksum of value and decodes it.

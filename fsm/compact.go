@@ -146,31 +146,32 @@ func (c *compaction) trim(keep int) (more bool, err error) {
 	room := MaxMaintenance
 	done := map[string]bool{} // their surplus is in the writes already
 	for room > 0 && c.trimmed < c.view.Revision() {
-		ch, err := c.view.Change(c.next(c.trimmed))
+		rev := c.next(c.trimmed)
+		ops, err := c.view.changedKeys(rev)
 		if err != nil {
 			return false, err
 		}
 		room--
-		for ; c.trimmedKeys < uint64(len(ch.Ops)); c.trimmedKeys++ {
+		for ; c.trimmedKeys < uint64(len(ops)); c.trimmedKeys++ {
 			if room <= 0 {
 				return true, nil
 			}
 			room-- // also for a key without a past, and one that was done: a change may have very many
-			key := ch.Ops[c.trimmedKeys].Key
-			if done[key] || ch.Ops[c.trimmedKeys].Kind.alone() {
+			key := ops[c.trimmedKeys].Key
+			if ops[c.trimmedKeys].Kind.alone() {
 				continue
 			}
-			done[key] = true
 			here := c.a.s.policy.keepVersions(key, keep)
-			if here == 0 || c.a.s.pasts.few(key, here) {
+			if here == 0 || c.a.s.pasts.few(key, here) || done[key] {
 				continue // all
 			}
+			done[key] = true
 			all, err := c.trimKey(key, here, &room)
 			if err != nil || !all {
 				return true, err // the next command goes on with the same key
 			}
 		}
-		c.trimmed, c.trimmedKeys = ch.Revision, 0
+		c.trimmed, c.trimmedKeys = rev, 0
 	}
 	return room <= 0, nil
 }

@@ -317,7 +317,13 @@ func FuzzDecodeStored(f *testing.F) {
 		switch bucket(in) {
 		case changes:
 			seal(changes, changeKey(1), value)
-			_, err = openChange(changeKey(1), value)
+			var ch Change
+			ch, err = openChange(changeKey(1), value)
+			ops, less := decodeChangedKeys(1, value)
+			if err == nil {
+				require.NoError(t, less)
+				require.Equal(t, ch.Ops, ops)
+			}
 		case windows:
 			seal(windows, windowKey(1), value)
 			var w *window

@@ -29,27 +29,45 @@ func (v *View) Change(rev Revision) (Change, error) {
 
 // change is Change of any revision that the store has.
 func (v *View) change(rev Revision) (Change, error) {
-	if floor := v.p.state.Floor; rev <= floor {
-		return Change{}, &CompactedError{Floor: floor}
-	}
-	if err := gaps(v.p.state.Gaps).refuse(rev); err != nil {
+	key := changeKey(rev)
+	value, err := v.storedChange(rev, key)
+	if err != nil {
 		return Change{}, err
 	}
-	key := changeKey(rev)
+	return decodeChange(key, value)
+}
+
+// storedChange is the record of a change, which its checksum vouches for. Good while the view is open.
+func (v *View) storedChange(rev Revision, key string) (value []byte, err error) {
+	if floor := v.p.state.Floor; rev <= floor {
+		return nil, &CompactedError{Floor: floor}
+	}
+	if err := gaps(v.p.state.Gaps).refuse(rev); err != nil {
+		return nil, err
+	}
 	for _, o := range [...]*overlay{v.p.active, v.p.frozen} {
 		if o == nil || len(o.changes) == 0 || o.changes[0].revision > rev {
 			continue
 		}
-		return openChange(key, o.changes[rev-o.changes[0].revision].value)
+		value := o.changes[rev-o.changes[0].revision].value
+		_, err := unseal(changes, key, value)
+		return value, err
 	}
 	value, found, err := v.baseChange(key)
+	if err == nil && !found {
+		err = chainError(rev, "it is missing")
+	}
+	return value, err
+}
+
+// changedKeys are the operations of the change of revision rev, which the store has: what a change has of other things
+// costs more to decode.
+func (v *View) changedKeys(rev Revision) ([]ChangedKey, error) {
+	value, err := v.storedChange(rev, changeKey(rev))
 	if err != nil {
-		return Change{}, err
+		return nil, err
 	}
-	if !found {
-		return Change{}, chainError(rev, "it is missing")
-	}
-	return decodeChange(key, value)
+	return decodeChangedKeys(rev, value)
 }
 
 func (v *View) baseChange(key string) (value []byte, found bool, err error) {
