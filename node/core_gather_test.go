@@ -69,3 +69,62 @@ func TestAWriteGivenUpWhileItGathered(t *testing.T) {
 	assert.Equal(t, held, c.proposalBytes)
 	assert.Empty(t, told)
 }
+
+// manyGathered is a leader whose log holds many writes that are not committed, while one more has come.
+func manyGathered(t *testing.T, many int) (s *stage, a *actor, told map[uint64]int, entries *[]int) {
+	seedRaft(t, 1)
+	s = newStage(t, 3, false)
+	a = s.nodes[0]
+	s.elect(a)
+	s.run()
+	told, entries = map[uint64]int{}, new([]int)
+	s.watch = func(by *actor, e Effect) {
+		switch e := e.(type) {
+		case Append:
+			if by == a && len(e.Batch.Entries) > 0 {
+				*entries = append(*entries, len(e.Batch.Entries))
+			}
+		case ProposeReply:
+			told[e.Request]++
+		default:
+		}
+	}
+	propose := func(requests ...uint64) {
+		var ins []Input
+		for _, request := range requests {
+			ins = append(ins, Propose{Request: request, Command: s.command(), Deadline: a.now + time.Minute})
+		}
+		s.step(a, ins...)
+	}
+	var first []uint64
+	for n := range many {
+		first = append(first, uint64(n+1))
+	}
+	propose(first...)
+	s.disk(a)
+	propose(uint64(many + 1))
+	return s, a, told, entries
+}
+
+// While many writes are not committed what comes is one append, although the leader's log is at rest.
+func TestWritesGatherBehindMany(t *testing.T) {
+	s, _, told, entries := manyGathered(t, gatherBehind)
+	require.Equal(t, []int{gatherBehind}, *entries, "one waits for them")
+	s.run()
+	assert.Equal(t, []int{gatherBehind, 1}, *entries)
+	assert.Len(t, told, gatherBehind+1)
+}
+
+// Others that are further away than a tick are not waited for.
+func TestWritesGatherBehindManyForATick(t *testing.T) {
+	s, a, _, entries := manyGathered(t, gatherBehind)
+	s.tick(a, 1)
+	assert.Equal(t, []int{gatherBehind, 1}, *entries)
+}
+
+// Where few are under way each is sent at once: several appends are on their way at a time.
+func TestFewWritesDoNotGather(t *testing.T) {
+	_, _, told, entries := manyGathered(t, gatherBehind-1)
+	assert.Equal(t, []int{gatherBehind - 1, 1}, *entries)
+	assert.Empty(t, told)
+}

@@ -520,6 +520,7 @@ func (c *Core) decideImage() {
 	case in.index <= c.commit:
 		in.phase = imageChosen
 		c.changeLeader(0, Follower)
+		c.refuseBatch()
 	case in.term != 0:
 		c.dropImage()
 	}

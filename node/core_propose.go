@@ -33,6 +33,8 @@ type proposing struct {
 	batch      []batched // to be handed to raft
 	batchBytes int
 	placing    []batched // handed to raft, not yet seen in the log
+	placed     uint64    // index of the newest command that raft took
+	placedAt   time.Duration
 }
 
 // proposal is one write that this node accepted.
@@ -150,6 +152,8 @@ func (c *Core) dispatchProposals() {
 	}
 	if !c.gathering() {
 		c.proposeBatch()
+	} else if len(c.batch) > 0 && c.behindMany() {
+		c.cfg.mark("writes gather behind many")
 	}
 }
 
@@ -185,12 +189,18 @@ func (c *Core) enqueue(b batched) {
 	c.batchBytes += len(b.data)
 }
 
-// gathering tells whether the batch waits for more: while the append before it is on its way to this leader's disk, so that
-// what comes meanwhile shares an append, a message to each follower and a sync. A disk that takes longer than
-// a tick is not waited for; a quorum may not need it.
+// gathering tells whether the batch waits for more, so that what comes meanwhile shares an append, a message to each follower and
+// a sync: while the append before it is on its way to this leader's disk, and while many commands before it are not committed. Neither
+// is waited for longer than a tick: a quorum may not need that disk, and may be far away.
 func (c *Core) gathering() bool {
-	return c.role == Leader && len(c.appends) > 0 && c.appends[0].at == c.now && c.batchBytes < maxProposeBatchBytes/2
+	if c.role != Leader || c.batchBytes >= maxProposeBatchBytes/2 {
+		return false
+	}
+	return len(c.appends) > 0 && c.appends[0].at == c.now || c.behindMany()
 }
+
+// behindMany tells whether so much is under way that it costs more to begin another batch than to let it wait.
+func (c *Core) behindMany() bool { return c.placed >= c.commit+gatherBehind && c.placedAt == c.now }
 
 // proposeBatch hands the batch to raft, in parts that become one append to each follower.
 func (c *Core) proposeBatch() {
@@ -204,8 +214,18 @@ func (c *Core) proposeBatch() {
 		c.proposePart(rest[:n])
 		rest = rest[n:]
 	}
+	c.emptyBatch()
+}
+
+func (c *Core) emptyBatch() {
 	clear(c.batch)
 	c.batch, c.batchBytes = c.batch[:0], 0
+}
+
+// refuseBatch is for a leader that gives up what it leads with: what gathered was handed to nobody.
+func (c *Core) refuseBatch() {
+	c.refusePart(c.batch, transport.NotLeader)
+	c.emptyBatch()
 }
 
 // proposePart hands raft what it takes or refuses together. What it does not take was never
@@ -229,6 +249,10 @@ func (c *Core) proposePart(part []batched) {
 		verdict = transport.NotLeader
 	}
 	c.cfg.mark("raft refuses a batch of writes")
+	c.refusePart(part, verdict)
+}
+
+func (c *Core) refusePart(part []batched, verdict transport.Verdict) {
 	for i := range part {
 		c.tell(&part[i], transport.ForwardReply{Verdict: verdict})
 	}
@@ -247,6 +271,9 @@ func (c *Core) placeProposals(ents []*raftpb.Entry) {
 		}
 		must(bytes.Equal(e.GetData(), b.data), "raft appends another command at %d than was proposed", e.GetIndex())
 		c.tell(b, transport.ForwardReply{Verdict: transport.Accepted, Term: e.GetTerm(), Index: e.GetIndex()})
+	}
+	if len(c.placing) > 0 {
+		c.placed, c.placedAt = ents[len(ents)-1].GetIndex(), c.now
 	}
 	clear(c.placing)
 	c.placing = c.placing[:0]

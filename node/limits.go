@@ -34,6 +34,10 @@ const (
 	// maxProposeBatchBytes bounds the entries handed to raft at a time; each batch becomes one append message for each peer.
 	maxProposeBatchBytes = 1 << 20
 
+	// gatherBehind is how many commands that are not committed make a leader gather what comes for a larger batch. With fewer
+	// on their way each leaves as soon as the log is at rest: then it is the way to the followers that takes time, and not the work.
+	gatherBehind = 8
+
 	// maxInflightMessages and maxInflightBytes bound the appends on their way to one follower.
 	maxInflightMessages = 256
 	maxInflightBytes    = 16 << 20
