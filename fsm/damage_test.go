@@ -320,10 +320,8 @@ func FuzzDecodeStored(f *testing.F) {
 			var ch Change
 			ch, err = openChange(changeKey(1), value)
 			ops, less := decodeChangedKeys(1, value)
-			if err == nil {
-				require.NoError(t, less)
-				require.Equal(t, ch.Ops, ops)
-			}
+			require.Equal(t, err == nil, less == nil, "%v, %v", err, less)
+			require.Equal(t, ch.Ops, ops)
 		case windows:
 			seal(windows, windowKey(1), value)
 			var w *window

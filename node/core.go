@@ -185,6 +185,8 @@ func (c *Core) take(in Input) {
 		c.imageWritten(in)
 	case ImageVerified:
 		c.imageVerified(in)
+	case Lingered:
+		c.lingering, c.lingered = false, len(c.batch) > 0
 	case Repacked:
 		c.repacked(in)
 	case Swapped:

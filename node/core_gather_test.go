@@ -1,12 +1,14 @@
 package node
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/confman/confman/fsm"
 	"github.com/confman/confman/transport"
 )
 
@@ -70,61 +72,66 @@ func TestAWriteGivenUpWhileItGathered(t *testing.T) {
 	assert.Empty(t, told)
 }
 
-// manyGathered is a leader whose log holds many writes that are not committed, while one more has come.
-func manyGathered(t *testing.T, many int) (s *stage, a *actor, told map[uint64]int, entries *[]int) {
-	seedRaft(t, 1)
-	s = newStage(t, 3, false)
-	a = s.nodes[0]
-	s.elect(a)
-	s.run()
-	told, entries = map[uint64]int{}, new([]int)
-	s.watch = func(by *actor, e Effect) {
-		switch e := e.(type) {
-		case Append:
-			if by == a && len(e.Batch.Entries) > 0 {
-				*entries = append(*entries, len(e.Batch.Entries))
-			}
-		case ProposeReply:
-			told[e.Request]++
-		default:
-		}
-	}
-	propose := func(requests ...uint64) {
-		var ins []Input
-		for _, request := range requests {
-			ins = append(ins, Propose{Request: request, Command: s.command(), Deadline: a.now + time.Minute})
-		}
-		s.step(a, ins...)
-	}
-	var first []uint64
-	for n := range many {
-		first = append(first, uint64(n+1))
-	}
-	propose(first...)
+// behind is a leader whose log is at rest with a write that is not committed, while another one has come.
+func behind(t *testing.T) (s *stage, a *actor, told map[uint64]int, entries *[]int) {
+	s, a, told, entries = gathered(t, time.Minute)
+	s.linger(a)
 	s.disk(a)
-	propose(uint64(many + 1))
+	require.Equal(t, []int{1, 2}, *entries)
+	s.disk(a)
+	s.step(a, Propose{Request: 4, Command: s.command(), Deadline: a.now + time.Minute})
+	require.Equal(t, []int{1, 2}, *entries, "it waits until those are committed")
 	return s, a, told, entries
 }
 
-// While many writes are not committed what comes is one append, although the leader's log is at rest.
-func TestWritesGatherBehindMany(t *testing.T) {
-	s, _, told, entries := manyGathered(t, gatherBehind)
-	require.Equal(t, []int{gatherBehind}, *entries, "one waits for them")
+// What comes while others are not committed is one append, although the leader's log is at rest.
+func TestWritesGatherBehindOthers(t *testing.T) {
+	s, a, told, entries := behind(t)
+	s.step(a, Propose{Request: 5, Command: s.command(), Deadline: a.now + time.Minute})
 	s.run()
-	assert.Equal(t, []int{gatherBehind, 1}, *entries)
-	assert.Len(t, told, gatherBehind+1)
+	assert.Equal(t, []int{1, 2, 2}, *entries)
+	assert.Equal(t, map[uint64]int{1: 1, 2: 1, 3: 1, 4: 1, 5: 1}, told)
+	require.True(t, a.lingers)
+	s.linger(a)
+	assert.Equal(t, []int{1, 2, 2}, *entries, "nothing waits any more")
 }
 
-// Others that are further away than a tick are not waited for.
-func TestWritesGatherBehindManyForATick(t *testing.T) {
-	s, a, _, entries := manyGathered(t, gatherBehind)
-	s.tick(a, 1)
-	assert.Equal(t, []int{gatherBehind, 1}, *entries)
+// Others that are far away are not waited for longer than a moment.
+func TestWritesGatherForAMoment(t *testing.T) {
+	s, a, told, entries := behind(t)
+	s.linger(a)
+	assert.Equal(t, []int{1, 2, 1}, *entries)
+	assert.Empty(t, told, "nothing is committed")
+	s.disk(a)
+	s.step(a, Propose{Request: 5, Command: s.command(), Deadline: a.now + time.Minute})
+	assert.Equal(t, []int{1, 2, 1}, *entries, "the next one waits for a moment of its own")
+	s.linger(a)
+	assert.Equal(t, []int{1, 2, 1, 1}, *entries)
 }
 
-// Where few are under way each is sent at once: several appends are on their way at a time.
-func TestFewWritesDoNotGather(t *testing.T) {
-	_, _, told, entries := manyGathered(t, gatherBehind-1)
-	assert.Equal(t, []int{gatherBehind - 1, 1}, *entries)
-	assert.Empty(t, told)
+// What gathered at a leader that gives up leading for an image is refused, for certain: who forwarded it asks elsewhere at once.
+func TestWhatGatheredIsRefusedForAnImage(t *testing.T) {
+	s, a, _, entries := gathered(t, time.Minute)
+	c := a.core
+	forward := &transport.Forward{Addressee: a.incarnation, Incarnation: 1, Seq: 1, Attempt: 1, Command: s.command()}
+	fsm.SetOrigin(forward.Command, fsm.Origin{Node: 2, Incarnation: 1, Seq: 1})
+	s.step(a, Receive{transport.Message{From: 2, To: 1, Forward: forward}})
+	require.Len(t, c.batch, 3)
+	s.step(a, Damaged{Err: errors.New("a record's checksum does not match")})
+	require.Len(t, c.batch, 3)
+	require.Equal(t, Leader, c.role, "it has not handed over yet")
+	c.incoming = &incoming{phase: imageVerified, index: c.commit}
+	c.out = c.out[:0]
+	c.decideImage()
+	require.True(t, c.frozen())
+	assert.Empty(t, c.batch)
+	var told []transport.ForwardReply
+	for _, e := range c.out {
+		if send, ok := e.(Send); ok && send.Message.ForwardReply != nil {
+			told = append(told, *send.Message.ForwardReply)
+		}
+	}
+	require.Len(t, told, 1)
+	assert.Equal(t, transport.NotLeader, told[0].Verdict)
+	assert.Equal(t, []int{1}, *entries, "none of it went to the log")
 }

@@ -34,7 +34,8 @@ type proposing struct {
 	batchBytes int
 	placing    []batched // handed to raft, not yet seen in the log
 	placed     uint64    // index of the newest command that raft took
-	placedAt   time.Duration
+	lingering  bool      // a Linger is under way
+	lingered   bool      // it is over for the batch
 }
 
 // proposal is one write that this node accepted.
@@ -150,10 +151,12 @@ func (c *Core) dispatchProposals() {
 			}
 		}
 	}
-	if !c.gathering() {
+	switch {
+	case !c.gathering():
 		c.proposeBatch()
-	} else if len(c.batch) > 0 && c.behindMany() {
-		c.cfg.mark("writes gather behind many")
+	case len(c.batch) > 0 && c.behindOthers() && !c.lingering:
+		c.lingering = true
+		c.emit(Linger{})
 	}
 }
 
@@ -190,17 +193,16 @@ func (c *Core) enqueue(b batched) {
 }
 
 // gathering tells whether the batch waits for more, so that what comes meanwhile shares an append, a message to each follower and
-// a sync: while the append before it is on its way to this leader's disk, and while many commands before it are not committed. Neither
-// is waited for longer than a tick: a quorum may not need that disk, and may be far away.
+// a sync: while the append before it is on its way to this leader's disk, but for no longer than a tick, since a quorum may not need
+// that disk; and while others before it are not committed, for a moment.
 func (c *Core) gathering() bool {
 	if c.role != Leader || c.batchBytes >= maxProposeBatchBytes/2 {
 		return false
 	}
-	return len(c.appends) > 0 && c.appends[0].at == c.now || c.behindMany()
+	return len(c.appends) > 0 && c.appends[0].at == c.now || c.behindOthers()
 }
 
-// behindMany tells whether so much is under way that it costs more to begin another batch than to let it wait.
-func (c *Core) behindMany() bool { return c.placed >= c.commit+gatherBehind && c.placedAt == c.now }
+func (c *Core) behindOthers() bool { return c.placed > c.commit && !c.lingered }
 
 // proposeBatch hands the batch to raft, in parts that become one append to each follower.
 func (c *Core) proposeBatch() {
@@ -220,6 +222,7 @@ func (c *Core) proposeBatch() {
 func (c *Core) emptyBatch() {
 	clear(c.batch)
 	c.batch, c.batchBytes = c.batch[:0], 0
+	c.lingered = false
 }
 
 // refuseBatch is for a leader that gives up what it leads with: what gathered was handed to nobody.
@@ -273,7 +276,7 @@ func (c *Core) placeProposals(ents []*raftpb.Entry) {
 		c.tell(b, transport.ForwardReply{Verdict: transport.Accepted, Term: e.GetTerm(), Index: e.GetIndex()})
 	}
 	if len(c.placing) > 0 {
-		c.placed, c.placedAt = ents[len(ents)-1].GetIndex(), c.now
+		c.placed = ents[len(ents)-1].GetIndex()
 	}
 	clear(c.placing)
 	c.placing = c.placing[:0]
@@ -551,4 +554,5 @@ func (c *Core) checkProposals() {
 	}
 	must(bytes == c.proposalBytes && waiting == c.undispatched, "proposals hold %d bytes and %d wait; counted %d and %d", bytes, waiting, c.proposalBytes, c.undispatched)
 	must((len(c.batch) == 0 || c.gathering()) && len(c.placing) == 0, "%d commands are not handed to raft, %d not placed", len(c.batch), len(c.placing))
+	must(len(c.batch) == 0 || !c.behindOthers() || c.lingering, "%d commands wait for others without an end", len(c.batch))
 }

@@ -116,6 +116,7 @@ func randomRun(t *testing.T, seed uint64, outcomes map[string]int) {
 		}
 		a.now += 50 * time.Millisecond
 		nowOf[a.id][a.now] = clock
+		s.linger(a)
 		s.step(a, Tick{Now: a.now})
 	}
 	check := func() {
@@ -157,6 +158,7 @@ func randomRun(t *testing.T, seed uint64, outcomes map[string]int) {
 			s.apply(a)
 		case k < 30:
 			s.handle(a)
+			s.linger(a)
 		case k < 33:
 			if a.down {
 				break

@@ -123,6 +123,7 @@ type actor struct {
 	incoming    []byte
 	image       *fsm.State // verified, durable
 	full, room  bool
+	lingers     bool
 }
 
 func newStage(t *testing.T, n int, maintain bool) *stage {
@@ -167,7 +168,7 @@ func (s *stage) start(a *actor) {
 }
 
 func (s *stage) kill(a *actor) {
-	a.down, a.appends, a.applies, a.images, a.state = true, nil, nil, nil, a.flushed
+	a.down, a.appends, a.applies, a.images, a.state, a.lingers = true, nil, nil, nil, a.flushed, false
 }
 
 func (s *stage) say(format string, args ...any) { fmt.Fprintf(&s.out, format+"\n", args...) }
@@ -220,6 +221,9 @@ func (s *stage) step(a *actor, ins ...Input) {
 			} else {
 				s.say("%d read %d: at index %d", a.id, e.Request, e.Index)
 			}
+		case Linger:
+			require.False(s.t, a.lingers, "node %d lingers twice", a.id)
+			a.lingers = true
 		case Reconfigure:
 		case Stop:
 			s.say("%d stops: %v", a.id, e.Err)
@@ -419,7 +423,16 @@ func (s *stage) run() {
 func (s *stage) tick(a *actor, n int) {
 	for range n {
 		a.now += 50 * time.Millisecond
+		s.linger(a)
 		s.step(a, Tick{Now: a.now})
+	}
+}
+
+// linger ends the time that a asked for, if it did.
+func (s *stage) linger(a *actor) {
+	if a.lingers {
+		a.lingers = false
+		s.step(a, Lingered{})
 	}
 }
 

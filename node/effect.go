@@ -34,6 +34,9 @@ type Flush struct{}
 // Prove calls wal.Log.Prove, after the Appends before it, then answers Proved.
 type Prove struct{}
 
+// Linger answers Lingered when LingerTime is over, or somewhat later. At most one is under way.
+type Linger struct{}
+
 // Scrub calls fsm.Store.Scrub with Budget, then answers Scrubbed. At most one is under way.
 type Scrub struct{ Budget int }
 
@@ -119,6 +122,7 @@ func (Append) isEffect()       {}
 func (Apply) isEffect()        {}
 func (Flush) isEffect()        {}
 func (Prove) isEffect()        {}
+func (Linger) isEffect()       {}
 func (Scrub) isEffect()        {}
 func (Truncate) isEffect()     {}
 func (OpenImage) isEffect()    {}

@@ -143,6 +143,9 @@ type Swapped struct {
 	Pages, Free int
 }
 
+// Lingered says that the time of a Linger is over.
+type Lingered struct{}
+
 // Damaged says that the store was found to be damaged, by a read, an Apply or a
 // Flush: those are not done, and their effects not answered.
 type Damaged struct{ Err error }
@@ -177,6 +180,7 @@ func (Applied) isInput()            {}
 func (Flushed) isInput()            {}
 func (Proved) isInput()             {}
 func (DiskLow) isInput()            {}
+func (Lingered) isInput()           {}
 func (Scrubbed) isInput()           {}
 func (Truncated) isInput()          {}
 func (ImageOpened) isInput()        {}

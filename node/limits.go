@@ -34,9 +34,9 @@ const (
 	// maxProposeBatchBytes bounds the entries handed to raft at a time; each batch becomes one append message for each peer.
 	maxProposeBatchBytes = 1 << 20
 
-	// gatherBehind is how many commands that are not committed make a leader gather what comes for a larger batch. With fewer
-	// on their way each leaves as soon as the log is at rest: then it is the way to the followers that takes time, and not the work.
-	gatherBehind = 8
+	// LingerTime is how long a leader lets writes gather behind others that are not committed. It is as long as a busy
+	// machine takes to commit some, and short beside the way to followers that are far away.
+	LingerTime = 2 * time.Millisecond
 
 	// maxInflightMessages and maxInflightBytes bound the appends on their way to one follower.
 	maxInflightMessages = 256

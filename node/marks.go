@@ -38,7 +38,6 @@ var marks = []string{
 	"write refused: no leader for long",
 	"write refused: too many in flight",
 	"write repeated, and its first time forgotten",
-	"writes gather behind many",
 }
 
 // Marks returns the names that Settings.Mark may be told, in order.

@@ -19,6 +19,7 @@ type loopState struct {
 	request uint64             // the last number given to one
 	timing  timing
 
+	linger      *time.Timer // of Linger, once there was one
 	pulse       pulse
 	low         bool          // what the core was told of the disk last
 	saidWaiting time.Duration // when the log last named whom formation waits for
@@ -229,6 +230,8 @@ func (r *Runner) dispatch(m *member, effects []Effect) {
 			m.workers.applies.put(e)
 		case OpenImage, ReadImage, CloseImage, WriteImage, VerifyImage, DropImage:
 			m.workers.images.put(e)
+		case Linger:
+			r.linger()
 		case Scrub:
 			m.workers.scrubs.put(e)
 		case Repack:
@@ -254,6 +257,15 @@ func (r *Runner) dispatch(m *member, effects []Effect) {
 	if len(out) > 0 {
 		r.wire.Send(out)
 	}
+}
+
+// linger has the core told when LingerTime is over.
+func (r *Runner) linger() {
+	if t := r.loop.linger; t != nil {
+		t.Reset(LingerTime)
+		return
+	}
+	r.loop.linger = time.AfterFunc(LingerTime, func() { r.inbox.report(Lingered{}) })
 }
 
 func (r *Runner) answer(request uint64, a answer) {

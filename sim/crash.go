@@ -295,6 +295,8 @@ func (r *replica) traceInputs(ins []node.Input) {
 			t.add(21)
 		case node.FlushNow:
 			t.add(22)
+		case node.Lingered:
+			t.add(26)
 		case node.Repacked:
 			t.add(23) // how far it came depends on bbolt's pages
 		case node.Swapped:
@@ -352,5 +354,7 @@ func (r *replica) traceEffect(e node.Effect) {
 		t.add(19, uint64(e.Budget))
 	case node.Swap:
 		t.add(20)
+	case node.Linger:
+		t.add(21)
 	}
 }

@@ -135,7 +135,7 @@ func tenderOf(e node.Effect) (tenderPoint, bool) {
 		return tenderTruncate, true
 	case node.Install:
 		return tenderInstall, true
-	case node.Prove, node.Scrub, node.Stop, node.OpenImage, node.ReadImage, node.CloseImage, node.WriteImage, node.VerifyImage, node.DropImage,
+	case node.Prove, node.Linger, node.Scrub, node.Stop, node.OpenImage, node.ReadImage, node.CloseImage, node.WriteImage, node.VerifyImage, node.DropImage,
 		node.Repack, node.Swap, node.Reconfigure:
 	}
 	return 0, false

@@ -47,6 +47,7 @@ const (
 	evDismissed
 	evFault
 	evHeal
+	evLingered
 )
 
 // queue has events by (at, seq). Not container/heap: what the heap moves about are

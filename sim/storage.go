@@ -77,6 +77,8 @@ func (r *replica) dispatch(effects []node.Effect) {
 			}
 		case node.Apply, node.Flush, node.Install, node.Swap:
 			r.storage.applies = append(r.storage.applies, e)
+		case node.Linger:
+			w.after(r.clock.span(node.LingerTime+r.rng.between(0, node.LingerTime)), event{kind: evLingered, node: r, life: r.life})
 		case node.Scrub:
 			r.storage.scrubs++
 			w.after(r.rng.between(0, 2*w.setup.disk.flush), event{kind: evScrubbed, node: r, life: r.life, n: uint64(e.Budget)})

@@ -242,6 +242,8 @@ func (w *World) happen(e *event) {
 		r.applied()
 	case evFlushed:
 		r.flushed(e.n)
+	case evLingered:
+		r.take(node.Lingered{})
 	case evScrubbed:
 		r.scrubbed(int(e.n))
 	case evRepacked:
