@@ -186,7 +186,7 @@ func (c *Core) take(in Input) {
 	case ImageVerified:
 		c.imageVerified(in)
 	case Lingered:
-		c.lingering, c.lingered = false, len(c.batch) > 0
+		c.lingerOver()
 	case Repacked:
 		c.repacked(in)
 	case Swapped:
@@ -298,6 +298,7 @@ func (c *Core) settle() {
 	}
 	if c.err == nil {
 		c.decideImage()
+		c.startLinger()
 		c.startStorage()
 	}
 	if c.cfg.Checks && c.err == nil {

@@ -96,6 +96,26 @@ func TestWritesGatherBehindOthers(t *testing.T) {
 	assert.Equal(t, []int{1, 2, 2}, *entries, "nothing waits any more")
 }
 
+// The moment of a batch that has gone is not that of the next one.
+func TestAMomentIsOfItsBatch(t *testing.T) {
+	s, a, _, entries := behind(t)
+	s.run()
+	require.Equal(t, []int{1, 2, 1}, *entries)
+	propose := func(request uint64) {
+		s.step(a, Propose{Request: request, Command: s.command(), Deadline: a.now + time.Minute})
+	}
+	propose(5)
+	s.disk(a)
+	propose(6)
+	require.Equal(t, []int{1, 2, 1, 1}, *entries)
+	s.linger(a) // of the write that came before
+	assert.Equal(t, []int{1, 2, 1, 1}, *entries)
+	require.True(t, a.lingers, "it has a moment of its own")
+	s.linger(a)
+	assert.Equal(t, []int{1, 2, 1, 1, 1}, *entries)
+	assert.False(t, a.lingers, "nothing waits")
+}
+
 // Others that are far away are not waited for longer than a moment.
 func TestWritesGatherForAMoment(t *testing.T) {
 	s, a, told, entries := behind(t)
@@ -133,5 +153,6 @@ func TestWhatGatheredIsRefusedForAnImage(t *testing.T) {
 	}
 	require.Len(t, told, 1)
 	assert.Equal(t, transport.NotLeader, told[0].Verdict)
+	s.tick(a, 1)
 	assert.Equal(t, []int{1}, *entries, "none of it went to the log")
 }

@@ -292,6 +292,7 @@ func (c *Core) drain(on bool) {
 // drain: it bears with leading for longer each time.
 func (c *Core) leads() {
 	c.stepping, c.reporting, c.leaving, c.handAt = false, false, 0, 0
+	c.placed = 0 // what it placed before, another leader may have replaced
 	if c.draining {
 		c.drainAt = c.now + c.drainWait
 		c.drainWait = min(max(2*c.drainWait, 2*c.election()), maxDrainElections*c.election())

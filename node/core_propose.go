@@ -34,8 +34,9 @@ type proposing struct {
 	batchBytes int
 	placing    []batched // handed to raft, not yet seen in the log
 	placed     uint64    // index of the newest command that raft took
-	lingering  bool      // a Linger is under way
-	lingered   bool      // it is over for the batch
+	batchSeq   uint64    // of the batch that gathers, from 1 on
+	lingerOf   uint64    // the batch that a Linger is under way for; 0: none is
+	lingered   bool      // it is over, and the batch waits for no others any more
 }
 
 // proposal is one write that this node accepted.
@@ -106,7 +107,7 @@ func (c *Core) tell(b *batched, r transport.ForwardReply) {
 
 func (p *proposing) init() {
 	p.ring = make([]*proposal, maxProposals)
-	p.oldestSeq, p.nextSeq = 1, 1
+	p.oldestSeq, p.nextSeq, p.batchSeq = 1, 1, 1
 	p.incarnations = make(map[uint64]uint64)
 	p.origins = make(map[uint64]*origin)
 }
@@ -151,12 +152,8 @@ func (c *Core) dispatchProposals() {
 			}
 		}
 	}
-	switch {
-	case !c.gathering():
+	if !c.gathering() {
 		c.proposeBatch()
-	case len(c.batch) > 0 && c.behindOthers() && !c.lingering:
-		c.lingering = true
-		c.emit(Linger{})
 	}
 }
 
@@ -204,6 +201,20 @@ func (c *Core) gathering() bool {
 
 func (c *Core) behindOthers() bool { return c.placed > c.commit && !c.lingered }
 
+// startLinger sees to it that the batch does not wait for others without an end.
+func (c *Core) startLinger() {
+	if len(c.batch) > 0 && c.behindOthers() && c.lingerOf == 0 {
+		c.lingerOf = c.batchSeq
+		c.emit(Linger{})
+	}
+}
+
+// lingerOver ends the wait of the batch that it was for, if that has not gone.
+func (c *Core) lingerOver() {
+	c.lingered = c.lingerOf == c.batchSeq && len(c.batch) > 0
+	c.lingerOf = 0
+}
+
 // proposeBatch hands the batch to raft, in parts that become one append to each follower.
 func (c *Core) proposeBatch() {
 	rest := c.batch
@@ -222,6 +233,7 @@ func (c *Core) proposeBatch() {
 func (c *Core) emptyBatch() {
 	clear(c.batch)
 	c.batch, c.batchBytes = c.batch[:0], 0
+	c.batchSeq++
 	c.lingered = false
 }
 
@@ -554,5 +566,5 @@ func (c *Core) checkProposals() {
 	}
 	must(bytes == c.proposalBytes && waiting == c.undispatched, "proposals hold %d bytes and %d wait; counted %d and %d", bytes, waiting, c.proposalBytes, c.undispatched)
 	must((len(c.batch) == 0 || c.gathering()) && len(c.placing) == 0, "%d commands are not handed to raft, %d not placed", len(c.batch), len(c.placing))
-	must(len(c.batch) == 0 || !c.behindOthers() || c.lingering, "%d commands wait for others without an end", len(c.batch))
+	must(len(c.batch) == 0 || !c.behindOthers() || c.lingerOf != 0, "%d commands wait for others without an end", len(c.batch))
 }
