@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +83,18 @@ func behind(t *testing.T) (s *stage, a *actor, told map[uint64]int, entries *[]i
 	s.step(a, Propose{Request: 4, Command: s.command(), Deadline: a.now + time.Minute})
 	require.Equal(t, []int{1, 2}, *entries, "it waits until those are committed")
 	return s, a, told, entries
+}
+
+// What gathered is refused if there is no room for it any more by the time that raft would get it.
+func TestWhatGatheredNeedsRoom(t *testing.T) {
+	s, a, told, entries := gathered(t, time.Minute)
+	s.step(a, DiskLow{Low: true})
+	require.Len(t, a.core.batch, 2)
+	s.run()
+	assert.Equal(t, []int{1}, *entries)
+	assert.Equal(t, map[uint64]int{1: 1, 2: 1, 3: 1}, told)
+	assert.Equal(t, 2, strings.Count(s.out.String(), ErrStorageFull.Error()), s.out.String())
+	assert.Zero(t, a.core.batchBytes)
 }
 
 // What comes while others are not committed is one append, although the leader's log is at rest.

@@ -217,6 +217,9 @@ func (c *Core) lingerOver() {
 
 // proposeBatch hands the batch to raft, in parts that become one append to each follower.
 func (c *Core) proposeBatch() {
+	if c.noRoom() {
+		c.refuseWrites()
+	}
 	rest := c.batch
 	for len(rest) > 0 {
 		n, bytes := 1, len(rest[0].data)
@@ -235,6 +238,21 @@ func (c *Core) emptyBatch() {
 	c.batch, c.batchBytes = c.batch[:0], 0
 	c.batchSeq++
 	c.lingered = false
+}
+
+// refuseWrites refuses the writes of the batch, which gathered while there was room for them.
+func (c *Core) refuseWrites() {
+	others := c.batch[:0]
+	for _, b := range c.batch {
+		if b.local == nil && b.forward == nil {
+			others = append(others, b)
+			continue
+		}
+		c.batchBytes -= len(b.data)
+		c.tell(&b, transport.ForwardReply{Verdict: transport.StorageFull})
+	}
+	clear(c.batch[len(others):])
+	c.batch = others
 }
 
 // refuseBatch is for a leader that gives up what it leads with: what gathered was handed to nobody.
