@@ -198,11 +198,8 @@ var states = []string{
 // holes are the names that no world reaches, and why not. A sweep demands all but
 // these, so whoever closes a hole takes its name out.
 var holes = map[string]string{
-	"answers expired":                                           "a world of a minute is too short: TestAnswersExpire has a longer one, and each world's afterlife makes the time pass",
-	"step of the configuration refused":                         "a leader takes its steps from the state that they meet",
-	markPrefix + "step of the configuration refused":            "the same",
-	markPrefix + "raft refuses a step of the configuration":     "a leader takes no step while another one is on its way, in whatever term it began",
-	"key without an answer":                                     "keys are worn before the search for an order gets long",
+	"answers expired":       "a world of a minute is too short: TestAnswersExpire has a longer one, and each world's afterlife makes the time pass",
+	"key without an answer": "keys are worn before the search for an order gets long",
 	markPrefix + "write repeated, and its first time forgotten": "no node takes as many writes in one life as the window holds",
 }
 
