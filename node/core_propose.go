@@ -242,17 +242,13 @@ func (c *Core) emptyBatch() {
 
 // refuseWrites refuses the writes of the batch, which gathered while there was room for them.
 func (c *Core) refuseWrites() {
-	others := c.batch[:0]
-	for _, b := range c.batch {
-		if b.local == nil && b.forward == nil {
-			others = append(others, b)
-			continue
+	c.batch = slices.DeleteFunc(c.batch, func(b batched) bool {
+		write := b.local != nil || b.forward != nil
+		if write {
+			c.tell(&b, transport.ForwardReply{Verdict: transport.StorageFull})
 		}
-		c.batchBytes -= len(b.data)
-		c.tell(&b, transport.ForwardReply{Verdict: transport.StorageFull})
-	}
-	clear(c.batch[len(others):])
-	c.batch = others
+		return write
+	})
 }
 
 // refuseBatch is for a leader that gives up what it leads with: what gathered was handed to nobody.
